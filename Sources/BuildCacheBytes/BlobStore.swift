@@ -1,0 +1,67 @@
+public import BuildCacheCore
+
+/// Somewhere blobs can be read from, as often as needed.
+///
+/// A source is a recipe, not a stream: every call opens the blob afresh, so a retry, a parallel part upload and a resumed
+/// download are all just another `open`.
+public protocol BlobSource: Sendable {
+    /// Opens a blob, or the part of it that `range` names in stored (compressed) bytes; `nil` is the whole.
+    ///
+    /// - Throws: ``CacheError`` `.notFound` when the blob is not there, `.corrupted` when what is there cannot be it.
+    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream
+}
+
+/// Content-addressed storage.
+public protocol BlobStore: BlobSource {
+    /// Size and age of a stored blob, or `nil` when it is not there.
+    func stat(_ digest: Digest) async throws -> BlobStat?
+
+    /// Stores a blob unless it is there.
+    ///
+    /// Idempotent and atomic: on return the blob is complete, of the right digest and size, and readable by others; until
+    /// then, and for ever if the call throws or is cancelled, it is invisible.
+    ///
+    /// - Throws: ``CacheError`` `.corrupted` if `source` gives other bytes than `descriptor` names.
+    @discardableResult
+    func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome
+}
+
+/// What a store knows of a blob without reading it.
+public struct BlobStat: Hashable, Sendable {
+    /// Bytes as stored.
+    public var size: Int64
+    /// When it was written or last refreshed, if the store tells.
+    public var modifiedAt: Timestamp?
+
+    /// Makes a stat.
+    public init(size: Int64, modifiedAt: Timestamp? = nil) {
+        self.size = size
+        self.modifiedAt = modifiedAt
+    }
+}
+
+/// What became of a blob that was to be stored.
+public enum PutOutcome: Hashable, Sendable {
+    /// Its bytes were sent.
+    case written
+    /// It was there; nothing was sent.
+    case alreadyPresent
+    /// It was there and its age was reset.
+    case refreshed
+}
+
+/// Where an export reads layers: stored blobs, and the tars of layers that were never stored.
+public struct LayerSource: Sendable {
+    /// The blobs of layers that have a descriptor.
+    public var blobs: any BlobSource
+    /// Opens the uncompressed tar of a pending layer, each time afresh and with the same bytes. `nil` where a graph has none.
+    public var pendingLayers: (@Sendable (PendingLayer) async throws -> BlobStream)?
+
+    /// Makes a source; without `pendingLayers` an export leaves pending layers out.
+    public init(
+        blobs: any BlobSource, pendingLayers: (@Sendable (PendingLayer) async throws -> BlobStream)? = nil
+    ) {
+        self.blobs = blobs
+        self.pendingLayers = pendingLayers
+    }
+}

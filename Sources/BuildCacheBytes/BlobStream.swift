@@ -1,0 +1,47 @@
+public import NIOCore
+
+/// The chunks of one blob: pulled by the reader, usually 256 KiB to 4 MiB each, single pass.
+///
+/// Reading is what moves the bytes: a reader that stops holds nothing up but this stream.
+public struct BlobStream: AsyncSequence, Sendable {
+    public typealias Element = ByteBuffer
+
+    /// Bytes to come, `nil` where nobody knows yet, as for a tar that is being written.
+    public let length: Int64?
+    private let makePull: @Sendable () -> () async throws -> ByteBuffer?
+
+    /// Streams `chunks`, which promise to hold `length` bytes together.
+    public init<Chunks: AsyncSequence & Sendable>(_ chunks: Chunks, length: Int64?) where Chunks.Element == ByteBuffer {
+        self.length = length
+        makePull = {
+            var iterator = chunks.makeAsyncIterator()
+            return { try await iterator.next(isolation: #isolation) }
+        }
+    }
+
+    /// Streams what `pull` returns until it returns `nil`; `makePull` is called once by each reader.
+    public init(length: Int64?, makePull: @escaping @Sendable () -> () async throws -> ByteBuffer?) {
+        self.length = length
+        self.makePull = makePull
+    }
+
+    /// Streams one buffer.
+    public init(_ buffer: ByteBuffer) {
+        self.init(length: Int64(buffer.readableBytes)) {
+            var rest: ByteBuffer? = buffer.readableBytes > 0 ? buffer : nil
+            return {
+                defer { rest = nil }
+                return rest
+            }
+        }
+    }
+
+    public struct AsyncIterator: AsyncIteratorProtocol {
+        fileprivate let pull: () async throws -> ByteBuffer?
+        /// The next chunk, or `nil` at the end.
+        public mutating func next() async throws -> ByteBuffer? { try await pull() }
+    }
+
+    /// Starts reading.
+    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(pull: makePull()) }
+}

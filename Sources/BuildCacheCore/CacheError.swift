@@ -1,0 +1,112 @@
+/// What went wrong with a cache: which kind of fault, what happened, to what, and whether another try is worth it.
+///
+/// Branch on ``code``, retry on ``retry``, show ``description`` to people. Secrets never get in here:
+/// credentials are kept in ``Secret`` and signed URLs are cut before they reach a message.
+public struct CacheError: Error, Sendable {
+    /// The kind of fault. An open set: a code added later breaks nobody's `switch`.
+    public struct Code: Hashable, Sendable, CustomStringConvertible {
+        private enum Base: String { case invalidSpec, notFound, denied, corrupted, unavailable, unsupported, storageFull, busy, limitExceeded }
+        private let base: Base
+
+        /// The caller's text or options are wrong.
+        public static let invalidSpec = Code(base: .invalidSpec)
+        /// Something named explicitly, by digest or name, is not there.
+        public static let notFound = Code(base: .notFound)
+        /// The store refused: 401, 403, EACCES, a read-only directory.
+        public static let denied = Code(base: .denied)
+        /// Digest, size or format of what was read is wrong.
+        public static let corrupted = Code(base: .corrupted)
+        /// The store cannot be reached or fails for now: network, 429, 5xx, input or output errors.
+        public static let unavailable = Code(base: .unavailable)
+        /// This backend, build or format cannot do that.
+        public static let unsupported = Code(base: .unsupported)
+        /// No room is left: ENOSPC, EDQUOT.
+        public static let storageFull = Code(base: .storageFull)
+        /// Somebody else holds the lock.
+        public static let busy = Code(base: .busy)
+        /// A document is larger or deeper than the limit set for it.
+        public static let limitExceeded = Code(base: .limitExceeded)
+
+        /// The code's name, as written in Swift.
+        public var description: String { base.rawValue }
+    }
+
+    /// Where it happened.
+    public struct Context: Hashable, Sendable {
+        /// The backend's type, as in `type=local`.
+        public var backend: String?
+        /// `export`, `import`, `parse`, `convert` …
+        public var operation: String?
+        /// A digest, a name, a file: what the operation was about.
+        public var subject: String?
+
+        /// Makes a context of what is known.
+        public init(backend: String? = nil, operation: String? = nil, subject: String? = nil) {
+            self.backend = backend
+            self.operation = operation
+            self.subject = subject
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    public enum Retry: Hashable, Sendable {
+        /// It fails the same way each time.
+        case never
+        /// It may pass.
+        case worthwhile
+        /// It may pass, after this long.
+        case notBefore(Duration)
+        /// It was tried as often as allowed.
+        case exhausted
+    }
+
+    /// The kind of fault.
+    public var code: Code
+    /// What happened, why, and what to do, in one lower-case line.
+    public var message: String
+    /// Where it happened.
+    public var context: Context
+    /// Whether the same call may succeed later.
+    public var retry: Retry
+    /// The error underneath, if there is one.
+    public var cause: (any Error)?
+
+    /// Makes an error; `message` is one lower-case line: what, why, remedy.
+    public init(
+        _ code: Code, _ message: String, context: Context = Context(), retry: Retry = .never, cause: (any Error)? = nil
+    ) {
+        self.code = code
+        self.message = message
+        self.context = context
+        self.retry = retry
+        self.cause = cause
+    }
+
+    /// The same error with the blanks of its context filled in. What is set already stays: the innermost layer knows best.
+    public func adding(backend: String? = nil, operation: String? = nil, subject: String? = nil) -> CacheError {
+        var error = self
+        error.context.backend = context.backend ?? backend
+        error.context.operation = context.operation ?? operation
+        error.context.subject = context.subject ?? subject
+        return error
+    }
+}
+
+extension CacheError: CustomStringConvertible, CustomDebugStringConvertible {
+    /// One line, as in `local export sha256:9f86…: corrupted: the blob has 12 bytes instead of 40`.
+    public var description: String {
+        let place = [context.backend, context.operation, context.subject].compactMap { $0 }.joined(separator: " ")
+        return place.isEmpty ? "\(code): \(message)" : "\(place): \(code): \(message)"
+    }
+
+    /// The line of ``description``, then one line per cause.
+    public var debugDescription: String {
+        var lines = [description]
+        var next = cause
+        while let error = next, lines.count < 16 {
+            lines.append("  caused by \(error)")
+            next = (error as? CacheError)?.cause
+        }
+        return lines.joined(separator: "\n")
+    }
+}

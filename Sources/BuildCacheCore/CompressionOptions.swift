@@ -1,0 +1,43 @@
+/// What an exporter is asked to do with layers: `compression`, `compression-level` and `force-compression`.
+///
+/// - Source: `spec/compression.md` §2 and §3.
+public struct CompressionOptions: Hashable, Sendable {
+    /// The compression of layers that are made now, and with ``force`` of all. Default `gzip`.
+    public var type: Compression
+    /// The level, `nil` for the compressor's default. gzip and estargz: -2 to 9; zstd: any, see `spec/compression.md` §1.
+    public var level: Int?
+    /// Converts stored layers of another type too. A layer that already has the type stays, whatever its level.
+    public var force: Bool
+
+    /// Makes options; without arguments, BuildKit's defaults.
+    public init(type: Compression = .gzip, level: Int? = nil, force: Bool = false) {
+        self.type = type
+        self.level = level
+        self.force = force
+    }
+}
+
+/// Which layers an export takes: `mode=`.
+///
+/// - Source: `spec/layer-selection.md`.
+public enum CacheMode: String, Hashable, Sendable, CaseIterable {
+    /// The layers of the build's results and of every step whose layers are stored already. The default.
+    case min
+    /// The layers of every step; those that were never stored are made now.
+    case max
+}
+
+/// How a cache's manifest is written: `oci-mediatypes` and `image-manifest`.
+///
+/// - Source: `spec/cache-format.md` §5.
+public enum ManifestLayout: Hashable, Sendable, CaseIterable {
+    /// An OCI image manifest whose config is the cache config. The default.
+    case imageManifest
+    /// An OCI image index that lists the layers and, last, the cache config.
+    case ociIndex
+    /// A Docker manifest list of the same shape, with Docker's names for the layers.
+    case dockerList
+
+    /// Whether layers carry Docker's media types.
+    public var usesDockerTypes: Bool { self == .dockerList }
+}

@@ -1,0 +1,458 @@
+public import BuildCacheCore
+import BuildCacheJSON
+
+/// Where a reader of a cache config learns what its layers are.
+public enum CacheConfigLayers: Sendable {
+    /// From the manifest around it, by digest; of two descriptors of one digest the last counts.
+    case described([Descriptor])
+    /// From the config itself: the form of s3, gha and azblob.
+    case annotated
+    /// From the layers of the image it is embedded in, by position: inline caches, which have no layer table.
+    case image([Descriptor])
+    /// Not at all: only digests are known afterwards.
+    case undescribed
+}
+
+/// How much a cache config may ask of who reads it.
+public struct CacheConfigLimits: Hashable, Sendable {
+    /// Bytes of JSON. Default 64 MiB; BuildKit itself reads 1 MiB from registries and directories.
+    public var maximumBytes: Int
+    /// Entries of each table: layers, records, links, results. Default 4 194 304.
+    public var maximumEntries: Int
+
+    /// Makes limits.
+    public init(maximumBytes: Int = 64 << 20, maximumEntries: Int = 1 << 22) {
+        self.maximumBytes = maximumBytes
+        self.maximumEntries = maximumEntries
+    }
+}
+
+extension LayerGraph {
+    /// Reads a cache config.
+    ///
+    /// A result whose layers are not described, or have no digest that could be one, is left out and its record kept: it is a miss,
+    /// not a fault. A record with a `random:` digest is ephemeral. Unknown keys are ignored and keys may differ in case, as for BuildKit.
+    ///
+    /// - Throws: ``CacheError`` `.corrupted` for what is no such JSON, for an index out of range, an input without links, and records or
+    ///   layers that loop: then nothing of the config can be trusted. `.limitExceeded` past `limits`.
+    /// - Source: `spec/cache-format.md` §1.1 and §3; BuildKit `cache/remotecache/v1/parse.go`.
+    public init(
+        decodingConfig bytes: [UInt8], layers: CacheConfigLayers, limits: CacheConfigLimits = CacheConfigLimits()
+    ) throws(CacheError) {
+        guard bytes.count <= limits.maximumBytes else {
+            throw CacheError(
+                .limitExceeded, "the cache config has \(bytes.count) bytes, more than the limit of \(limits.maximumBytes); raise the limit to read it")
+        }
+        let result = bytes.withUnsafeBytes { buffer in
+            Result { () throws(CacheError) in
+                var decoder = CacheConfigDecoder(layers: layers, limits: limits)
+                try decoder.read(buffer)
+                return try decoder.makeGraph()
+            }
+        }
+        self = try result.get()
+    }
+}
+
+/// Reads the tables row by row, then turns them into a graph.
+private struct CacheConfigDecoder {
+    private let source: CacheConfigLayers
+    private let limits: CacheConfigLimits
+
+    private var rowBlob: [Digest] = []
+    private var rowParent: [Int32] = []
+    private var descriptors: [Digest: Descriptor] = [:]
+
+    // The records in the order of the file; links and results still count in rows of the file.
+    private var graph = LayerGraph()
+    private var chains: [(record: Int32, layers: [Int32], createdAt: Timestamp)] = []
+
+    init(layers: CacheConfigLayers, limits: CacheConfigLimits) {
+        source = layers
+        self.limits = limits
+        switch layers {
+        case .described(let known):
+            for descriptor in known { descriptors[descriptor.digest] = descriptor }
+        case .image(let image):
+            for (position, descriptor) in image.enumerated() {
+                rowBlob.append(descriptor.digest)
+                rowParent.append(Int32(position) - 1)
+                descriptors[descriptor.digest] = descriptor
+            }
+        case .annotated, .undescribed: break
+        }
+    }
+
+    // MARK: Reading rows
+
+    mutating func read(_ bytes: UnsafeRawBufferPointer) throws(CacheError) {
+        var reader = JSONReader(bytes, document: "the cache config")
+        if case .image = source {
+            try readRecords(&reader)
+        } else if try reader.beginObject() {
+            while let key = try reader.nextKey() {
+                switch key {
+                case "layers": try readLayers(&reader)
+                case "records": try readRecords(&reader)
+                default: try reader.skipValue()
+                }
+            }
+        }
+        try reader.finish()
+    }
+
+    private mutating func readLayers(_ reader: inout JSONReader) throws(CacheError) {
+        rowBlob = []
+        rowParent = []
+        guard try reader.beginArray() else { return }
+        while try reader.nextElement() {
+            try checkRoom(rowBlob.count, "layers", reader)
+            var blob = Digest.none
+            var parent: Int64 = 0  // missing means row 0, not none
+            var descriptor: Descriptor?
+            if try reader.beginObject() {
+                while let key = try reader.nextKey() {
+                    switch key {
+                    case "blob": blob = try reader.rawString().digest ?? .none
+                    case "parent": parent = try reader.integer()
+                    case "annotations" where isAnnotated: descriptor = try readAnnotations(&reader)
+                    default: try reader.skipValue()
+                    }
+                }
+            }
+            rowBlob.append(blob)
+            // Out of Int32 is out of range all the same, and is reported where a result needs the row.
+            rowParent.append(Int32(exactly: parent) ?? .max)
+            if var descriptor, blob != .none {
+                descriptor.digest = blob
+                descriptors[blob] = descriptor
+            }
+        }
+    }
+
+    private var isAnnotated: Bool { if case .annotated = source { true } else { false } }
+
+    /// The descriptor that the annotations of a layer describe, its digest still to be filled in; `nil` if they lack a diffID.
+    private func readAnnotations(_ reader: inout JSONReader) throws(CacheError) -> Descriptor? {
+        var descriptor = Descriptor(mediaType: .layer(.gzip), digest: .none, size: 0)
+        var diffID: Digest?
+        guard try reader.beginObject() else { return nil }
+        while let key = try reader.nextKey() {
+            switch key {
+            case "mediaType": descriptor.mediaType = MediaType(try reader.string() ?? "")
+            case "diffID": diffID = try reader.rawString().digest
+            case "size": descriptor.size = try reader.integer()
+            case "createdAt":
+                let createdAt = try readTime(&reader)
+                if createdAt != .zero { descriptor.annotations[Annotation.createdAt] = createdAt.description }
+            default: try reader.skipValue()
+            }
+        }
+        guard let diffID, descriptor.size >= 0 else { return nil }
+        descriptor.annotations[Annotation.uncompressed] = diffID.description
+        return descriptor
+    }
+
+    private mutating func readRecords(_ reader: inout JSONReader) throws(CacheError) {
+        graph = LayerGraph()
+        chains = []
+        guard try reader.beginArray() else { return }
+        while try reader.nextElement() {
+            try checkRoom(graph.records.count, "records", reader)
+            let index = Int32(graph.records.count)
+            graph.records.append(RecordNode(digest: .none, importRow: index, nextAlias: index))
+            var hasDigest = false
+            if try reader.beginObject() {
+                while let key = try reader.nextKey() {
+                    switch key {
+                    case "digest": hasDigest = try readDigest(of: index, &reader)
+                    case "inputs": try readInputs(of: index, &reader)
+                    case "layers": try readResults(of: index, &reader)
+                    case "chains": try readChains(of: index, &reader)
+                    default: try reader.skipValue()
+                    }
+                }
+            }
+            guard hasDigest else { throw reader.invalid("record \(index) has no digest") }
+        }
+    }
+
+    private mutating func readDigest(of record: Int32, _ reader: inout JSONReader) throws(CacheError) -> Bool {
+        let text = try reader.rawString()
+        if let digest = text.digest {
+            graph.records[Int(record)].digest = digest
+        } else if text.text.hasPrefix("random:") {
+            graph.records[Int(record)].isEphemeral = true
+        } else {
+            throw reader.invalid("record \(record) has the digest \"\(text.text.prefix(80))\", which is none")
+        }
+        return true
+    }
+
+    private mutating func readInputs(of record: Int32, _ reader: inout JSONReader) throws(CacheError) {
+        graph.records[Int(record)].firstInput = Int32(graph.inputs.count)
+        graph.records[Int(record)].inputCount = 0
+        guard try reader.beginArray() else { return }
+        while try reader.nextElement() {
+            let first = Int32(graph.links.count)
+            if try reader.beginArray() {
+                while try reader.nextElement() {
+                    try checkRoom(graph.links.count, "links", reader)
+                    graph.links.append(try readLink(&reader))
+                }
+            }
+            let count = Int32(graph.links.count) - first
+            guard count > 0 else {
+                throw reader.invalid("input \(graph.records[Int(record)].inputCount) of record \(record) has no links")
+            }
+            graph.links[graph.links.count - 1].next = -1
+            graph.inputs.append(InputNode(firstLink: first, lastLink: first + count - 1))
+            graph.records[Int(record)].inputCount += 1
+        }
+    }
+
+    private mutating func readLink(_ reader: inout JSONReader) throws(CacheError) -> LinkNode {
+        var link = LinkNode(record: 0, selector: 0, next: Int32(graph.links.count + 1))
+        guard try reader.beginObject() else { return link }
+        while let key = try reader.nextKey() {
+            switch key {
+            case "selector": link.selector = graph.selectors.number(of: try reader.string() ?? "")
+            case "link": link.record = Int32(exactly: try reader.integer()) ?? -1
+            default: try reader.skipValue()
+            }
+        }
+        return link
+    }
+
+    private mutating func readResults(of record: Int32, _ reader: inout JSONReader) throws(CacheError) {
+        graph.records[Int(record)].firstResult = -1
+        graph.records[Int(record)].lastResult = -1
+        guard try reader.beginArray() else { return }
+        while try reader.nextElement() {
+            try checkRoom(graph.results.count, "results", reader)
+            var row: Int64 = 0
+            var createdAt = Timestamp.zero
+            if try reader.beginObject() {
+                while let key = try reader.nextKey() {
+                    switch key {
+                    case "layer": row = try reader.integer()
+                    case "createdAt": createdAt = try readTime(&reader)
+                    default: try reader.skipValue()
+                    }
+                }
+            }
+            appendResult(Int32(exactly: row) ?? -1, createdAt, to: record)
+        }
+    }
+
+    private mutating func readChains(of record: Int32, _ reader: inout JSONReader) throws(CacheError) {
+        while chains.last?.record == record { chains.removeLast() }
+        guard try reader.beginArray() else { return }
+        while try reader.nextElement() {
+            try checkRoom(chains.count, "chains", reader)
+            var rows: [Int32] = []
+            var createdAt = Timestamp.zero
+            if try reader.beginObject() {
+                while let key = try reader.nextKey() {
+                    switch key {
+                    case "layers":
+                        rows = []
+                        guard try reader.beginArray() else { continue }
+                        while try reader.nextElement() {
+                            try checkRoom(rows.count, "layers of a chain", reader)
+                            rows.append(Int32(exactly: try reader.integer()) ?? -1)
+                        }
+                    case "createdAt": createdAt = try readTime(&reader)
+                    default: try reader.skipValue()
+                    }
+                }
+            }
+            chains.append((record, rows, createdAt))
+        }
+    }
+
+    private func readTime(_ reader: inout JSONReader) throws(CacheError) -> Timestamp {
+        let text = try reader.rawString()
+        if let utf8 = text.utf8, let time = Timestamp(utf8: utf8) { return time }
+        let string = text.text
+        if string.isEmpty { return .zero }
+        do { return try Timestamp(string) } catch { throw reader.invalid(error.message) }
+    }
+
+    private mutating func appendResult(_ layer: Int32, _ createdAt: Timestamp, to record: Int32) {
+        let index = Int32(graph.results.count)
+        graph.results.append(ResultNode(createdAt: createdAt, layer: layer))
+        let last = graph.records[Int(record)].lastResult
+        if last < 0 { graph.records[Int(record)].firstResult = index } else { graph.results[Int(last)].next = index }
+        graph.records[Int(record)].lastResult = index
+    }
+
+    private func checkRoom(_ count: Int, _ what: StaticString, _ reader: JSONReader) throws(CacheError) {
+        guard count < limits.maximumEntries else {
+            throw CacheError(.limitExceeded, "the cache config has more than \(limits.maximumEntries) \(what); raise the limit to read it")
+        }
+    }
+}
+
+// MARK: From rows to a graph
+
+extension CacheConfigDecoder {
+    /// Checks what refers to what, and numbers records and layers so that they come after what they refer to.
+    mutating func makeGraph() throws(CacheError) -> LayerGraph {
+        let order = try recordOrder()
+        var newIndex = [Int32](repeating: -1, count: order.count)
+        for (new, old) in order.enumerated() { newIndex[Int(old)] = Int32(new) }
+        // The links of a key that stood twice are still in the table, but nothing reaches them.
+        for index in graph.links.indices where graph.records.indices.contains(Int(graph.links[index].record)) {
+            graph.links[index].record = newIndex[Int(graph.links[index].record)]
+        }
+        var records: [RecordNode] = []
+        records.reserveCapacity(order.count)
+        for (new, old) in order.enumerated() {
+            var node = graph.records[Int(old)]
+            node.nextAlias = Int32(new)
+            records.append(node)
+        }
+        graph.records = records
+        try placeResults()
+        try placeChains(newIndex)
+        for layer in graph.layers { graph.descriptors[layer.blob] = descriptors[layer.blob] }
+        return graph
+    }
+
+    /// The rows of the records, each after those it links to.
+    private func recordOrder() throws(CacheError) -> [Int32] {
+        enum State { case new, open, done }
+        var state = [State](repeating: .new, count: graph.records.count)
+        var order: [Int32] = []
+        order.reserveCapacity(graph.records.count)
+        var stack: [LinkCursor] = []
+        for start in graph.records.indices where state[start] == .new {
+            state[start] = .open
+            stack.append(LinkCursor(record: Int32(start)))
+            while var cursor = stack.popLast() {
+                guard let link = cursor.next(in: graph) else {
+                    state[Int(cursor.record)] = .done
+                    order.append(cursor.record)
+                    continue
+                }
+                stack.append(cursor)
+                let source = Int(graph.links[Int(link)].record)
+                guard state.indices.contains(source) else {
+                    throw CacheError(
+                        .corrupted, "the cache config links record \(cursor.record) to record \(source), but has only \(state.count) records")
+                }
+                switch state[source] {
+                case .done: break
+                case .open: throw CacheError(.corrupted, "the cache config has a loop: record \(source) leads back to itself")
+                case .new:
+                    state[source] = .open
+                    stack.append(LinkCursor(record: Int32(source)))
+                }
+            }
+        }
+        return order
+    }
+
+    /// Turns the rows in results into layers; results that cannot be had disappear.
+    private mutating func placeResults() throws(CacheError) {
+        var table = LayerRows(rowBlob: rowBlob, rowParent: rowParent)
+        let read = graph.results
+        let isDescribed = isDescribed
+        graph.results = []
+        graph.results.reserveCapacity(read.count)
+        for record in graph.records.indices {
+            var next = graph.records[record].firstResult
+            graph.records[record].firstResult = -1
+            graph.records[record].lastResult = -1
+            while next >= 0 {
+                let result = read[Int(next)]
+                if let layer = try table.layer(result.layer, adding: &graph, where: isDescribed) {
+                    appendResult(layer, result.createdAt, to: Int32(record))
+                }
+                next = result.next
+            }
+        }
+    }
+
+    private mutating func placeChains(_ newIndex: [Int32]) throws(CacheError) {
+        for chain in chains {
+            var top: LayerID?
+            var isComplete = true
+            for row in chain.layers {
+                guard rowBlob.indices.contains(Int(row)) else {
+                    throw CacheError(.corrupted, "the cache config has a chain with layer \(row), but only \(rowBlob.count) layers")
+                }
+                let blob = rowBlob[Int(row)]
+                isComplete = isComplete && isDescribed(blob)
+                guard isComplete else { continue }
+                top = try graph.internLayer(blob: blob, pending: -1, on: top)
+            }
+            if let top, isComplete { appendResult(top.index, chain.createdAt, to: newIndex[Int(chain.record)]) }
+        }
+        graph.layerIndex = nil
+    }
+
+    /// Whether a blob can be fetched: its size and type are known, or nobody asked for them.
+    private var isDescribed: (Digest) -> Bool {
+        if case .undescribed = source { return { $0 != .none } }
+        return { [descriptors] in descriptors[$0] != nil }
+    }
+}
+
+/// Makes layers out of rows on demand, parents first.
+private struct LayerRows {
+    private enum State: Hashable { case new, open, missing, layer(Int32) }
+    let rowBlob: [Digest]
+    let rowParent: [Int32]
+    private var state: [State]
+
+    init(rowBlob: [Digest], rowParent: [Int32]) {
+        self.rowBlob = rowBlob
+        self.rowParent = rowParent
+        state = Array(repeating: .new, count: rowBlob.count)
+    }
+
+    /// The layer of a row, added together with its parents if need be; `nil` when one of their blobs cannot be had.
+    mutating func layer(
+        _ row: Int32, adding graph: inout LayerGraph, where isDescribed: (Digest) -> Bool
+    ) throws(CacheError) -> Int32? {
+        var open: [Int32] = []
+        var next = row
+        var parent: State = .layer(-1)
+        // Down to a row that is done, or to the lowest …
+        while next != -1 {
+            guard rowBlob.indices.contains(Int(next)) else {
+                throw CacheError(.corrupted, "the cache config refers to layer \(next), but has only \(rowBlob.count) layers")
+            }
+            if state[Int(next)] == .open {
+                throw CacheError(.corrupted, "the cache config has a loop: layer \(next) is its own parent")
+            }
+            guard state[Int(next)] == .new else {
+                parent = state[Int(next)]
+                break
+            }
+            state[Int(next)] = .open
+            open.append(next)
+            next = rowParent[Int(next)]
+        }
+        // … and up again.
+        for row in open.reversed() {
+            let blob = rowBlob[Int(row)]
+            if case .layer(let index) = parent, isDescribed(blob) {
+                state[Int(row)] = .layer(Int32(graph.layers.count))
+                graph.layers.append(LayerNode(blob: blob, parent: index, importRow: row))
+            } else {
+                state[Int(row)] = .missing
+            }
+            parent = state[Int(row)]
+        }
+        guard case .layer(let index) = parent, index >= 0 else { return nil }
+        return index
+    }
+}
+
+extension JSONKey {
+    /// The digest that the string is, or `nil`.
+    fileprivate var digest: Digest? { utf8.flatMap { Digest(utf8: $0) } }
+}

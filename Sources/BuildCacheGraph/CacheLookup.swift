@@ -1,0 +1,57 @@
+public import BuildCacheCore
+
+/// Answers which records of a graph a step matches, and what came out of it then.
+///
+/// An index over a snapshot of the graph: making it takes time in proportion to the records, each answer only to its matches.
+///
+/// ```swift
+/// let lookup = CacheLookup(graph)
+/// let base = lookup.matches(baseDigest)
+/// let step = lookup.matches(stepDigest, inputs: [base.map { Link($0) }])
+/// if let result = lookup.results(of: step).first { … }
+/// ```
+///
+/// - Source: `spec/cache-format.md` §6.4.
+public struct CacheLookup: Sendable {
+    /// The graph that is asked.
+    public let graph: LayerGraph
+    private let index: RecordIndex
+
+    /// Indexes `graph`.
+    public init(_ graph: LayerGraph) {
+        self.graph = graph
+        index = RecordIndex(graph)
+    }
+
+    /// The records that a step is, given what its inputs were found to be.
+    ///
+    /// - Parameters:
+    ///   - digest: The step's record digest, see ``/BuildCacheCore/Digest/record(operation:output:)``.
+    ///   - inputs: Per input every record it may be, each with the selector it is used with. None for a step without inputs; an input
+    ///     without any link matches nothing.
+    /// - Returns: All matches, in the order of the graph. Links to records of another graph match nothing.
+    public func matches(_ digest: Digest, inputs: [[Link]] = []) -> [RecordID] {
+        let encoded = inputs.map { input in
+            input.compactMap { link -> LinkNode? in
+                guard graph.records.indices.contains(Int(link.record.index)), let selector = graph.selectors.known(link.selector)
+                else { return nil }
+                return LinkNode(record: graph.canonical(link.record.index), selector: selector)
+            }
+        }
+        return index.matches(digest, inputs: encoded, in: graph).map { RecordID(index: $0) }
+    }
+
+    /// The results of these records, newest first and of equally new ones in the order they were added: the first is the best, the
+    /// rest stand in for it if its blobs are gone.
+    public func results(of records: some Sequence<RecordID>) -> [CacheResult] {
+        var seen: Set<CacheResult> = []
+        let results = records.flatMap { graph[$0].results }.filter { seen.insert($0).inserted }
+        return results.enumerated()
+            .sorted { left, right in
+                if right.element.createdAt.isBefore(left.element.createdAt) { return true }
+                if left.element.createdAt.isBefore(right.element.createdAt) { return false }
+                return left.offset < right.offset
+            }
+            .map(\.element)
+    }
+}

@@ -1,0 +1,227 @@
+public import BuildCacheCore
+
+extension LayerGraph {
+    /// Adds a stored layer on top of `parent`, or finds it if this chain is known.
+    ///
+    /// - Parameter descriptor: The blob. A later descriptor of the same digest replaces an earlier one.
+    /// - Throws: ``CacheError`` `.invalidSpec` if `parent` is of another graph, `.limitExceeded` past 2³¹ layers.
+    public mutating func addLayer(_ descriptor: Descriptor, on parent: LayerID? = nil) throws(CacheError) -> LayerID {
+        let id = try internLayer(blob: descriptor.digest, pending: -1, on: parent)
+        descriptors[descriptor.digest] = descriptor
+        return id
+    }
+
+    /// Adds a layer that exists but was never written, on top of `parent`, or finds it if this chain is known.
+    ///
+    /// - Throws: ``CacheError`` as ``addLayer(_:on:)-(Descriptor,_)``.
+    public mutating func addLayer(_ pending: PendingLayer, on parent: LayerID? = nil) throws(CacheError) -> LayerID {
+        let number = pendingNumbers[pending] ?? Int32(pendingLayers.count)
+        if Int(number) == pendingLayers.count {
+            pendingLayers.append(pending)
+            pendingNumbers[pending] = number
+        }
+        return try internLayer(blob: .none, pending: number, on: parent)
+    }
+
+    /// Adds a chain of stored layers, bottom first; `nil` for an empty one.
+    ///
+    /// - Throws: ``CacheError`` as ``addLayer(_:on:)-(Descriptor,_)``.
+    public mutating func addChain(_ chain: some Sequence<Descriptor>) throws(CacheError) -> LayerID? {
+        var top: LayerID?
+        for descriptor in chain { top = try addLayer(descriptor, on: top) }
+        return top
+    }
+
+    /// Adds a record, or adds links and results to the one that it turns out to be.
+    ///
+    /// A record is known already if one with the same digest shares, for every input, at least one link with it. If several are,
+    /// they become one. A link that would make a record its own ancestor is left out.
+    ///
+    /// - Parameters:
+    ///   - digest: See ``/BuildCacheCore/Digest/record(operation:output:)``.
+    ///   - inputs: Per input the links of which one must match, at least one each. None for a root.
+    ///   - results: What came out.
+    /// - Throws: ``CacheError`` `.invalidSpec` for an input without links and for identifiers of another graph;
+    ///   `.limitExceeded` past 2³¹ records.
+    /// - Source: `spec/cache-format.md` §2.1; BuildKit `cache/remotecache/v1/chains.go: Add`.
+    @discardableResult
+    public mutating func addRecord(
+        _ digest: Digest, inputs: [[Link]] = [], results: [CacheResult] = []
+    ) throws(CacheError) -> RecordID {
+        for (number, input) in inputs.enumerated() {
+            guard !input.isEmpty else {
+                throw CacheError(.invalidSpec, "input \(number) of record \(digest) has no links, so nothing could ever match it; "
+                    + "leave such a record out or link it to an ephemeral record")
+            }
+            for link in input { try check(link.record) }
+        }
+        for result in results { try check(result.layer) }
+        let encoded = inputs.map { input in
+            input.map { LinkNode(record: canonical($0.record.index), selector: selectors.number(of: $0.selector)) }
+        }
+        let record = try addRecord(digest, inputs: encoded)
+        for result in results { appendResult(result.layer.index, result.createdAt, to: record) }
+        return RecordID(index: record)
+    }
+
+    /// Adds a record that only this machine can know, as for a directory of the user's: BuildKit's `random:` digests.
+    ///
+    /// It links what is built from it like any record, and is left out by ``selected(_:)`` with all that has no other way to be found.
+    ///
+    /// - Throws: ``CacheError`` `.limitExceeded` past 2³¹ records.
+    public mutating func addEphemeralRecord() throws(CacheError) -> RecordID {
+        try checkRoom(records.count)
+        let index = Int32(records.count)
+        records.append(RecordNode(digest: .none, nextAlias: index, isEphemeral: true))
+        return RecordID(index: index)
+    }
+}
+
+// MARK: Layers
+
+extension LayerGraph {
+    mutating func internLayer(blob: Digest, pending: Int32, on parent: LayerID?) throws(CacheError) -> LayerID {
+        if let parent { try check(parent) }
+        let key = LayerKey(blob: blob, pending: pending, parent: parent?.index ?? -1)
+        if layerIndex == nil {
+            var index = [LayerKey: Int32](minimumCapacity: layers.count)
+            for (number, node) in layers.enumerated() {
+                let key = LayerKey(blob: node.blob, pending: node.pending, parent: node.parent)
+                if index[key] == nil { index[key] = Int32(number) }
+            }
+            layerIndex = index
+        }
+        if let known = layerIndex?[key] { return LayerID(index: known) }
+        try checkRoom(layers.count)
+        let index = Int32(layers.count)
+        layers.append(LayerNode(blob: blob, pending: pending, parent: key.parent))
+        layerIndex?[key] = index
+        return LayerID(index: index)
+    }
+
+    private func check(_ layer: LayerID) throws(CacheError) {
+        guard layers.indices.contains(Int(layer.index)) else {
+            throw CacheError(.invalidSpec, "layer \(layer.index) is not of this graph, which has \(layers.count) layers")
+        }
+    }
+
+    func check(_ record: RecordID) throws(CacheError) {
+        guard records.indices.contains(Int(record.index)) else {
+            throw CacheError(.invalidSpec, "record \(record.index) is not of this graph, which has \(records.count) records")
+        }
+    }
+
+    private func checkRoom(_ count: Int) throws(CacheError) {
+        guard count < Int(Int32.max) - 1 else { throw CacheError(.limitExceeded, "a graph holds at most 2^31 records, links or layers") }
+    }
+}
+
+// MARK: Records
+
+extension LayerGraph {
+    /// Adds a record whose links are canonical, or finds it; the links' `next` is ignored.
+    mutating func addRecord(_ digest: Digest, inputs: [[LinkNode]]) throws(CacheError) -> Int32 {
+        if recordIndex == nil { recordIndex = RecordIndex(self) }
+        let matches = recordIndex?.matches(digest, inputs: inputs, in: self) ?? []
+        guard var known = matches.first else { return try appendRecord(digest, inputs: inputs) }
+        for other in matches.dropFirst() {
+            // The ancestor of the two stays: the other way round it would become its own descendant.
+            let (from, into) = descends(known, from: other) ? (known, other) : (other, known)
+            merge(from, into: into)
+            known = into
+        }
+        for (input, alternatives) in inputs.enumerated() {
+            for link in alternatives { addLink(link, to: known, input: Int32(input)) }
+        }
+        return known
+    }
+
+    private mutating func appendRecord(_ digest: Digest, inputs newInputs: [[LinkNode]]) throws(CacheError) -> Int32 {
+        try checkRoom(records.count)
+        try checkRoom(links.count + newInputs.reduce(0) { $0 + $1.count })
+        let index = Int32(records.count)
+        records.append(
+            RecordNode(digest: digest, firstInput: Int32(inputs.count), inputCount: Int32(newInputs.count), nextAlias: index))
+        inputs.append(contentsOf: repeatElement(InputNode(), count: newInputs.count))
+        for (input, alternatives) in newInputs.enumerated() {
+            for link in alternatives { addLink(link, to: index, input: Int32(input)) }
+        }
+        if newInputs.isEmpty { recordIndex?.insert(index, digest: digest, source: -1) }
+        return index
+    }
+
+    /// Adds a link unless it is there or would close a loop.
+    private mutating func addLink(_ link: LinkNode, to record: Int32, input: Int32) {
+        for known in linkIndices(of: record, input: input)
+        where canonical(links[known].record) == link.record && links[known].selector == link.selector { return }
+        guard !descends(link.record, from: record) else { return }
+        if link.record > record { isOrdered = false }
+        let index = Int32(links.count)
+        links.append(LinkNode(record: link.record, selector: link.selector))
+        let place = Int(records[Int(record)].firstInput + input)
+        if inputs[place].lastLink < 0 {
+            inputs[place].firstLink = index
+        } else {
+            links[Int(inputs[place].lastLink)].next = index
+        }
+        inputs[place].lastLink = index
+        records[Int(record)].importRow = -1
+        if input == 0 { recordIndex?.insert(record, digest: records[Int(record)].digest, source: link.record) }
+    }
+
+    /// Makes `other` another name of `record`, with all its links and results.
+    private mutating func merge(_ other: Int32, into record: Int32) {
+        let moved = records[Int(other)]
+        // Every name of `other` points straight at `record`, so that canonical() is one step.
+        var alias = other
+        repeat {
+            records[Int(alias)].mergedInto = record
+            alias = records[Int(alias)].nextAlias
+        } while alias != other
+        records[Int(other)].nextAlias = records[Int(record)].nextAlias
+        records[Int(record)].nextAlias = moved.nextAlias
+        // Who links to `other` now links to `record`, which may come later.
+        if other < record { isOrdered = false }
+        for input in 0..<min(moved.inputCount, records[Int(record)].inputCount) {
+            for index in LinkIndices(links: links, first: inputs[Int(moved.firstInput + input)].firstLink) {
+                addLink(
+                    LinkNode(record: canonical(links[index].record), selector: links[index].selector), to: record, input: input)
+            }
+        }
+        for index in ResultIndices(results: results, first: moved.firstResult) {
+            appendResult(results[index].layer, results[index].createdAt, to: record)
+        }
+    }
+
+    /// Whether `record` is `ancestor` or was made from it.
+    private func descends(_ record: Int32, from ancestor: Int32) -> Bool {
+        if record == ancestor { return true }
+        // In an ordered graph whatever descends from a record comes after it.
+        if isOrdered && record < ancestor { return false }
+        var visited: Set<Int32> = [record]
+        var stack = [LinkCursor(record: record)]
+        while var cursor = stack.popLast() {
+            guard let link = cursor.next(in: self) else { continue }
+            stack.append(cursor)
+            let source = canonical(links[Int(link)].record)
+            if source == ancestor { return true }
+            if !(isOrdered && source < ancestor), visited.insert(source).inserted { stack.append(LinkCursor(record: source)) }
+        }
+        return false
+    }
+
+    /// Adds a result unless the same chain with the same time is there.
+    mutating func appendResult(_ layer: Int32, _ createdAt: Timestamp, to record: Int32) {
+        let record = Int(canonical(record))
+        for known in resultIndices(of: Int32(record))
+        where results[known].layer == layer && results[known].createdAt == createdAt { return }
+        let index = Int32(results.count)
+        results.append(ResultNode(createdAt: createdAt, layer: layer))
+        if records[record].lastResult < 0 {
+            records[record].firstResult = index
+        } else {
+            results[Int(records[record].lastResult)].next = index
+        }
+        records[record].lastResult = index
+    }
+}

@@ -1,0 +1,145 @@
+import BuildCacheCore
+import BuildCacheGraph
+import Testing
+
+@Suite("A hostile cache config")
+struct HostileConfigTests {
+    private static let a = Digest(of: "a".utf8)
+
+    private func decode(_ text: String, _ layers: CacheConfigLayers = .undescribed) throws -> LayerGraph {
+        try LayerGraph(decodingConfig: Array(text.utf8), layers: layers)
+    }
+
+    @Test(
+        "is refused as corrupted",
+        arguments: [
+            ("", "empty"), ("{", "cut"), ("[]", "an array"), (#"{"records":[{"digest":"\#(a)"}]}x"#, "trailing data"),
+            (#"{"records":[{"digest":"\#(a)","inputs":[[{"link":1}]]}]}"#, "link out of range"),
+            (#"{"records":[{"digest":"\#(a)","inputs":[[{"link":-1}]]}]}"#, "negative link"),
+            (#"{"records":[{"digest":"\#(a)","inputs":[[{"link":99999999999}]]}]}"#, "link past 32 bits"),
+            (#"{"records":[{"digest":"\#(a)","inputs":[[{"link":0}]]}]}"#, "record linked to itself"),
+            (#"{"records":[{"digest":"\#(a)","inputs":[[{"link":1}]]},{"digest":"\#(a)","inputs":[[{"link":0}]]}]}"#, "loop"),
+            (#"{"records":[{"digest":"\#(a)","inputs":[null]}]}"#, "null input"),
+            (#"{"records":[{"digest":"\#(a)","inputs":[[]]}]}"#, "empty input"),
+            (#"{"records":[{"digest":"sha256:../../../etc/passwd"}]}"#, "path for a digest"),
+            (#"{"records":[{}]}"#, "no digest"),
+            (#"{"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#, "layer out of range"),
+            (#"{"layers":[{"blob":"\#(a)"}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#, "layer its own parent"),
+            (#"{"layers":[{"blob":"\#(a)","parent":1},{"blob":"\#(a)"}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#, "layer loop"),
+            (#"{"layers":[{"blob":"\#(a)","parent":7}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#, "parent out of range"),
+            (#"{"layers":[{"blob":"\#(a)","parent":-2}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#, "negative parent"),
+            (#"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","chains":[{"layers":[3]}]}]}"#, "chain out of range"),
+            (#"{"layers":[{"blob":"\#(a)","parent":-1.0}]}"#, "fraction"),
+            (#"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"createdAt":"yesterday"}]}]}"#, "bad time"),
+        ])
+    func refuses(_ text: String, _ why: String) {
+        let error = #expect(throws: CacheError.self, "\(why)") { try decode(text) }
+        #expect(error?.code == .corrupted, "\(why)")
+    }
+
+    @Test("cut anywhere is refused, never a crash")
+    func truncated() throws {
+        let golden = Array(GoldenVectorTests.golden.utf8)
+        for length in 0..<golden.count {
+            #expect(throws: CacheError.self) { try LayerGraph(decodingConfig: Array(golden[..<length]), layers: .undescribed) }
+        }
+    }
+
+    @Test("with any one byte changed is read or refused, never a crash")
+    func flipped() throws {
+        var generator = SplitMix(state: 7)
+        let golden = Array(GoldenVectorTests.golden.utf8)
+        for position in golden.indices {
+            var bytes = golden
+            bytes[position] = UInt8.random(in: .min ... .max, using: &generator)
+            if let graph = try? LayerGraph(decodingConfig: bytes, layers: .undescribed) { _ = try graph.encodeConfig() }
+        }
+    }
+
+    @Test("that is too large or has too many entries is refused before it costs memory")
+    func limits() {
+        let text = #"{"layers":["# + Array(repeating: "{}", count: 1001).joined(separator: ",") + "]}"
+        for limits in [CacheConfigLimits(maximumBytes: 1000), CacheConfigLimits(maximumEntries: 1000)] {
+            let error = #expect(throws: CacheError.self) {
+                try LayerGraph(decodingConfig: Array(text.utf8), layers: .undescribed, limits: limits)
+            }
+            #expect(error?.code == .limitExceeded)
+        }
+    }
+
+    @Test("nested a million deep is refused")
+    func deepNesting() {
+        let text = #"{"unknown":"# + String(repeating: "[", count: 1_000_000)
+        let error = #expect(throws: CacheError.self) { try decode(text) }
+        #expect(error?.code == .limitExceeded)
+    }
+
+    @Test("with a million empty entries is refused or read in bounded time")
+    func millionEntries() throws {
+        let layers = #"{"layers":["# + Array(repeating: "{}", count: 1_000_000).joined(separator: ",") + "]}"
+        #expect(try decode(layers).layerIDs.isEmpty)
+        let records = #"{"records":["# + Array(repeating: "{}", count: 1_000_000).joined(separator: ",") + "]}"
+        #expect(throws: CacheError.self) { try decode(records) }
+    }
+
+    @Test("with 100 000 records and parents in one chain is read, selected and written again")
+    func deepChain() throws {
+        let count = 100_000
+        var text = #"{"layers":["#
+        for row in 0..<count {
+            text += #"{"blob":"\#(Digest(of: "layer \(row)".utf8))","parent":\#(row + 1 == count ? -1 : row + 1)},"#
+        }
+        text.removeLast()
+        text += #"],"records":["#
+        for row in 0..<count {
+            let inputs = row + 1 == count ? "" : #","inputs":[[{"link":\#(row + 1)}]]"#
+            text += #"{"layers":[{"layer":\#(row),"createdAt":"2026-01-01T00:00:00Z"}],"digest":"\#(Self.a)"\#(inputs)},"#
+        }
+        text.removeLast()
+        text += "]}"
+        let graph = try decode(text)
+        let selected = graph.selected(.max)
+        #expect(selected.recordCount == count)
+        let encoded = try selected.encodeConfig()
+        #expect(encoded.layers.count == count)
+        #expect(try LayerGraph(decodingConfig: encoded.bytes, layers: .undescribed).recordCount == count)
+    }
+
+    @Test("loses only the results whose layers nobody describes")
+    func missingLayers() throws {
+        let b = Digest(of: "b".utf8)
+        let text = #"""
+            {"layers":[{"blob":"\#(Self.a)","parent":-1},{"blob":"\#(b)"},{"blob":"sha256:zz","parent":-1}],
+             "records":[{"digest":"\#(Self.a)"},
+              {"digest":"\#(b)","inputs":[[{"link":0}]],"layers":[{"layer":1},{"layer":0},{"layer":2}],"chains":[{"layers":[1,0]},{"layers":[0]}]}]}
+            """#
+        let known = Descriptor(mediaType: .layer(.gzip), digest: Self.a, size: 1)
+        let graph = try decode(text, .described([known]))
+        #expect(graph.recordCount == 2)
+        #expect(graph.recordIDs.map { graph[$0].results.count } == [0, 2])
+        #expect(graph.layerIDs.map { graph.descriptor(of: $0) } .allSatisfy { $0 == known })
+    }
+
+    @Test("keeps random: records to this machine, and what has no other way to be found")
+    func ephemeralRecords() throws {
+        let b = Digest(of: "b".utf8)
+        let text = #"""
+            {"records":[{"digest":"random:abc"},{"digest":"\#(Self.a)"},{"digest":"\#(b)","inputs":[[{"link":0}]]},
+             {"digest":"\#(b)","inputs":[[{"link":0},{"link":1}]]},{"digest":"\#(b)","inputs":[[{"link":2}],[{"link":1}]]}]}
+            """#
+        let selected = try decode(text).selected(.max)
+        #expect(selected.recordIDs.map { selected[$0].inputs.map(\.count) } == [[], [1]])
+    }
+}
+
+/// A small generator with a seed, so that a failing test fails again.
+struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+}

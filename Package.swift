@@ -58,7 +58,7 @@ let package = Package(
             nioCore, nioPosix,
         ]),
         module("BuildCacheTransfer", [
-            "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", nioCore, logging,
+            "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheSpec", nioCore, logging,
         ]),
 
         // One module per backend, and the umbrella over them.

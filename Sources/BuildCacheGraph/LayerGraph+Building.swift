@@ -15,6 +15,7 @@ extension LayerGraph {
     ///
     /// - Throws: ``CacheError`` as ``addLayer(_:on:)-(Descriptor,_)``.
     public mutating func addLayer(_ pending: PendingLayer, on parent: LayerID? = nil) throws(CacheError) -> LayerID {
+        if let parent { try check(parent) }
         let number = pendingNumbers[pending] ?? Int32(pendingLayers.count)
         if Int(number) == pendingLayers.count {
             pendingLayers.append(pending)

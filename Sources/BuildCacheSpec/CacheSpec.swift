@@ -1,0 +1,121 @@
+public import BuildCacheCore
+
+/// What one `--cache-to` or `--cache-from` says: which backend, where, and how.
+///
+/// Parse it from text with ``parse(_:for:environment:leniency:dialect:onIgnored:)``, or make it directly:
+///
+///     CacheSpec(exportingTo: .local(LocalOptions(dest: "cache")), ExportOptions(mode: .max))
+///     CacheSpec(importingFrom: .registry(RegistryOptions(ref: try Reference("user/app:cache"))))
+///
+/// Secrets in it never print; see ``description`` and ``textExposingSecrets()``.
+public struct CacheSpec: Hashable, Sendable {
+    /// Whether a cache is written or read.
+    public enum Direction: Hashable, Sendable, CaseIterable {
+        /// `--cache-to`.
+        case export
+        /// `--cache-from`.
+        case `import`
+
+        /// The option of `docker buildx build`, without its dashes.
+        var flag: String { self == .export ? "cache-to" : "cache-from" }
+    }
+
+    /// The kinds of backends, by the text of `type=`.
+    public enum BackendType: String, Hashable, Sendable, CaseIterable {
+        /// In the config of the image that is built.
+        case inline
+        /// An image of its own in a registry.
+        case registry
+        /// An OCI layout in a directory.
+        case local
+        /// The cache service of GitHub Actions.
+        case gha
+        /// A bucket of Amazon S3 or of what speaks its protocol.
+        case s3
+        /// A container of Azure Blob Storage.
+        case azblob
+    }
+
+    /// A backend with its options.
+    public enum Backend: Hashable, Sendable {
+        /// In the config of the image that is built. Written only; what reads it is `registry`, with the image's name.
+        case inline
+        /// An image of its own in a registry.
+        case registry(RegistryOptions)
+        /// An OCI layout in a directory.
+        case local(LocalOptions)
+        /// The cache service of GitHub Actions.
+        case gha(GitHubActionsOptions)
+        /// A bucket of Amazon S3 or of what speaks its protocol.
+        case s3(S3Options)
+        /// A container of Azure Blob Storage.
+        case azblob(AzureBlobOptions)
+
+        /// Which backend it is.
+        public var type: BackendType {
+            switch self {
+            case .inline: .inline
+            case .registry: .registry
+            case .local: .local
+            case .gha: .gha
+            case .s3: .s3
+            case .azblob: .azblob
+            }
+        }
+    }
+
+    /// The backend with its options.
+    public var backend: Backend
+    /// How to export, in a `cache-to`; `nil` in a `cache-from`.
+    public var export: ExportOptions?
+
+    /// A cache to write.
+    public init(exportingTo backend: Backend, _ options: ExportOptions = ExportOptions()) {
+        self.backend = backend
+        export = options
+    }
+
+    /// A cache to read.
+    public init(importingFrom backend: Backend) {
+        self.backend = backend
+        export = nil
+    }
+
+    /// Which backend it is.
+    public var type: BackendType { backend.type }
+    /// Whether the cache is written or read.
+    public var direction: Direction { export == nil ? .import : .export }
+}
+
+/// What every exporter can be asked for.
+///
+/// - Source: `spec/spec-syntax.md` §3.
+public struct ExportOptions: Hashable, Sendable {
+    /// `mode`: which layers to take.
+    ///
+    /// Default `min`. Without effect on `inline`, which takes the image's.
+    public var mode: CacheMode
+    /// `ignore-error`: a failed export does not fail the build.
+    ///
+    /// Default `false`. Without effect on `inline`.
+    public var ignoreError: Bool
+    /// `compression`, `compression-level`, `force-compression`.
+    ///
+    /// BuildKit knows them on `registry` and `local` only, we on all.
+    public var compression: CompressionOptions
+    /// `oci-mediatypes` and `image-manifest`.
+    ///
+    /// Default an OCI image manifest. On `registry` and `local` only.
+    public var layout: ManifestLayout
+
+    /// Makes options; without arguments, BuildKit's defaults.
+    public init(
+        mode: CacheMode = .min, ignoreError: Bool = false, compression: CompressionOptions = CompressionOptions(),
+        layout: ManifestLayout = .imageManifest
+    ) {
+        self.mode = mode
+        self.ignoreError = ignoreError
+        self.compression = compression
+        self.layout = layout
+    }
+}

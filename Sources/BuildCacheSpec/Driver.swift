@@ -1,0 +1,65 @@
+public import BuildCacheCore
+
+/// What runs a build for `docker buildx`, and thereby which caches it can use.
+///
+/// Ask before work starts: what a driver cannot do shows itself only at the end of a build.
+///
+/// - Source: `spec/spec-syntax.md` §6; the importers and exporters that moby's `builder-next/controller.go` registers.
+public enum Driver: String, Hashable, Sendable, CaseIterable {
+    /// The builder inside Docker, with its classic image store.
+    case docker
+    /// The builder inside Docker, with the containerd image store.
+    case dockerContainerd = "docker (containerd image store)"
+    /// BuildKit in a container.
+    case dockerContainer = "docker-container"
+    /// BuildKit in pods.
+    case kubernetes
+    /// A BuildKit that somebody else runs.
+    case remote
+
+    /// Whether this driver can write to or read from a backend.
+    public func supports(_ type: CacheSpec.BackendType, _ direction: CacheSpec.Direction) -> DriverSupport {
+        if type == .inline, direction == .import {
+            return .no(reason: "an inline cache is imported with type=registry and the name of its image")
+        }
+        switch (self, type, direction) {
+        case (.dockerContainer, _, _), (.kubernetes, _, _), (.remote, _, _), (_, .inline, _): return .yes
+        case (.docker, .registry, .import):
+            return .partly(reason: "the docker driver with the classic image store reads inline caches only")
+        case (.docker, .local, .import): return .yes
+        case (.docker, _, .export):
+            return .no(reason: "cache export is not supported for the docker driver with the classic image store")
+        case (.dockerContainerd, .registry, _), (.dockerContainerd, .local, _), (.dockerContainerd, .gha, _):
+            return .yes
+        default: return .no(reason: "type=\(type.rawValue) is not supported for the docker driver")
+        }
+    }
+
+    /// Throws unless this driver can do, at least in part, what the spec asks for.
+    ///
+    /// - Throws: ``CacheError`` `.unsupported`, with what to do instead.
+    public func check(_ spec: CacheSpec) throws(CacheError) {
+        guard case .no(let reason) = supports(spec.type, spec.direction) else { return }
+        var remedies = ["switch to the docker-container, kubernetes or remote driver"]
+        if self == .docker, Driver.dockerContainerd.supports(spec.type, spec.direction) == .yes {
+            remedies.append("turn on the containerd image store")
+        }
+        let remedy =
+            spec.type == .inline
+            ? "" : ": \(remedies.joined(separator: " or ")), see https://docs.docker.com/go/build-cache-backends/"
+        throw CacheError(
+            .unsupported, reason + remedy,
+            context: CacheError.Context(
+                backend: spec.type.rawValue, operation: spec.direction == .export ? "export" : "import"))
+    }
+}
+
+/// What a driver can do with a backend.
+public enum DriverSupport: Hashable, Sendable {
+    /// All of it.
+    case yes
+    /// Some of it.
+    case partly(reason: String)
+    /// Nothing.
+    case no(reason: String)
+}

@@ -1,0 +1,100 @@
+package import BuildCacheBytes
+package import BuildCacheCore
+package import BuildCacheGraph
+import BuildCacheOCI
+
+extension ImportedCache {
+    /// The most images that an index may lead to.
+    private static let maximumImages = 1000
+
+    /// Finds the cache that a manifest is or leads to: a cache of its own, or those inside the images of an index.
+    ///
+    /// An image without a cache gives no part, and one whose cache cannot be read gives a warning: the other platforms' count all the same.
+    ///
+    /// - Parameters:
+    ///   - manifest: Where to start.
+    ///   - blobs: Manifests, configs and layers.
+    ///   - stored: The source of layers for later, verified by whoever makes it.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` if the manifest or its cache config is broken, `.notFound` if they are gone.
+    /// - Source: `spec/cache-format.md` §6.1 and §6.2.
+    package init(
+        manifest: Descriptor, from blobs: some BlobSource, layers stored: any BlobSource,
+        limits: CacheConfigLimits = CacheConfigLimits()
+    ) async throws {
+        let bytes = try await blobs.document(manifest, limit: limits.maximumBytes)
+        switch try ManifestDocument(decoding: bytes, sizeLimit: limits.maximumBytes) {
+        case .cache(let cache):
+            let config = try await blobs.document(cache.config, limit: limits.maximumBytes)
+            let graph = try LayerGraph(decodingConfig: config, layers: .described(cache.layers), limits: limits)
+            try self.init(parts: [Part(manifest: manifest, graph: graph)], blobs: stored)
+        case .image(let image):
+            let reader = InlineReader(blobs: blobs, limits: limits)
+            let part = try await reader.part(manifest, image)
+            try self.init(parts: part.map { [$0] } ?? [], blobs: stored)
+        case .index(let entries):
+            let reader = InlineReader(blobs: blobs, limits: limits)
+            let (parts, warnings) = try await reader.parts(below: entries, maximumImages: Self.maximumImages)
+            try self.init(parts: parts, blobs: stored, warnings: warnings)
+        }
+    }
+}
+
+/// Reads the caches inside images.
+private struct InlineReader {
+    let blobs: any BlobSource
+    let limits: CacheConfigLimits
+
+    /// The caches of all images that these entries lead to, in their order.
+    func parts(
+        below entries: [Descriptor], maximumImages: Int
+    ) async throws -> (parts: [ImportedCache.Part], warnings: [String]) {
+        var parts: [ImportedCache.Part] = []
+        var warnings: [String] = []
+        var waiting = Array(entries.reversed())
+        var seen: Set<Digest> = []
+        while let entry = waiting.popLast() {
+            guard seen.insert(entry.digest).inserted else { continue }
+            guard seen.count <= maximumImages else {
+                throw CacheError(.limitExceeded, "the index leads to more than \(maximumImages) images")
+            }
+            do {
+                let bytes = try await blobs.document(entry, limit: limits.maximumBytes)
+                switch try ManifestDocument(decoding: bytes, sizeLimit: limits.maximumBytes) {
+                case .image(let image):
+                    if let part = try await part(entry, image) { parts.append(part) }
+                case .index(let entries): waiting += entries.reversed()
+                case .cache: warnings.append("the index leads to a cache of its own, \(entry.digest), which is not read; import it by digest")
+                }
+            } catch let error as CacheError where error.code == .corrupted || error.code == .notFound {
+                warnings.append("the cache of \(entry.platform?.description ?? "an image") is left out: \(error)")
+            }
+        }
+        return (parts, warnings)
+    }
+
+    /// The cache inside an image, `nil` if it has none.
+    func part(_ manifest: Descriptor, _ image: ImageManifest) async throws -> ImportedCache.Part? {
+        // Attestations are images too, by their shape; their config is no image config.
+        guard let descriptor = image.config, !image.layers.isEmpty,
+            [.ociConfig, .dockerConfig, ""].contains(descriptor.mediaType)
+        else { return nil }
+        let config = try ImageConfig(
+            decoding: try await blobs.document(descriptor, limit: limits.maximumBytes), sizeLimit: limits.maximumBytes)
+        guard let records = config.cacheRecords, config.diffIDs.count == image.layers.count else { return nil }
+        let layers = zip(image.layers.indices, image.layers).map { position, layer in
+            var layer = layer
+            layer.mediaType = layer.mediaType.asLayer(docker: false)
+            layer.annotations[Annotation.uncompressed] = config.diffIDs[position].description
+            // An image may tell less history than it has layers; what is not told stays unknown.
+            if config.history.indices.contains(position) {
+                if let createdAt = config.history[position].createdAt, (try? Timestamp(createdAt)) != nil {
+                    layer.annotations[Annotation.createdAt] = createdAt
+                }
+                layer.annotations[Annotation.description] = config.history[position].createdBy
+            }
+            return layer
+        }
+        let graph = try LayerGraph(decodingConfig: records, layers: .image(layers), limits: limits)
+        return ImportedCache.Part(manifest: manifest, graph: graph)
+    }
+}

@@ -18,6 +18,8 @@ package struct SweepResult: Hashable, Sendable {
     package var blobs = 0
     /// Bytes of those blobs, as stored.
     package var bytes: Int64 = 0
+
+    package init() {}
 }
 
 extension OCILayout {

@@ -125,8 +125,9 @@ extension OCILayout {
                 copy = name
             }
         }
-        // BuildKit removes the lock file after it has let go of the lock, which may be ours by then; a third writer would make
-        // and lock a new file. Then what we read may be old: start over.
+        // The holder before us may have removed the file between our opening and our locking it, and BuildKit removes it after
+        // it has let go of the lock, which may be ours by then. A third writer would make and lock a new file, so what we
+        // read may be old: start over.
         guard try lock.isCurrent else { return nil }
         try replace(Name.index, in: root, with: index.setting(tag: tag, descriptor: descriptor))
         try root.syncDirectory()
@@ -167,11 +168,9 @@ private struct IndexLock {
         }
         self.root = root
         self.file = file
-        // The holder before us may have removed the file between our opening and our locking it.
-        guard try isCurrent else { return nil }
     }
 
-    /// Whether the file we locked still is the one others would lock.
+    /// Whether the file we locked still is the one others would lock; ask before relying on what was read under it.
     var isCurrent: Bool {
         get throws(FileError) { try root.status(of: OCILayout.Name.lock)?.identity == file.status().identity }
     }

@@ -7,6 +7,7 @@ import Synchronization
 /// Operations are counted from 1, `close` is none: it cannot fail, and after a kill the kernel closes files too.
 final class FaultyFileSystem: FileSystem {
     enum Fault: Sendable {
+        case none
         /// The operation fails with this number and does nothing; all others work.
         case fail(CInt)
         /// The operation writes half of what it should, if it is a write.
@@ -22,14 +23,19 @@ final class FaultyFileSystem: FileSystem {
     private let fault: Fault
     private let turn: Int
     private let count = Mutex(0)
+    private let names = Mutex<[CInt: String]>([:])
+    private let log = Mutex<[String]>([])
 
-    init(_ fault: Fault, at turn: Int) {
+    init(_ fault: Fault = .none, at turn: Int = 0) {
         self.fault = fault
         self.turn = turn
     }
 
     /// Whether there were so many operations at all.
     var wasReached: Bool { count.withLock { $0 >= turn } }
+
+    /// What made something durable or visible, in order: `sync <name>` and `<name> appears`.
+    var events: [String] { log.withLock { $0 } }
 
     /// Counts an operation; whether it is the one to write short.
     @discardableResult
@@ -41,6 +47,7 @@ final class FaultyFileSystem: FileSystem {
         switch fault {
         case .fail(let error): if number == turn { throw SystemError(error) }
         case .shortWrite: return number == turn
+        case .none: break
         case .halt: if number >= turn { throw SystemError(FaultyFileSystem.halted) }
         }
         return false
@@ -48,7 +55,9 @@ final class FaultyFileSystem: FileSystem {
 
     func open(_ name: String, in directory: CInt?, _ access: FileAccess) throws(SystemError) -> CInt {
         try step()
-        return try base.open(name, in: directory, access)
+        let file = try base.open(name, in: directory, access)
+        names.withLock { $0[file] = name }
+        return file
     }
 
     func close(_ file: CInt) { base.close(file) }
@@ -75,7 +84,9 @@ final class FaultyFileSystem: FileSystem {
 
     func sync(_ file: CInt) throws(SystemError) {
         try step()
-        try base.sync(file)
+        // Counted, not done: no test cuts the power, and waiting for the disk is most of what an export costs.
+        let name = names.withLock { $0[file] } ?? ""
+        log.withLock { $0.append("sync \(name)") }
     }
 
     func setPermissions(_ file: CInt, _ permissions: UInt16) throws(SystemError) {
@@ -98,6 +109,7 @@ final class FaultyFileSystem: FileSystem {
     ) throws(SystemError) {
         try step()
         try base.rename(name, in: directory, to: newName, in: newDirectory)
+        log.withLock { $0.append("\(newName) appears") }
     }
 
     func remove(_ name: String, in directory: CInt, isDirectory: Bool) throws(SystemError) {

@@ -13,7 +13,7 @@ struct LayoutFaultTests {
 
     init() throws {
         scratch = try Scratch()
-        sound = OCILayout(path: scratch.layout)
+        sound = OCILayout(path: scratch.layout, fileSystem: FaultyFileSystem())
     }
 
     private var oldTags: [String: Digest] { ["main": Digest(of: old.manifest)] }
@@ -114,6 +114,18 @@ struct LayoutFaultTests {
         }
     }
 
+    @Test("makes blobs durable before their names, and those before the index that mentions them")
+    func durableOrder() async throws {
+        try await old.export(to: sound, tag: "main")
+        let fileSystem = FaultyFileSystem()
+        try await new.export(to: OCILayout(path: scratch.layout, fileSystem: fileSystem), tag: "main")
+        let written = [new.blobs[1], new.blobs[2], new.manifest].map { Digest(of: $0).hex }
+        #expect(
+            fileSystem.events == written.flatMap { ["sync data", "\($0) appears"] } + [
+                "sync sha256", "sync data", "index.json appears", "sync \(scratch.layout)",
+            ])
+    }
+
     @Test("leaves alone what a living one is writing, and what BuildKit writes")
     func livingIngests() async throws {
         try scratch.write("half", to: "layout/ingest/build-cache-living/data")
@@ -188,7 +200,7 @@ struct LayoutSafetyTests {
         #expect(scratch.names(in: "real") == ["blobs", "index.json", "ingest", "oci-layout"])
     }
 
-    @Test("does not hang on a pipe", arguments: ["index.json", "index.json.lock"])
+    @Test("does not hang on a pipe", .timeLimit(.minutes(1)), arguments: ["index.json", "index.json.lock"])
     func pipes(name: String) async throws {
         try await cache.export(to: layout, tag: "main")
         try? scratch.remove("layout/" + name)

@@ -25,10 +25,13 @@ final class FaultyFileSystem: FileSystem {
     private let count = Mutex(0)
     private let names = Mutex<[CInt: String]>([:])
     private let log = Mutex<[String]>([])
+    private let others: @Sendable (String) -> Void
 
-    init(_ fault: Fault = .none, at turn: Int = 0) {
+    /// - Parameter others: What other processes do at a moment: before `lock <name>`, after `read <name>`.
+    init(_ fault: Fault = .none, at turn: Int = 0, others: @escaping @Sendable (String) -> Void = { _ in }) {
         self.fault = fault
         self.turn = turn
+        self.others = others
     }
 
     /// Whether there were so many operations at all.
@@ -60,6 +63,8 @@ final class FaultyFileSystem: FileSystem {
         return file
     }
 
+    private func name(of file: CInt) -> String { names.withLock { $0[file] } ?? "" }
+
     func close(_ file: CInt) { base.close(file) }
 
     func status(_ file: CInt) throws(SystemError) -> FileStatus {
@@ -74,7 +79,9 @@ final class FaultyFileSystem: FileSystem {
 
     func read(_ file: CInt, into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(SystemError) -> Int {
         try step()
-        return try base.read(file, into: buffer, at: offset)
+        let count = try base.read(file, into: buffer, at: offset)
+        others("read \(name(of: file))")
+        return count
     }
 
     func write(_ file: CInt, _ bytes: UnsafeRawBufferPointer) throws(SystemError) -> Int {
@@ -85,8 +92,7 @@ final class FaultyFileSystem: FileSystem {
     func sync(_ file: CInt) throws(SystemError) {
         try step()
         // Counted, not done: no test cuts the power, and waiting for the disk is most of what an export costs.
-        let name = names.withLock { $0[file] } ?? ""
-        log.withLock { $0.append("sync \(name)") }
+        log.withLock { $0.append("sync \(name(of: file))") }
     }
 
     func setPermissions(_ file: CInt, _ permissions: UInt16) throws(SystemError) {
@@ -96,6 +102,7 @@ final class FaultyFileSystem: FileSystem {
 
     func tryLock(_ file: CInt, exclusive: Bool) throws(SystemError) -> LockOutcome {
         try step()
+        others("lock \(name(of: file))")
         return try base.tryLock(file, exclusive: exclusive)
     }
 

@@ -163,6 +163,34 @@ struct LayoutIndexTests {
         #expect(scratch.names(in: "layout") == ["blobs", "index.json", "ingest", "oci-layout"])
     }
 
+    @Test("loses no tag when its lock file is removed before it is locked, and others lock a new one")
+    func lockFileRemoved() async throws {
+        let (first, second) = (SampleCache("a"), SampleCache("b"))
+        try await first.export(to: layout, tag: "old")
+        // What another writer will have made of the index while we hold the lock of a file that is gone.
+        let twin = OCILayout(path: scratch.path + "/twin")
+        try await first.export(to: twin, tag: "old")
+        try await second.export(to: twin, tag: "theirs")
+        let theirs = String(decoding: try #require(scratch.bytes(of: "twin/index.json")), as: UTF8.self)
+        try await second.export(to: layout, tag: "old")
+
+        let (removed, replaced) = (Flag(), Flag())
+        let scratch = scratch
+        let fileSystem = FaultyFileSystem { moment in
+            if moment == "lock index.json.lock", !removed.isSet {
+                removed.set()
+                try? scratch.remove("layout/index.json.lock")
+            } else if moment == "read index.json", !replaced.isSet {
+                replaced.set()
+                try? scratch.write(theirs, to: "layout/index.json")
+            }
+        }
+        let ours = OCILayout(path: scratch.layout, fileSystem: fileSystem, clock: ImmediateClock())
+        try await SampleCache("c").export(to: ours, tag: "ours")
+        #expect(removed.isSet && replaced.isSet)
+        #expect(try await layout.verifiedTags().keys.sorted() == ["old", "ours", "theirs"])
+    }
+
     @Test("of a cache that BuildKit wrote is read, and stays when another tag is added", .enabled(if: Fixtures.exist))
     func buildKitLayout() async throws {
         let fixture = Fixtures.directory + "/01-single/local-max-gzip-oci-imagemanifest"

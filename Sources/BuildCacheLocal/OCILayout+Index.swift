@@ -1,0 +1,188 @@
+import BuildCacheBytes
+package import BuildCacheCore
+
+/// How an import names the manifest it wants.
+package enum ManifestSelector: Hashable, Sendable {
+    case tag(String)
+    /// Wins over a tag where both are given.
+    case digest(Digest)
+}
+
+extension OCILayout {
+    /// Larger indexes are refused.
+    static let maximumIndexSize = 64 << 20
+    private static let marker = Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)
+
+    // MARK: Reading
+
+    /// The manifest that `selector` names, `nil` when it, `index.json` or the whole directory is not there.
+    ///
+    /// A digest need not stand in the index: the blob is enough. Its media type is empty then; readers go by the content.
+    ///
+    /// - Throws: ``CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    package func manifest(_ selector: ManifestSelector = .tag("latest")) async throws -> Descriptor? {
+        switch selector {
+        case .tag(let tag):
+            return try await index()?.entry(forTag: tag)?.descriptor
+        case .digest(let digest):
+            guard let blob = try await stat(digest) else { return nil }
+            let known = try? await index()?.entries.first { $0.descriptor.digest == digest }?.descriptor
+            var descriptor = known ?? Descriptor(mediaType: "", digest: digest, size: blob.size)
+            descriptor.size = blob.size
+            return descriptor
+        }
+    }
+
+    /// The index, `nil` when there is none.
+    ///
+    /// Needs no lock, as our writers replace the file whole; so it works in read-only directories. BuildKit writes in place,
+    /// though: while its lock file is there and locked, or what we read is no JSON, we wait up to a second for it to finish.
+    /// The lock is only tried, never kept, because a BuildKit that finds it taken gives its export up.
+    ///
+    /// - Throws: ``CacheError`` `.corrupted`; `.limitExceeded` beyond 64 MiB.
+    package func index() async throws -> LayoutIndex? {
+        let settled = try await retrying(for: min(lockTimeout, .seconds(1))) { () -> LayoutIndex?? in
+            guard let root = try openRoot() else { return .some(nil) }
+            let isBeingWritten = IndexLock.isHeld(in: root)
+            guard let bytes = try readDocument(Name.index, in: root) else { return .some(nil) }
+            guard !isBeingWritten, let index = try? LayoutIndex(bytes) else { return nil }
+            return .some(index)
+        }
+        if let settled { return settled }
+        return try await Blocking.run {
+            guard let root = try openRoot(), let bytes = try readDocument(Name.index, in: root) else { return nil }
+            return try LayoutIndex(bytes)
+        }
+    }
+
+    /// The bytes of a document in `root`, `nil` when it is not there.
+    private func readDocument(_ name: String, in root: OpenFile) throws -> [UInt8]? {
+        guard let file = try ifPresent({ () throws(FileError) in try root.open(name, .read) }) else { return nil }
+        let status = try file.status()
+        let context = CacheError.Context(backend: "local", subject: name)
+        guard status.kind == .regular else {
+            throw CacheError(.corrupted, "\(name) is no file; remove it", context: context)
+        }
+        guard status.size <= Int64(OCILayout.maximumIndexSize) else {
+            throw CacheError(.limitExceeded, "\(name) has \(status.size) bytes, more than 64 MiB", context: context)
+        }
+        // One byte more, to notice a file that grows meanwhile: what we have of it is then half of something.
+        let size = Int(status.size)
+        return try [UInt8](unsafeUninitializedCapacity: size + 1) { buffer, count in
+            count = try file.read(into: UnsafeMutableRawBufferPointer(buffer), at: 0)
+        }
+    }
+
+    // MARK: Writing
+
+    /// Lets `tag` name a manifest that has been put; all other tags stay.
+    ///
+    /// Atomic: readers and a killed process see the index before or after, never between. Writers in this process and in others
+    /// take turns; the later one wins its tag whole.
+    ///
+    /// An `index.json` that is no JSON was left by somebody who was killed while writing in place, as BuildKit does. Failing on
+    /// it would fail every export from now on, so it is copied to `index.json.corrupt-<digest>` first and replaced then; an
+    /// empty one holds nothing and is just replaced. A caller who wants to ``sweep(olderThan:keeping:)`` should not do so in
+    /// that export, because the blobs of the tags that were in there look unused.
+    ///
+    /// - Returns: The name of the file an unreadable index was copied to, `nil` normally.
+    /// - Throws: ``CacheError`` `.busy` when others kept the lock; `.notFound` when the manifest has not been put; `.unsupported`
+    ///   when the file system knows no locks; `.storageFull`, `.denied`, `.corrupted`, `.limitExceeded`, `.unavailable`.
+    @discardableResult
+    package func setTag(_ tag: String, to descriptor: Descriptor) async throws -> String? {
+        let copy = try await retrying { try setTagNow(tag, to: descriptor) }
+        guard let copy else { throw busy(Name.lock) }
+        return copy
+    }
+
+    /// As ``setTag(_:to:)``, but `nil` if the lock is not to be had.
+    private func setTagNow(_ tag: String, to descriptor: Descriptor) throws -> String?? {
+        let root = try makeRoot()
+        guard let lock = try IndexLock(in: root) else { return nil }
+        defer { lock.release() }
+
+        // Names of blobs are made durable once per export rather than once per blob.
+        let blobs = try root.openOrMakeDirectory(Name.blobs).openOrMakeDirectory(Name.sha256)
+        guard let manifest = try blobs.status(of: descriptor.digest.hex), manifest.size == descriptor.size else {
+            throw CacheError(
+                .notFound, "the manifest is not in the layout, \"\(tag)\" cannot name it",
+                context: .init(backend: "local", subject: descriptor.digest.description))
+        }
+        try blobs.syncDirectory()
+
+        if try readDocument(Name.layout, in: root) != OCILayout.marker {
+            try replace(Name.layout, in: root, with: OCILayout.marker)
+        }
+        let bytes = try readDocument(Name.index, in: root) ?? []
+        var index = LayoutIndex()
+        var copy: String?
+        if !bytes.isEmpty {
+            do throws(CacheError) {
+                index = try LayoutIndex(bytes)
+            } catch {
+                let name = "\(Name.index).corrupt-\(Digest(of: bytes).hex.prefix(16))"
+                try replace(name, in: root, with: bytes)
+                copy = name
+            }
+        }
+        // The holder before us may have removed the file between our opening and our locking it, and BuildKit removes it after
+        // it has let go of the lock, which may be ours by then. A third writer would make and lock a new file, so what we
+        // read may be old: start over.
+        guard try lock.isCurrent else { return nil }
+        try replace(Name.index, in: root, with: index.setting(tag: tag, descriptor: descriptor))
+        try root.syncDirectory()
+        return .some(copy)
+    }
+
+    /// Replaces a document whole, with the permissions it had.
+    private func replace(_ name: String, in root: OpenFile, with bytes: [UInt8]) throws {
+        let ingest = try Ingest(in: root.openOrMakeDirectory(Name.ingest))
+        do {
+            try ingest.write(bytes)
+            let permissions = try root.status(of: name)?.permissions ?? ingest.permissions()
+            try ingest.publish(as: name, in: root, permissions: permissions)
+        } catch {
+            ingest.discard()
+            throw error
+        }
+    }
+}
+
+/// The right to change `index.json`, by BuildKit's rules: `index.json.lock` is locked while it is held and removed afterwards.
+///
+/// - Source: BuildKit `client/ociindex/ociindex.go`.
+private struct IndexLock {
+    private let root: OpenFile
+    private let file: OpenFile
+
+    /// `nil` when somebody else has it.
+    init?(in root: OpenFile) throws {
+        let file = try root.open(OCILayout.Name.lock, .lock)
+        switch try file.tryLock(exclusive: true) {
+        case .taken: break
+        case .held: return nil
+        case .unsupported:
+            throw CacheError(
+                .unsupported, "the file system of the cache directory knows no locks; use a directory on another one",
+                context: .init(backend: "local", subject: OCILayout.Name.lock))
+        }
+        self.root = root
+        self.file = file
+    }
+
+    /// Whether the file we locked still is the one others would lock; ask before relying on what was read under it.
+    var isCurrent: Bool {
+        get throws(FileError) { try root.status(of: OCILayout.Name.lock)?.identity == file.status().identity }
+    }
+
+    /// Removes the file, still locked, and with the last reference to it goes the lock.
+    func release() {
+        if (try? isCurrent) == true { try? root.remove(OCILayout.Name.lock) }
+    }
+
+    /// Whether somebody is changing the index; a lock that cannot be looked at does not keep us from reading.
+    static func isHeld(in root: OpenFile) -> Bool {
+        guard let file = try? root.open(OCILayout.Name.lock, .read) else { return false }
+        return (try? file.tryLock(exclusive: false)) == .held
+    }
+}

@@ -1,0 +1,239 @@
+package import BuildCacheBytes
+package import BuildCacheCore
+import NIOCore
+
+/// A directory in the shape of an OCI image layout, as `type=local` keeps caches in.
+///
+///     oci-layout            {"imageLayoutVersion":"1.0.0"}
+///     index.json            which tag names which manifest; replaced as a whole
+///     index.json.lock       there while somebody changes index.json
+///     blobs/sha256/<hex>    the blobs, read-only, written once
+///     ingest/<name>/data    blobs and documents that are being written
+///
+/// A value: it holds a path and opens what it needs for each call, so any number may work on one directory, in one process or
+/// in several, BuildKit's among them. An exporter calls ``prepare()`` and keeps the lease, puts blobs, then calls
+/// ``setTag(_:to:)``; ``sweep(olderThan:keeping:)`` removes what no tag needs any more.
+///
+/// A process that is killed at any moment leaves the cache as it was or as it should be, plus at most a lock file nobody holds
+/// and an `ingest` entry, which the next export removes. After a power cut the same holds: blobs are synced before they get
+/// their name, the names before `index.json` mentions them.
+///
+/// A blob that is there with the right size counts as present; whoever reads it verifies it.
+///
+/// - Source: OCI image-spec, image-layout.md; `spec/backends.md` §2.
+package struct OCILayout: BlobStore {
+    /// The directory, as the user named it; it alone may be a symbolic link.
+    package let path: String
+    let fileSystem: any FileSystem
+    let clock: any Clock<Duration>
+    let lockTimeout: Duration
+
+    /// Names a directory; nothing is opened yet.
+    ///
+    /// - Parameter lockTimeout: How long to wait for others who change the same directory. Default 10 seconds.
+    package init(
+        path: String, fileSystem: any FileSystem = PosixFileSystem(), clock: any Clock<Duration> = ContinuousClock(),
+        lockTimeout: Duration = .seconds(10)
+    ) {
+        self.path = path
+        self.fileSystem = fileSystem
+        self.clock = clock
+        self.lockTimeout = lockTimeout
+    }
+
+    // MARK: Blobs
+
+    /// The size and age of a blob, `nil` when it, or the whole layout, is not there.
+    package func stat(_ digest: Digest) async throws -> BlobStat? {
+        try await Blocking.run {
+            guard let root = try openRoot() else { return nil }
+            let found = try ifPresent { () throws(FileError) in try openBlobs(in: root).status(of: digest.hex) }
+            // What is no file is no blob; a put replaces it if it is a symbolic link.
+            guard let status = found ?? nil, status.kind == .regular else { return nil }
+            return BlobStat(size: status.size, modifiedAt: status.modifiedAt)
+        }
+    }
+
+    /// Opens a blob, or part of it, without verifying its bytes.
+    ///
+    /// - Throws: ``CacheError`` `.notFound`; `.corrupted` when it has another size than `descriptor` says, is no file, or ends
+    ///   before `range` does.
+    package func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        try await Blocking.run {
+            let found = try openRoot().flatMap { root in
+                try ifPresent { () throws(FileError) in try openBlobs(in: root).open(descriptor.digest.hex, .read) }
+            }
+            let context = CacheError.Context(backend: "local", subject: descriptor.digest.description)
+            guard let file = found else {
+                throw CacheError(.notFound, "the layout has no such blob", context: context)
+            }
+            let status = try file.status()
+            guard status.kind == .regular, status.size == descriptor.size else {
+                throw CacheError(
+                    .corrupted,
+                    "the blob has \(status.size) bytes instead of \(descriptor.size); an export replaces it",
+                    context: context)
+            }
+            let range = range ?? 0..<status.size
+            guard range.lowerBound >= 0, range.upperBound <= status.size else {
+                throw CacheError(
+                    .corrupted, "bytes \(range) of a blob of \(status.size) were asked for", context: context)
+            }
+            return file.stream(range)
+        }
+    }
+
+    /// Stores a blob unless a file of its name and size is there; `source` is then never opened.
+    ///
+    /// The bytes are hashed on one thread while another writes them and `source` makes the next. They are durable when this
+    /// returns; their name is once ``setTag(_:to:)`` has returned. A file of another size is replaced.
+    ///
+    /// - Throws: ``CacheError`` `.corrupted` if `source` gives other bytes, `.storageFull`, `.denied`, `.unavailable`; what
+    ///   `source` throws. Nothing of the blob stays then.
+    @discardableResult
+    package func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
+        if try await stat(descriptor.digest)?.size == descriptor.size { return .alreadyPresent }
+        let stream = try await source.open(descriptor, range: nil)
+        let ingest = try await Blocking.run {
+            try Ingest(in: makeRoot().openOrMakeDirectory(Name.ingest))
+        }
+        do {
+            try await write(stream, of: descriptor, to: ingest)
+            try await Blocking.run {
+                let blobs = try makeRoot().openOrMakeDirectory(Name.blobs).openOrMakeDirectory(Name.sha256)
+                let permissions = try ingest.permissions() & 0o444
+                try ingest.publish(as: descriptor.digest.hex, in: blobs, permissions: permissions)
+            }
+        } catch {
+            try? await Blocking.run { ingest.discard() }
+            throw error
+        }
+        return .written
+    }
+
+    /// Writes a stream and checks that it is what `descriptor` names.
+    private func write(_ stream: BlobStream, of descriptor: Descriptor, to ingest: Ingest) async throws {
+        var chunks = stream.makeAsyncIterator()
+        var received: Int64 = 0
+        var batch = try await OCILayout.batch(from: &chunks)
+        while !batch.isEmpty {
+            try Task.checkCancellation()
+            received += batch.reduce(0) { $0 + Int64($1.readableBytes) }
+            // A source that never ends must not fill the disk.
+            if received > descriptor.size { break }
+            let current = batch
+            async let hashed: Void = Blocking.run { ingest.hash(current) }
+            async let written: Void = Blocking.run { try ingest.write(current) }
+            batch = try await OCILayout.batch(from: &chunks)
+            try await hashed
+            try await written
+        }
+        let context = CacheError.Context(backend: "local", subject: descriptor.digest.description)
+        guard received == descriptor.size else {
+            let excess = received > descriptor.size ? "at least " : ""
+            throw CacheError(
+                .corrupted, "the source gave \(excess)\(received) bytes instead of \(descriptor.size)", context: context
+            )
+        }
+        let digest = ingest.digest()
+        guard digest == descriptor.digest else {
+            throw CacheError(.corrupted, "the source gave bytes whose digest is \(digest)", context: context)
+        }
+    }
+
+    /// Chunks of 1 MiB together, fewer at the end: each batch costs a hop between threads.
+    private static func batch(from chunks: inout BlobStream.AsyncIterator) async throws -> [ByteBuffer] {
+        var batch: [ByteBuffer] = []
+        var count = 0
+        while count < 1 << 20, let chunk = try await chunks.next() {
+            batch.append(chunk)
+            count += chunk.readableBytes
+        }
+        return batch
+    }
+
+    // MARK: Preparing
+
+    /// Makes the directory ready for an export: makes what is missing, removes what killed exports left.
+    ///
+    /// - Returns: A lease. While it is held no ``sweep(olderThan:keeping:)`` removes blobs that the export found present.
+    /// - Throws: ``CacheError`` `.busy` while a sweep goes on, `.denied`, `.storageFull`, `.corrupted`, `.unavailable`.
+    package func prepare() async throws -> Lease {
+        let lease = try await retrying {
+            let root = try makeRoot()
+            guard try root.tryLock(exclusive: false) != .held else { return nil as Lease? }
+            _ = try root.openOrMakeDirectory(Name.blobs).openOrMakeDirectory(Name.sha256)
+            try Ingest.removeAbandoned(in: root.openOrMakeDirectory(Name.ingest))
+            return Lease(root)
+        }
+        guard let lease else { throw busy(path) }
+        return lease
+    }
+
+    /// Calls `attempt` until it returns a value, with pauses from 5 to 250 ms; `nil` once ``lockTimeout`` is spent in them.
+    func retrying<Value: Sendable>(
+        for limit: Duration? = nil, _ attempt: @escaping @Sendable () throws -> Value?
+    ) async throws -> Value? {
+        var waited = Duration.zero
+        var pause = Duration.milliseconds(5)
+        while true {
+            if let value = try await Blocking.run(attempt) { return value }
+            guard waited < limit ?? lockTimeout else { return nil }
+            try await clock.sleep(for: pause)
+            waited += pause
+            pause = min(pause * 2, .milliseconds(250))
+        }
+    }
+
+    func busy(_ file: String) -> CacheError {
+        CacheError(
+            .busy, "somebody else has held the lock of \(file) for \(lockTimeout); try again later",
+            context: .init(backend: "local", subject: file), retry: .worthwhile)
+    }
+
+    // MARK: Names
+
+    enum Name {
+        static let layout = "oci-layout"
+        static let index = "index.json"
+        static let lock = "index.json.lock"
+        static let blobs = "blobs"
+        static let sha256 = "sha256"
+        static let ingest = "ingest"
+    }
+
+    /// The directory, `nil` if there is none.
+    func openRoot() throws(FileError) -> OpenFile? {
+        try ifPresent { () throws(FileError) in try OpenFile.root(path, fileSystem: fileSystem) }
+    }
+
+    /// The directory, made together with its parents if it is not there.
+    func makeRoot() throws(FileError) -> OpenFile {
+        if let root = try openRoot() { return root }
+        let slashes = path.indices.filter { $0 > path.startIndex && path[$0] == "/" }
+        let prefixes = slashes.map { String(path[..<$0]) } + [path]
+        var parent = path.hasPrefix("/") ? "/" : "."
+        for prefix in prefixes {
+            if try ifPresent({ () throws(FileError) in try OpenFile.root(prefix, fileSystem: fileSystem) }) == nil {
+                do throws(SystemError) {
+                    try fileSystem.makeDirectory(prefix, in: nil)
+                } catch {
+                    let error = FileError(operation: "make", path: prefix, number: error.number)
+                    if !error.alreadyExists { throw error }
+                }
+                try OpenFile.root(parent, fileSystem: fileSystem).syncDirectory()
+            }
+            parent = prefix
+        }
+        return try OpenFile.root(path, fileSystem: fileSystem)
+    }
+
+    func openBlobs(in root: OpenFile) throws(FileError) -> OpenFile {
+        try root.open(Name.blobs, .directory).open(Name.sha256, .directory)
+    }
+
+    /// The result of `body`, `nil` if what it opens is not there.
+    func ifPresent<Value>(_ body: () throws(FileError) -> Value) throws(FileError) -> Value? {
+        do throws(FileError) { return try body() } catch  where error.isNotFound { return nil }
+    }
+}

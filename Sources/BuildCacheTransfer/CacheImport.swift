@@ -83,7 +83,6 @@ private struct InlineReader {
         guard let records = config.cacheRecords, config.diffIDs.count == image.layers.count else { return nil }
         let layers = zip(image.layers.indices, image.layers).map { position, layer in
             var layer = layer
-            layer.mediaType = layer.mediaType.asLayer(docker: false)
             layer.annotations[Annotation.uncompressed] = config.diffIDs[position].description
             // An image may tell less history than it has layers; what is not told stays unknown.
             if config.history.indices.contains(position) {
@@ -96,5 +95,21 @@ private struct InlineReader {
         }
         let graph = try LayerGraph(decodingConfig: records, layers: .image(layers), limits: limits)
         return ImportedCache.Part(manifest: manifest, graph: graph)
+    }
+}
+
+extension ImportedCache {
+    /// Leaves out the results with a layer that the store does not have, or not whole, so that a hit is one.
+    package mutating func removeMissing(from store: any BlobStore) async throws {
+        let descriptors = Array(graph.descriptors.values)
+        let missing = Set(
+            try await descriptors.mapConcurrently(limit: 16) { descriptor in
+                try await store.stat(descriptor.digest)?.size == descriptor.size ? nil : descriptor.digest
+            }.compactMap { $0 })
+        guard !missing.isEmpty else { return }
+        func isMissing(_ layer: Layer) -> Bool { if case .blob(let digest) = layer.content { missing.contains(digest) } else { false } }
+        for part in parts.indices { parts[part].graph = parts[part].graph.removingResults(where: isMissing) }
+        graph = graph.removingResults(where: isMissing)
+        warnings.append("\(missing.count) of \(descriptors.count) layers are missing or cut short, and the results with them are left out")
     }
 }

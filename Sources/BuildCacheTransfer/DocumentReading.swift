@@ -1,5 +1,6 @@
 package import BuildCacheBytes
 package import BuildCacheCore
+package import BuildCacheOCI
 import NIOCore
 
 extension BlobSource {
@@ -26,5 +27,14 @@ extension BlobSource {
                 context: context)
         }
         return bytes
+    }
+}
+
+extension RawDocument: BlobSource {
+    /// The document's own bytes, whatever is asked for.
+    package func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        let all = 0..<Int64(bytes.count)
+        let part = (range ?? all).clamped(to: all)
+        return BlobStream(ByteBuffer(bytes: bytes[Int(part.lowerBound)..<Int(part.upperBound)]))
     }
 }

@@ -1,0 +1,8 @@
+// One import gives a tool everything: the values, the specs, the graph, and all backends.
+@_exported public import BuildCacheBytes
+@_exported public import BuildCacheCore
+@_exported public import BuildCacheGraph
+@_exported public import BuildCacheLocal
+@_exported public import BuildCacheOCI
+@_exported public import BuildCacheSpec
+@_exported public import BuildCacheTransfer

@@ -1,0 +1,136 @@
+package import BuildCacheBytes
+package import BuildCacheCore
+package import BuildCacheGraph
+
+/// The part of an export that all backends share: select, convert what must be converted, store every layer.
+///
+/// Each layer goes its own way from source to store, so layer k is uploaded while k + 1 is compressed. Documents and names come
+/// after, and are the backend's business.
+package struct LayerExport: Sendable {
+    /// What was selected, its layers as they are stored now. Results that could not be had are gone.
+    package var graph: LayerGraph
+    /// What became of each layer.
+    package var transfers: [Digest: PutOutcome] = [:]
+    /// The layers that were converted or made, as they are now.
+    package var converted: Set<Digest> = []
+    /// Why results are missing.
+    package var warnings: [String] = []
+
+    /// Whether there is anything to publish: an export without layers must not wipe a good cache.
+    package var hasLayers: Bool { !graph.layerIDs.isEmpty }
+
+    /// Selects and stores.
+    ///
+    /// - Parameters:
+    ///   - limit: Layers that are converted and stored at once.
+    ///   - put: Stores one layer that has its final form.
+    package init(
+        _ graph: LayerGraph, from source: LayerSource, mode: CacheMode, compression: CompressionOptions, scratch: ScratchStore,
+        limit: Int, progress: ProgressSink, put: @escaping @Sendable (Descriptor, any BlobSource) async throws -> PutOutcome
+    ) async throws {
+        var selected = graph.selected(mode)
+        if source.pendingLayers == nil {
+            selected = selected.removingResults { if case .pending = $0.content { true } else { false } }
+        }
+        let contents = LayerExport.contents(of: selected)
+        let bytes = contents.reduce(Int64(0)) { $0 + ($1.descriptor?.size ?? 0) }
+        progress(.planned(layers: contents.count, bytes: bytes))
+
+        let outcomes = try await contents.mapConcurrently(limit: limit) { content in
+            do {
+                let stored = try await content.stored(from: source, as: compression, in: scratch, progress: progress)
+                let outcome = try await put(stored.descriptor, MeasuredSource(stored.source, progress: progress))
+                progress(.finished(stored.descriptor.digest, outcome))
+                return Outcome(content: content, result: .success((stored.descriptor, outcome)))
+            } catch let error as MissingLayer {
+                return Outcome(content: content, result: .failure(error.cause))
+            } catch let error as CacheError where error.code == .corrupted {
+                return Outcome(content: content, result: .failure(error))
+            }
+        }
+
+        var missing: Set<Layer.Content> = []
+        var blobs: [Digest: Descriptor] = [:]
+        var pending: [PendingLayer: Descriptor] = [:]
+        for outcome in outcomes {
+            switch outcome.result {
+            case .success(let (descriptor, put)):
+                transfers[descriptor.digest] = put
+                switch outcome.content.layer {
+                case .blob(let digest): blobs[digest] = descriptor
+                case .pending(let layer): pending[layer] = descriptor
+                }
+                if outcome.content.layer != .blob(descriptor.digest) { converted.insert(descriptor.digest) }
+            case .failure(let error):
+                missing.insert(outcome.content.layer)
+                let warning = "a result is left out because one of its layers cannot be had: \(error)"
+                warnings.append(warning)
+                progress(.warning(warning))
+            }
+        }
+        self.graph = try selected.removingResults { missing.contains($0.content) }.replacing(blobs: blobs, pending: pending)
+    }
+
+    /// The different layers of a graph, in its order.
+    private static func contents(of graph: LayerGraph) -> [Content] {
+        var seen: Set<Layer.Content> = []
+        return graph.layerIDs.compactMap { id in
+            let layer = graph[id].content
+            return seen.insert(layer).inserted ? Content(layer: layer, descriptor: graph.descriptor(of: id)) : nil
+        }
+    }
+
+    private struct Outcome: Sendable {
+        var content: Content
+        var result: Result<(Descriptor, PutOutcome), CacheError>
+    }
+
+    /// One layer of the selection, and how it gets its final form.
+    private struct Content: Sendable {
+        var layer: Layer.Content
+        var descriptor: Descriptor?
+
+        func stored(
+            from source: LayerSource, as compression: CompressionOptions, in scratch: ScratchStore, progress: ProgressSink
+        ) async throws -> StoredLayer {
+            switch layer {
+            case .blob(let digest):
+                guard let descriptor else {
+                    let context = CacheError.Context(subject: digest.description)
+                    throw MissingLayer(cause: CacheError(.notFound, "nothing describes this blob", context: context))
+                }
+                let stored = try await scratch.layer(from: descriptor, in: LayerReader(source.blobs), to: compression)
+                if stored.descriptor.digest != digest { progress(.converted(from: digest, to: stored.descriptor)) }
+                return stored
+            case .pending(let pending):
+                guard let open = source.pendingLayers else {
+                    let context = CacheError.Context(subject: pending.name)
+                    throw MissingLayer(cause: CacheError(.notFound, "nobody makes this layer", context: context))
+                }
+                let stored = try await scratch.layer(pending: pending, tar: { try await open(pending) }, options: compression)
+                progress(.converted(from: nil, to: stored.descriptor))
+                return stored
+            }
+        }
+    }
+}
+
+/// A layer that its source does not have. A type of its own, because a store that says "not found" means something else.
+private struct MissingLayer: Error {
+    var cause: CacheError
+}
+
+/// Tells a blob that its source lacks from whatever else is not found on the way.
+private struct LayerReader: BlobSource {
+    private let source: any BlobSource
+
+    init(_ source: any BlobSource) { self.source = source }
+
+    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        do {
+            return try await source.open(descriptor, range: range)
+        } catch let error as CacheError where error.code == .notFound {
+            throw MissingLayer(cause: error)
+        }
+    }
+}

@@ -18,7 +18,7 @@ examples: libraries
 	cd Examples && $(SWIFT) build
 
 lint:
-	$(SWIFT) format lint --strict --recursive --parallel Package.swift Sources Tests Examples Benchmarks
+	$(SWIFT) format lint --strict --recursive --parallel Package.swift $(wildcard Sources Tests Examples Benchmarks)
 
 libraries:
 	@pkg-config --exists zlib libzstd libcrypto libdeflate 2>/dev/null || $(MAKE) --no-print-directory install PACKAGES_APT="$(APT_LIBRARIES)" PACKAGES_BREW="$(BREW_LIBRARIES)"

@@ -11,7 +11,7 @@ package import NIOCore
 
 /// Writes a file that is there completely or not at all.
 ///
-/// `body` writes chunks to the closure it is given and returns where the file belongs; only then the file appears there,
+/// `body` writes to the file it is given and returns where it belongs; only then the file appears there,
 /// replacing what was there. If `body` throws or the task is cancelled, no file is left behind.
 ///
 /// - Parameters:
@@ -22,16 +22,13 @@ package import NIOCore
 /// - Throws: What `body` throws, and ``CacheError`` as ``cacheError(errno:_:)``.
 package func writeAtomically<Value>(
     in directory: String, permissions: UInt32 = 0o644, synchronized: Bool,
-    _ body: (_ write: (ByteBuffer) async throws -> Void) async throws -> (path: String, value: Value)
+    _ body: (AtomicFile) async throws -> (path: String, value: Value)
 ) async throws -> Value {
     let file = try await Workers.files.run { () throws(CacheError) in
-        try TemporaryFile(in: directory, permissions: permissions)
+        try AtomicFile(in: directory, permissions: permissions)
     }
     do {
-        let (path, value) = try await body { chunk in
-            try Task.checkCancellation()
-            try await Workers.files.run { () throws(CacheError) in try file.write(chunk) }
-        }
+        let (path, value) = try await body(file)
         try Task.checkCancellation()
         try await Workers.files.run { () throws(CacheError) in try file.finish(as: path, synchronized: synchronized) }
         return value
@@ -56,14 +53,12 @@ package func makeDirectory(_ directory: String, permissions: UInt32 = 0o755) thr
     }
 }
 
-/// A file of a random name that either gets its real name or disappears.
-///
-/// Its calls block.
-private final class TemporaryFile: Sendable {
+/// A file of a random name that either gets its real name or disappears; see ``writeAtomically(in:permissions:synchronized:_:)``.
+package final class AtomicFile: Sendable {
     private let path: String
     private let descriptor: Int32
 
-    init(in directory: String, permissions: UInt32) throws(CacheError) {
+    fileprivate init(in directory: String, permissions: UInt32) throws(CacheError) {
         path = "\(directory)/.\(String(UInt64.random(in: .min ... .max), radix: 36)).tmp"
         let path = path
         descriptor = retryingInterrupts { open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_t(permissions)) }
@@ -72,12 +67,20 @@ private final class TemporaryFile: Sendable {
 
     deinit { close(descriptor) }
 
-    func write(_ chunk: ByteBuffer) throws(CacheError) {
+    /// Appends `chunk`, on ``Workers/files``.
+    ///
+    /// - Throws: ``CacheError`` as ``cacheError(errno:_:)``; `CancellationError`.
+    package func write(_ chunk: ByteBuffer) async throws {
+        try Task.checkCancellation()
+        try await Workers.files.run { () throws(CacheError) in try self.append(chunk) }
+    }
+
+    private func append(_ chunk: ByteBuffer) throws(CacheError) {
         var rest = chunk
         while rest.readableBytes > 0 {
             var failure: Int32 = 0
             rest.readWithUnsafeReadableBytes { bytes in
-                let count = retryingInterrupts { Self.write(descriptor, bytes) }
+                let count = retryingInterrupts { systemWrite(descriptor, bytes) }
                 if count < 0 { failure = errno }
                 return max(0, count)
             }
@@ -85,23 +88,17 @@ private final class TemporaryFile: Sendable {
         }
     }
 
-    func finish(as name: String, synchronized: Bool) throws(CacheError) {
+    fileprivate func finish(as name: String, synchronized: Bool) throws(CacheError) {
         if synchronized, retryingInterrupts({ fsync(descriptor) }) != 0 {
             throw cacheError(errno: errno, "write \(path)")
         }
         guard rename(path, name) == 0 else { throw cacheError(errno: errno, "rename \(path) to \(name)") }
     }
 
-    func discard() { unlink(path) }
+    fileprivate func discard() { unlink(path) }
+}
 
-    // Inside a method named write, the system call needs a name of its own.
-    private static func write(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Int {
-        #if canImport(Glibc)
-            Glibc.write(descriptor, bytes.baseAddress, bytes.count)
-        #elseif canImport(Musl)
-            Musl.write(descriptor, bytes.baseAddress, bytes.count)
-        #else
-            Darwin.write(descriptor, bytes.baseAddress, bytes.count)
-        #endif
-    }
+// A class with a method named write hides the system call.
+private func systemWrite(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> Int {
+    write(descriptor, bytes.baseAddress, bytes.count)
 }

@@ -80,6 +80,7 @@ let package = Package(
         tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "BuildCacheJSON"]),
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", nioCore]),
+        tests("BuildCacheTests", ["BuildCache", nioCore]),
         tests("BuildCacheLocalTests", [
             "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheSpec",
             "BuildCacheCore", "BuildCacheTesting", nioCore, nioPosix,

@@ -25,7 +25,7 @@ public struct ImportReport: Sendable {
         var sources: [CombinedSource.Part] = []
         self.outcomes = outcomes.map { outcome in
             guard case .success(let cache?) = outcome.result else { return outcome }
-            do {
+            do throws(CacheError) {
                 try united.merge(cache.graph)
                 sources.append(CombinedSource.Part(digests: Set(cache.graph.descriptors.keys), source: cache.blobs))
                 return outcome

@@ -54,7 +54,9 @@ public enum PutOutcome: Hashable, Sendable {
 public struct LayerSource: Sendable {
     /// The blobs of layers that have a descriptor.
     public var blobs: any BlobSource
-    /// Opens the uncompressed tar of a pending layer, each time afresh and with the same bytes. `nil` where a graph has none.
+    /// Opens the uncompressed tar of a pending layer, each time afresh and with the same bytes.
+    ///
+    /// `nil` where a graph has no pending layers.
     public var pendingLayers: (@Sendable (PendingLayer) async throws -> BlobStream)?
 
     /// Makes a source; without `pendingLayers` an export leaves pending layers out.

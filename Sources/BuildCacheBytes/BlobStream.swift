@@ -4,6 +4,7 @@ public import NIOCore
 ///
 /// Reading is what moves the bytes: a reader that stops holds nothing up but this stream.
 public struct BlobStream: AsyncSequence, Sendable {
+    /// A chunk is a buffer of bytes.
     public typealias Element = ByteBuffer
 
     /// Bytes to come, `nil` where nobody knows yet, as for a tar that is being written.
@@ -36,6 +37,7 @@ public struct BlobStream: AsyncSequence, Sendable {
         }
     }
 
+    /// Reads the stream front to back.
     public struct AsyncIterator: AsyncIteratorProtocol {
         fileprivate let pull: () async throws -> ByteBuffer?
         /// The next chunk, or `nil` at the end.

@@ -209,18 +209,29 @@ package struct JSONReader {
     private mutating func skipScalar() throws(CacheError) {
         if consume("true") || consume("false") || consume("null") { return }
         let start = index
-        while index < bytes.count, JSONReader.isNumberByte(bytes[index]) { index += 1 }
-        guard index > start, bytes[start] == UInt8(ascii: "-") || (48...57).contains(bytes[start]) else {
+        if index < bytes.count, bytes[index] == UInt8(ascii: "-") { index += 1 }
+        let integer = skipDigits()
+        var isNumber = integer == 1 || (integer > 1 && bytes[index - integer] != UInt8(ascii: "0"))
+        if index < bytes.count, bytes[index] == UInt8(ascii: ".") {
+            index += 1
+            isNumber = skipDigits() > 0 && isNumber
+        }
+        if index < bytes.count, bytes[index] | 0x20 == UInt8(ascii: "e") {
+            index += 1
+            if index < bytes.count, bytes[index] == UInt8(ascii: "+") || bytes[index] == UInt8(ascii: "-") { index += 1 }
+            isNumber = skipDigits() > 0 && isNumber
+        }
+        guard isNumber else {
             index = start
             throw malformed("a value")
         }
     }
 
-    private static func isNumberByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case 48...57, UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"): true
-        default: false
-        }
+    /// Passes over decimal digits and returns how many there were.
+    private mutating func skipDigits() -> Int {
+        let start = index
+        while index < bytes.count, (48...57).contains(bytes[index]) { index += 1 }
+        return index - start
     }
 
     private mutating func readNull() throws(CacheError) -> Bool {

@@ -69,6 +69,7 @@ public struct LocalCache: CacheBackend {
             limit: traits.transfersInFlight, progress: progress
         ) { [layout] descriptor, blob in try await layout.put(descriptor, from: blob) }
         var receipt = ExportReceipt(transfers: layers.transfers, converted: layers.converted, warnings: layers.warnings)
+        var mayReset = options.reset
         func warn(_ warning: String) {
             receipt.warnings.append(warning)
             progress(.warning(warning))
@@ -80,7 +81,7 @@ public struct LocalCache: CacheBackend {
                 config: config.descriptor, layers: config.layers.compactMap { layers.graph.descriptors[$0] }, layout: export.layout)
             let documents = [RawDocument(mediaType: .cacheConfig, bytes: config.bytes), manifest.encode()]
             for document in documents {
-                receipt.transfers[document.descriptor.digest] = try await layout.put(document.descriptor, from: document)
+                receipt.transfers[document.descriptor.digest] = try await layout.put(document.descriptor, from: DocumentSource(document))
                 if document.bytes.count > RawDocument.buildKitReadLimit {
                     warn("\(document.mediaType.text) has \(document.bytes.count) bytes; BuildKit imports no more than 1048576, this library does")
                 }
@@ -88,7 +89,8 @@ public struct LocalCache: CacheBackend {
 
             let published = documents[1].descriptor
             if let aside = try await layout.setTag(options.tag, to: published) {
-                warn("index.json was unreadable, a copy is kept as \(aside); its other tags are lost")
+                warn("index.json was unreadable, a copy is kept as \(aside); its other tags are lost, their blobs stay")
+                mayReset = false
             }
             receipt.published[options.tag] = published
             progress(.published(name: options.tag, published.digest))
@@ -96,7 +98,7 @@ public struct LocalCache: CacheBackend {
             warn("the selection has no layers, so nothing is written and the cache stays as it was")
         }
 
-        if options.reset {
+        if mayReset {
             lease.end()
             if let problem = try await reset() { warn(problem) }
         }

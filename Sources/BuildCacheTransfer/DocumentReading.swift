@@ -30,11 +30,15 @@ extension BlobSource {
     }
 }
 
-extension RawDocument: BlobSource {
-    /// The document's own bytes, whatever is asked for.
+/// A document as the source of its own bytes, whatever is asked for.
+package struct DocumentSource: BlobSource {
+    private let document: RawDocument
+
+    package init(_ document: RawDocument) { self.document = document }
+
     package func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        let all = 0..<Int64(bytes.count)
+        let all = 0..<Int64(document.bytes.count)
         let part = (range ?? all).clamped(to: all)
-        return BlobStream(ByteBuffer(bytes: bytes[Int(part.lowerBound)..<Int(part.upperBound)]))
+        return BlobStream(ByteBuffer(bytes: document.bytes[Int(part.lowerBound)..<Int(part.upperBound)]))
     }
 }

@@ -107,7 +107,7 @@ package struct LayerExport: Sendable {
                     let context = CacheError.Context(subject: pending.name)
                     throw MissingLayer(cause: CacheError(.notFound, "nobody makes this layer", context: context))
                 }
-                let stored = try await scratch.layer(pending: pending, tar: { try await open(pending) }, options: compression)
+                let stored = try await scratch.layer(pending: pending, to: compression) { try await open(pending) }
                 progress(.converted(from: nil, to: stored.descriptor))
                 return stored
             }

@@ -1,0 +1,92 @@
+package import BuildCacheCore
+import NIOCore
+
+/// How an eStargz layer is told from plain gzip.
+///
+/// An eStargz layer is gzip whose last members are a tar with a table of contents and an empty one, the footer, that says
+/// where the table of contents begins.
+///
+/// - Source: `spec/compression.md` §5.
+package enum EStargz {
+    /// The name of the table of contents in its tar.
+    static let tocName = "stargz.index.json"
+    static let footerSize = 51
+    // What stargz wrote before it became eStargz, still read.
+    private static let legacyFooterSize = 47
+    private static let mark = "STARGZ"
+
+    /// Where in the stored bytes the table of contents begins, or `nil` if the blob is no eStargz layer.
+    ///
+    /// Reads the last bytes of the blob and, if they look like a footer, the table of contents.
+    ///
+    /// - Throws: What `source` throws, other than `.corrupted`.
+    package static func tocOffset(of descriptor: Descriptor, in source: any BlobSource) async throws -> Int64? {
+        guard descriptor.size >= legacyFooterSize else { return nil }
+        do {
+            let tail = max(0, descriptor.size - Int64(footerSize))..<descriptor.size
+            var footer = ByteBuffer()
+            for try await var chunk in try await source.open(descriptor, range: tail) { footer.writeBuffer(&chunk) }
+            guard let (offset, size) = parse(footer: Array(footer.readableBytesView)),
+                (0..<descriptor.size - Int64(size)).contains(offset)
+            else { return nil }
+            let toc = try await source.open(descriptor, range: offset..<descriptor.size - Int64(size))
+            return try await holdsOnlyTOC(LayerDecoder().decode(toc, mediaType: .layer(.gzip))) ? offset : nil
+        } catch let error as CacheError where error.code == .corrupted {
+            return nil
+        }
+    }
+
+    /// The footer of a blob whose table of contents begins at `offset`.
+    static func footer(tocOffset offset: Int64) -> ByteBuffer {
+        let digits = String(offset, radix: 16)
+        var footer = ByteBuffer(bytes: [0x1F, 0x8B, 8, 4, 0, 0, 0, 0, 0, 0xFF, 26, 0])
+        footer.writeString("SG")
+        footer.writeInteger(22, endianness: .little, as: UInt16.self)
+        footer.writeString(String(repeating: "0", count: 16 - digits.utf8.count) + digits + mark)
+        // An empty stored block, CRC and length of nothing.
+        footer.writeBytes([1, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0])
+        return footer
+    }
+
+    /// The offset in a footer and the footer's length, given a blob's last 51 bytes, or fewer if it has no more.
+    static func parse(footer bytes: [UInt8]) -> (offset: Int64, size: Int)? {
+        for (size, extra, subfield) in [(footerSize, 26, Array("SG\u{16}\0".utf8)), (legacyFooterSize, 22, [])] {
+            let footer = bytes.suffix(size)
+            guard footer.count == size else { continue }
+            let fields = footer.dropFirst(10)
+            guard footer.starts(with: [0x1F, 0x8B, 8, 4]), fields.starts(with: [UInt8(extra), 0] + subfield) else {
+                continue
+            }
+            let value = fields.dropFirst(2 + subfield.count).prefix(22)
+            guard value.suffix(6).elementsEqual(mark.utf8) else { continue }
+            let digits = String(decoding: value.prefix(16), as: UTF8.self)
+            // Int64's parser takes a sign, which no footer has.
+            guard !digits.hasPrefix("+"), let offset = Int64(digits, radix: 16) else { continue }
+            return (offset, size)
+        }
+        return nil
+    }
+
+    /// Whether a tar has the table of contents as its only entry.
+    private static func holdsOnlyTOC(_ tar: BlobStream) async throws -> Bool {
+        var pieces = PieceReader(tar)
+        guard let header = try await pieces.next(TarBlock.size),
+            let size = header.withUnsafeReadableBytes({ tocSize(header: $0) })
+        else { return false }
+        var rest = (size + 511) / 512 * 512
+        while let piece = try await pieces.next(1 << 20) {
+            let content = min(rest, Int64(piece.readableBytes))
+            rest -= content
+            guard piece.readableBytesView.dropFirst(Int(content)).allSatisfy({ $0 == 0 }) else { return false }
+        }
+        return rest == 0
+    }
+
+    private static func tocSize(header: UnsafeRawBufferPointer) -> Int64? {
+        guard header.count == TarBlock.size, TarBlock.hasValidChecksum(header),
+            header.prefix(tocName.utf8.count + 1).elementsEqual(Array(tocName.utf8) + [0]),
+            header[156] == UInt8(ascii: "0") || header[156] == 0
+        else { return nil }
+        return TarBlock.octal(header[124..<136])
+    }
+}

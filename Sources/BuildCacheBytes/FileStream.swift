@@ -1,0 +1,113 @@
+package import BuildCacheCore
+import NIOCore
+import Synchronization
+
+/// Streams the file at `path`, or the bytes `range` of it, in chunks of 1 MiB.
+///
+/// Reading happens on ``Workers/files``, one chunk ahead of the reader. The file is opened here and stays open as long
+/// as the stream or a reader of it lives, so a file that is replaced meanwhile is still read as it was.
+///
+/// - Throws: ``CacheError`` `.notFound`, `.denied`, `.unavailable`; `.corrupted` if `range` leaves the file, and while
+///   reading if the file was cut off.
+package func streamFile(at path: String, range: Range<Int64>? = nil) async throws -> BlobStream {
+    let file = try await Workers.files.run { () throws(CacheError) in try OpenFile(reading: path) }
+    let range = range ?? 0..<file.size
+    guard range.lowerBound >= 0, range.upperBound <= file.size else {
+        throw CacheError(
+            .corrupted, "\(path) has \(file.size) bytes: there are no bytes \(range.lowerBound)..<\(range.upperBound)")
+    }
+    return BlobStream(length: Int64(range.count)) {
+        let reader = FileReader(file, range)
+        return { try await reader.next() }
+    }
+}
+
+/// Blobs that lie in one directory, each named by the 64 hexadecimal digits of its digest.
+///
+/// What is read is not verified; ``VerifiedSource`` does that.
+package struct FileBlobSource: BlobSource {
+    /// As in `/var/cache/layout/blobs/sha256`.
+    package var directory: String
+
+    package init(directory: String) { self.directory = directory }
+
+    package func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        try await streamFile(at: path(of: descriptor.digest), range: range)
+    }
+
+    /// Where the blob with this digest lies.
+    package func path(of digest: Digest) -> String { "\(directory)/\(digest.hex)" }
+}
+
+/// Reads one range of a file front to back and keeps one chunk in hand.
+private final class FileReader: Sendable {
+    private static let chunkSize: Int64 = 1 << 20
+
+    private enum Chunk {
+        case none, underWay
+        case awaited(CheckedContinuation<Result<ByteBuffer, CacheError>, Never>)
+        case ready(Result<ByteBuffer, CacheError>)
+    }
+    private struct State {
+        var offset: Int64
+        var chunk = Chunk.none
+    }
+
+    private let file: OpenFile
+    private let end: Int64
+    private let state: Mutex<State>
+
+    init(_ file: OpenFile, _ range: Range<Int64>) {
+        self.file = file
+        end = range.upperBound
+        state = Mutex(State(offset: range.lowerBound))
+    }
+
+    func next() async throws -> ByteBuffer? {
+        try Task.checkCancellation()
+        guard start() else { return nil }
+        let result = await withCheckedContinuation { continuation in
+            let ready = state.withLock { state -> Result<ByteBuffer, CacheError>? in
+                guard case .ready(let result) = state.chunk else {
+                    state.chunk = .awaited(continuation)
+                    return nil
+                }
+                state.chunk = .none
+                return result
+            }
+            if let ready { continuation.resume(returning: ready) }
+        }
+        let chunk = try result.get()
+        start()
+        return chunk
+    }
+
+    /// Begins to read the next chunk unless that was begun before; `false` at the end of the range.
+    @discardableResult
+    private func start() -> Bool {
+        let range = state.withLock { state -> Range<Int64>? in
+            guard case .none = state.chunk, state.offset < end else { return nil }
+            let range = state.offset..<min(end, state.offset + FileReader.chunkSize)
+            state.offset = range.upperBound
+            state.chunk = .underWay
+            return range
+        }
+        if let range {
+            Workers.files.submit { [self] in finish(Result { () throws(CacheError) in try file.read(range) }) }
+            return true
+        }
+        return state.withLock { state in if case .none = state.chunk { false } else { true } }
+    }
+
+    private func finish(_ result: Result<ByteBuffer, CacheError>) {
+        let continuation = state.withLock { state -> CheckedContinuation<Result<ByteBuffer, CacheError>, Never>? in
+            guard case .awaited(let continuation) = state.chunk else {
+                state.chunk = .ready(result)
+                return nil
+            }
+            state.chunk = .none
+            return continuation
+        }
+        continuation?.resume(returning: result)
+    }
+}

@@ -1,0 +1,198 @@
+package import BuildCacheCore
+import NIOCore
+import Synchronization
+
+/// Turns the stored bytes of a layer into its tar, as a stream and with little memory, whatever the bytes are.
+///
+/// How a layer is compressed is told by its content, because writers confuse the media types of compressed layers. Only
+/// a layer whose media type says uncompressed is taken as it is.
+///
+/// - Source: `spec/compression.md` §3.
+package struct LayerDecoder: Sendable {
+    /// The most bytes a layer may have uncompressed; reading more throws `.limitExceeded`.
+    ///
+    /// Default no limit.
+    package var maxUncompressedBytes: Int64?
+
+    package init(maxUncompressedBytes: Int64? = nil) { self.maxUncompressedBytes = maxUncompressedBytes }
+
+    /// The uncompressed bytes of a stored layer, in chunks of up to 1 MiB.
+    ///
+    /// While reading it throws ``CacheError`` `.corrupted` if the bytes are damaged or cut off, `.limitExceeded` as
+    /// ``maxUncompressedBytes`` says.
+    ///
+    /// - Throws: `.unsupported` if `mediaType` is no known type of layers.
+    package func decode(_ stored: BlobStream, mediaType: MediaType) throws(CacheError) -> BlobStream {
+        guard let layer = mediaType.layer else {
+            throw CacheError(.unsupported, "\(mediaType) is no type of layers that can be decompressed")
+        }
+        return decode(stored, sniffs: layer.compression != .uncompressed)
+    }
+
+    /// The tar inside an eStargz layer: what comes before its table of contents.
+    ///
+    /// - Parameters:
+    ///   - offset: Where in the stored bytes the table of contents begins.
+    ///   - whole: Gets all uncompressed bytes, those of the table of contents too, and with them the layer's diffID.
+    func decode(_ stored: BlobStream, upToTOC offset: Int64, whole: StreamDigest) -> BlobStream {
+        BlobStream(length: nil) {
+            let decoding = Decoding(stored, .estargz(toc: offset), limit: maxUncompressedBytes, whole)
+            return { try await decoding.next() }
+        }
+    }
+
+    private func decode(_ stored: BlobStream, sniffs: Bool) -> BlobStream {
+        BlobStream(length: sniffs ? nil : stored.length) {
+            let decoding = Decoding(stored, sniffs ? .unknown : .passing, limit: maxUncompressedBytes)
+            return { try await decoding.next() }
+        }
+    }
+}
+
+/// One reading of one layer.
+private final class Decoding {
+    enum Kind {
+        case unknown, passing
+        case estargz(toc: Int64)
+        case decompressing(Decompressing)
+    }
+
+    private var stored: BlobStream.AsyncIterator
+    private var kind: Kind
+    private var rest: Int64
+    private let whole: StreamDigest?
+    // The bytes read to tell what they are, if they turned out to be a tar.
+    private var head: ByteBuffer?
+
+    init(_ stored: BlobStream, _ kind: Kind, limit: Int64?, _ whole: StreamDigest? = nil) {
+        self.stored = stored.makeAsyncIterator()
+        self.kind = kind
+        self.whole = whole
+        rest = limit ?? .max
+    }
+
+    func next() async throws -> ByteBuffer? {
+        while true {
+            switch kind {
+            case .unknown: kind = try await sniff()
+            case .estargz(let toc): kind = .decompressing(Decompressing(try GzipDecompressor(stop: toc)))
+            case .passing:
+                let chunk = if let head { head } else { try await stored.next() }
+                head = nil
+                if let chunk { try count(chunk) }
+                return chunk
+            case .decompressing(let pump):
+                switch try await pump.next(from: &stored) {
+                case .none: return nil
+                case .some(let (chunk, isPastStop)):
+                    try count(chunk)
+                    await whole?.update(chunk)
+                    if !isPastStop, chunk.readableBytes > 0 { return chunk }
+                }
+            }
+        }
+    }
+
+    private func count(_ chunk: ByteBuffer) throws(CacheError) {
+        rest -= Int64(chunk.readableBytes)
+        guard rest >= 0 else {
+            throw CacheError(.limitExceeded, "the layer has more uncompressed bytes than the limit set for it")
+        }
+    }
+
+    /// Reads as much as it takes to tell how the bytes are compressed.
+    private func sniff() async throws -> Kind {
+        var head = ByteBuffer()
+        while head.readableBytes < TarBlock.size, var chunk = try await stored.next() {
+            if head.readableBytes == 0 { head = chunk } else { head.writeBuffer(&chunk) }
+        }
+        switch SniffedFormat(head) {
+        case .gzip: return .decompressing(Decompressing(try GzipDecompressor(), head))
+        case .zstd: return .decompressing(Decompressing(try ZstdDecompressor(), head))
+        case .tar:
+            self.head = head
+            return .passing
+        case nil: throw CacheError(.corrupted, "the layer is neither gzip nor zstd nor a tar")
+        }
+    }
+}
+
+/// What the first bytes of a layer tell.
+enum SniffedFormat {
+    case gzip, zstd, tar
+
+    /// The format of a layer that begins with `head`, at least one tar block of it unless the layer is shorter.
+    init?(_ head: ByteBuffer) {
+        let start = head.readerIndex
+        if head.readableBytesView.starts(with: [0x1F, 0x8B, 0x08]) {
+            self = .gzip
+        } else if let magic = head.getInteger(at: start, endianness: .little, as: UInt32.self),
+            magic == 0xFD2F_B528 || magic & 0xFFFF_FFF0 == 0x184D_2A50
+        {
+            // The second kind is a skippable frame, with which a zstd file may begin.
+            self = .zstd
+        } else if head.readableBytes == 0 || TarBlock.isHeaderOrZero(head) {
+            self = .tar
+        } else {
+            return nil
+        }
+    }
+}
+
+/// Feeds a decompressor and empties it, one chunk of output at a time, on ``Workers/processors``.
+private final class Decompressing: Sendable {
+    private static let chunkSize = 1 << 20
+
+    private struct State {
+        let decompressor: any Decompressor
+        var input: ByteBuffer
+        var output = ByteBufferAllocator().buffer(capacity: Decompressing.chunkSize)
+        var isAtEnd = false
+    }
+    private enum Step: Sendable {
+        case output(ByteBuffer, isPastStop: Bool)
+        case needsInput
+    }
+
+    private let state: Mutex<State>
+
+    init(_ decompressor: sending any Decompressor, _ input: ByteBuffer = ByteBuffer()) {
+        state = Mutex(State(decompressor: decompressor, input: input))
+    }
+
+    func next(from stored: inout BlobStream.AsyncIterator) async throws -> (chunk: ByteBuffer, isPastStop: Bool)? {
+        while true {
+            try Task.checkCancellation()
+            let step = try await Workers.processors.run { () throws(CacheError) in
+                try self.state.withLock { state throws(CacheError) in try Decompressing.step(&state) }
+            }
+            if case .output(let chunk, let isPastStop) = step { return (chunk, isPastStop) }
+            guard let chunk = try await stored.next() else { return try end() }
+            state.withLock { $0.input = chunk }
+        }
+    }
+
+    private static func step(_ state: inout State) throws(CacheError) -> Step {
+        let wasPastStop = state.decompressor.isPastStop
+        try state.decompressor.decompress(&state.input, into: &state.output)
+        // What was decompressed before the stop goes out by itself, so that no chunk is on both sides of it.
+        let reachedStop = state.decompressor.isPastStop != wasPastStop
+        guard state.output.writableBytes == 0 || reachedStop else { return .needsInput }
+        return .output(takeOutput(&state), isPastStop: wasPastStop)
+    }
+
+    private func end() throws(CacheError) -> (ByteBuffer, Bool)? {
+        try state.withLock { state throws(CacheError) in
+            guard !state.isAtEnd else { return nil }
+            state.isAtEnd = true
+            try state.decompressor.finish()
+            return state.output.readableBytes > 0
+                ? (Decompressing.takeOutput(&state), state.decompressor.isPastStop) : nil
+        }
+    }
+
+    private static func takeOutput(_ state: inout State) -> ByteBuffer {
+        defer { state.output = ByteBufferAllocator().buffer(capacity: chunkSize) }
+        return state.output
+    }
+}

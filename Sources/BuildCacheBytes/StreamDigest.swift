@@ -1,0 +1,56 @@
+package import BuildCacheCore
+package import NIOCore
+import Synchronization
+
+/// Counts and hashes bytes as they pass.
+///
+/// Chunks are hashed in the order in which ``update(_:)`` is awaited; one stream, one digest.
+package final class StreamDigest: Sendable {
+    /// What has passed.
+    package struct Value: Hashable, Sendable {
+        package var digest: Digest
+        package var size: Int64
+
+        package init(digest: Digest, size: Int64) {
+            self.digest = digest
+            self.size = size
+        }
+    }
+
+    private struct State {
+        let hasher = SHA256()
+        var size: Int64 = 0
+    }
+
+    // A hop to another thread costs about as much as hashing this many bytes.
+    private static let smallChunk = 32 << 10
+
+    private let state = Mutex(State())
+
+    package init() {}
+
+    /// How many bytes have passed.
+    package var size: Int64 { state.withLock { $0.size } }
+
+    /// Takes the next bytes of the stream.
+    package func update(_ chunk: ByteBuffer) async {
+        if chunk.readableBytes <= StreamDigest.smallChunk { return updateNow(chunk) }
+        await Workers.processors.run { self.updateNow(chunk) }
+    }
+
+    /// Takes the next bytes of the stream on the calling thread.
+    package func updateNow(_ chunk: ByteBuffer) {
+        state.withLock { state in
+            chunk.withUnsafeReadableBytes { state.hasher.update($0) }
+            state.size += Int64(chunk.readableBytes)
+        }
+    }
+
+    /// The digest and number of all bytes since the beginning, or since this was last called.
+    package func finish() -> Value {
+        state.withLock { state in
+            defer { state.size = 0 }
+            return Value(digest: state.hasher.finalize(), size: state.size)
+        }
+    }
+}

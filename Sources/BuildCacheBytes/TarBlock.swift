@@ -1,0 +1,44 @@
+import NIOCore
+
+/// One of the 512-byte blocks that a tar is made of.
+enum TarBlock {
+    static let size = 512
+    private static let checksum = 148..<156
+
+    /// Whether the first block of `bytes` can begin a tar: a header whose checksum is right, or zeros, which end one.
+    static func isHeaderOrZero(_ bytes: ByteBuffer) -> Bool {
+        bytes.withUnsafeReadableBytes { bytes in
+            guard bytes.count >= size else { return false }
+            let block = UnsafeRawBufferPointer(rebasing: bytes[..<size])
+            return block.allSatisfy { $0 == 0 } || hasValidChecksum(block)
+        }
+    }
+
+    /// Whether the checksum field holds the sum of the block's bytes, its own counted as spaces.
+    ///
+    /// Some old writers summed signed bytes; readers accept both, Go's among them.
+    static func hasValidChecksum(_ block: UnsafeRawBufferPointer) -> Bool {
+        guard let expected = octal(block[checksum]) else { return false }
+        var unsigned: Int64 = 0
+        var signed: Int64 = 0
+        for (index, byte) in block.enumerated() {
+            let byte = checksum.contains(index) ? UInt8(ascii: " ") : byte
+            unsigned += Int64(byte)
+            signed += Int64(Int8(bitPattern: byte))
+        }
+        return expected == unsigned || expected == signed
+    }
+
+    /// The number written in octal digits, with spaces and zero bytes around it; empty is 0, anything else `nil`.
+    static func octal(_ field: Slice<UnsafeRawBufferPointer>) -> Int64? {
+        var value: Int64 = 0
+        var index = field.startIndex
+        while index < field.endIndex, field[index] == UInt8(ascii: " ") || field[index] == 0 { index += 1 }
+        while index < field.endIndex, field[index] != UInt8(ascii: " "), field[index] != 0 {
+            guard (48...55).contains(field[index]), value < 1 << 60 else { return nil }
+            value = value << 3 | Int64(field[index] - 48)
+            index += 1
+        }
+        return field[index...].allSatisfy { $0 == UInt8(ascii: " ") || $0 == 0 } ? value : nil
+    }
+}

@@ -85,6 +85,7 @@ let package = Package(
             "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheSpec",
             "BuildCacheCore", "BuildCacheTesting", nioCore, nioPosix,
         ]),
+        tests("InteropTests", ["BuildCache", nioCore]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -86,6 +86,7 @@ let package = Package(
             "BuildCacheCore", "BuildCacheTesting", nioCore, nioPosix,
         ]),
         tests("InteropTests", ["BuildCache", nioCore]),
+        tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],
     swiftLanguageModes: [.v6]
 )

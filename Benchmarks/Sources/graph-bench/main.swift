@@ -21,7 +21,9 @@ func seconds<Value>(_ body: () throws -> Value) rethrows -> (Value, Double) {
 func print(_ count: Int, _ what: String, _ times: [(String, Double)]) {
     let total = times.reduce(0) { $0 + $1.1 }
     let parts = times.map { "\($0.0) \(String(format: "%.3f", $0.1))" }.joined(separator: "  ")
-    print("\(count) records  \(what): \(parts)  total \(String(format: "%.3f", total)) s  peak \(peakResidentMebibytes()) MiB")
+    print(
+        "\(count) records  \(what): \(parts)  total \(String(format: "%.3f", total)) s  peak \(peakResidentMebibytes()) MiB"
+    )
 }
 
 /// Decode, select, encode: what an import and an export do with a config. `described` adds the descriptors of a manifest.
@@ -32,8 +34,11 @@ func measureCodec(_ count: Int, described: Bool) throws {
     let (graph, decode) = try seconds { try LayerGraph(decodingConfig: json, layers: layers, limits: limits) }
     let (selected, select) = seconds { graph.selected(.max) }
     let (encoded, encode) = try seconds { try selected.encodeConfig() }
-    guard encoded.bytes.count > json.count / 2, graph.recordCount == count else { throw CacheError(.corrupted, "the graph lost records") }
-    print(count, described ? "config with descriptors (\(json.count) bytes)" : "config (\(json.count) bytes)",
+    guard encoded.bytes.count > json.count / 2, graph.recordCount == count else {
+        throw CacheError(.corrupted, "the graph lost records")
+    }
+    print(
+        count, described ? "config with descriptors (\(json.count) bytes)" : "config (\(json.count) bytes)",
         [("decode", decode), ("select", select), ("encode", encode)])
 }
 
@@ -57,7 +62,9 @@ func measureBuilding(_ count: Int) throws {
     }
     let (least, select) = seconds { graph.selected(.min) }
     let (lookup, index) = seconds { CacheLookup(least) }
-    guard lookup.matches(SyntheticConfig.digest("record", 0)).count == 1 else { throw CacheError(.corrupted, "the graph lost records") }
+    guard lookup.matches(SyntheticConfig.digest("record", 0)).count == 1 else {
+        throw CacheError(.corrupted, "the graph lost records")
+    }
     print(count, "graph", [("build", build), ("select min", select), ("index", index)])
 }
 

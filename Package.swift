@@ -106,6 +106,8 @@ let package = Package(
                 "BuildCacheSpec",
                 "BuildCacheCore", "BuildCacheTesting", nioCore, nioPosix,
             ]),
+        tests("InteropTests", ["BuildCache", nioCore]),
+        tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],
     swiftLanguageModes: [.v6]
 )

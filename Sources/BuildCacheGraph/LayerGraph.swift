@@ -256,6 +256,9 @@ extension LayerGraph {
         return node.pending < 0 ? descriptors[node.blob] : nil
     }
 
+    /// Whether any record has a result.
+    package var hasResults: Bool { !results.isEmpty }
+
     /// Whether any layer was never written.
     public var hasPendingLayers: Bool { layers.contains { $0.pending >= 0 } }
 }

@@ -19,7 +19,9 @@ package struct LayerExport: Sendable {
     package var warnings: [String] = []
 
     /// Whether there is anything to publish: an export without layers must not wipe a good cache.
-    package var hasLayers: Bool { !graph.layerIDs.isEmpty }
+    ///
+    /// Layers whose results are all gone do not count: nothing refers to them.
+    package var hasLayers: Bool { graph.hasResults }
 
     /// Selects and stores.
     ///

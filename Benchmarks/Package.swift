@@ -1,0 +1,22 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+// A package of its own, so that nobody who embeds the library builds it. `Documentation/Performance.md` says what it measures.
+let package = Package(
+    name: "Benchmarks",
+    platforms: [.macOS(.v15)],
+    dependencies: [.package(name: "swift-build-cache", path: "..")],
+    targets: [
+        .executableTarget(
+            name: "graph-bench", dependencies: [.product(name: "BuildCache", package: "swift-build-cache")],
+            swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,82 @@
+public import BuildCacheBytes
+public import BuildCacheCore
+import NIOCore
+import Synchronization
+
+/// Blobs in memory, to be read.
+public struct MemorySource: BlobSource {
+    private let blobs: [Digest: [UInt8]]
+
+    /// Holds these blobs, each under its digest.
+    public init(_ blobs: some Sequence<[UInt8]>) {
+        self.blobs = Dictionary(blobs.map { (Digest(of: $0), $0) }) { first, _ in first }
+    }
+
+    /// Opens a blob, as ``/BuildCacheBytes/BlobSource/open(_:range:)``.
+    public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        guard let bytes = blobs[descriptor.digest] else { throw .missing(descriptor) }
+        return BlobStream(chunksOf: bytes, range: range)
+    }
+}
+
+/// Blobs in memory, to be read and written.
+public final class MemoryStore: BlobStore {
+    private let blobs = Mutex<[Digest: [UInt8]]>([:])
+
+    /// Makes an empty store.
+    public init() {}
+
+    /// The digests of all blobs.
+    public var digests: Set<Digest> { blobs.withLock { Set($0.keys) } }
+
+    /// Forgets a blob, as somebody might who cleans up.
+    public func remove(_ digest: Digest) { blobs.withLock { $0[digest] = nil } }
+
+    /// Opens a blob, as ``/BuildCacheBytes/BlobSource/open(_:range:)``.
+    public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        guard let bytes = blobs.withLock({ $0[descriptor.digest] }) else { throw .missing(descriptor) }
+        return BlobStream(chunksOf: bytes, range: range)
+    }
+
+    /// The size of a blob, as ``/BuildCacheBytes/BlobStore/stat(_:)``.
+    public func stat(_ digest: Digest) async throws -> BlobStat? {
+        blobs.withLock { $0[digest] }.map { BlobStat(size: Int64($0.count)) }
+    }
+
+    /// Stores a blob, as ``/BuildCacheBytes/BlobStore/put(_:from:)``.
+    @discardableResult
+    public func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
+        if blobs.withLock({ $0[descriptor.digest] }) != nil { return .alreadyPresent }
+        var bytes: [UInt8] = []
+        for try await chunk in try await source.open(descriptor, range: nil) { bytes += chunk.readableBytesView }
+        guard Digest(of: bytes) == descriptor.digest, Int64(bytes.count) == descriptor.size else {
+            throw CacheError(
+                .corrupted, "the source gave other bytes than those of the blob",
+                context: .init(subject: descriptor.digest.description))
+        }
+        blobs.withLock { $0[descriptor.digest] = bytes }
+        return .written
+    }
+}
+
+extension BlobStream {
+    /// Many small chunks: who reads them must not rely on getting all at once.
+    fileprivate init(chunksOf bytes: [UInt8], range: Range<Int64>?) {
+        let all = 0..<Int64(bytes.count)
+        let part = (range ?? all).clamped(to: all)
+        self.init(length: Int64(part.count)) {
+            var rest = bytes[Int(part.lowerBound)..<Int(part.upperBound)]
+            return {
+                guard !rest.isEmpty else { return nil }
+                defer { rest = rest.dropFirst(1000) }
+                return ByteBuffer(bytes: rest.prefix(1000))
+            }
+        }
+    }
+}
+
+extension Error where Self == CacheError {
+    fileprivate static func missing(_ descriptor: Descriptor) -> CacheError {
+        CacheError(.notFound, "the blob is not in memory", context: .init(subject: descriptor.digest.description))
+    }
+}

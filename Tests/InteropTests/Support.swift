@@ -1,0 +1,107 @@
+import BuildCache
+import Foundation
+import NIOCore
+import Testing
+
+/// A directory of one test, gone with it.
+final class TemporaryDirectory: Sendable {
+    let path: String
+
+    init() throws {
+        path = NSTemporaryDirectory() + "build-cache-interop-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+}
+
+/// Imports the cache in a directory; there must be one.
+///
+/// - Parameter digest: The manifest, where it is not tagged `latest`.
+func importCache(_ path: String, digest: Digest? = nil, scratch: ScratchStore) async throws -> ImportedCache {
+    let options = LocalOptions(src: path, digest: digest)
+    return try #require(try await LocalCache(options, scratch: scratch).importCache(progress: .discarded))
+}
+
+/// Imports a cache of BuildKit's.
+func importCache(_ fixture: Fixture, at path: String? = nil, scratch: ScratchStore) async throws -> ImportedCache {
+    // What was copied from a registry kept the tag it had there.
+    let digest = try fixture.expected.caches.first.map { try Digest($0.manifestDigest) }
+    return try await importCache(path ?? fixture.path, digest: fixture.isTaggedLatest ? nil : digest, scratch: scratch)
+}
+
+/// Exports an imported cache to another directory.
+@discardableResult
+func copy(
+    _ cache: ImportedCache, to path: String, _ options: ExportOptions, scratch: ScratchStore
+) async throws -> ExportReceipt {
+    try await LocalCache(LocalOptions(dest: path), export: options, scratch: scratch)
+        .exportCache(cache.graph, from: LayerSource(blobs: cache.blobs), progress: .discarded)
+}
+
+extension LayerGraph {
+    /// The same graph with layers that are named by what is in them: equal for equal caches, however compressed.
+    func withDiffIDs() throws -> LayerGraph {
+        var blobs: [Digest: Descriptor] = [:]
+        for (digest, descriptor) in descriptors {
+            let diffID = try #require(descriptor.diffID)
+            blobs[digest] = Descriptor(mediaType: .layer(.uncompressed), digest: diffID.digest, size: 0)
+        }
+        return try replacing(blobs: blobs)
+    }
+
+    /// The digests of a chain of layers, bottom first.
+    func digests(of chain: LayerID) -> [String] {
+        self.chain(chain).map { if case .blob(let digest) = self[$0].content { digest.description } else { "pending" } }
+    }
+}
+
+extension BlobSource {
+    /// All bytes of a blob.
+    func bytes(of descriptor: Descriptor) async throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        for try await chunk in try await open(descriptor, range: nil) { bytes += chunk.readableBytesView }
+        return bytes
+    }
+}
+
+/// Another program that reads OCI layouts, where it is installed.
+enum Tool: String {
+    case skopeo, umoci
+
+    var path: String? {
+        let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
+        return folders.map { "\($0)/\(rawValue)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
+    }
+
+    var isInstalled: Bool { path != nil }
+
+    /// What the program prints; a failure of it is one of the test.
+    func run(_ arguments: String...) async throws -> [UInt8] {
+        let output = Pipe()
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: try #require(path))
+        process.arguments = arguments
+        process.standardOutput = output
+        return try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global().async {
+                do {
+                    try process.run()
+                    let bytes = [UInt8](output.fileHandleForReading.readDataToEndOfFile())
+                    process.waitUntilExit()
+                    if process.terminationStatus == 0 {
+                        continuation.resume(returning: bytes)
+                    } else {
+                        continuation.resume(throwing: ToolFailure(status: process.terminationStatus))
+                    }
+                } catch {
+                    continuation.resume(throwing: error)
+                }
+            }
+        }
+    }
+}
+
+struct ToolFailure: Error {
+    var status: Int32
+}

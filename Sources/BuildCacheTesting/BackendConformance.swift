@@ -14,8 +14,9 @@ public import BuildCacheTransfer
 public struct BackendConformance: Sendable {
     /// What a check needs of a backend.
     public struct Setup: Hashable, Sendable {
-        /// The name of the cache, lower-case letters, digits and hyphens. Backends of one name share what is stored, others nothing
-        /// but blobs.
+        /// The name of the cache, lower-case letters, digits and hyphens.
+        ///
+        /// Backends of one name share what is stored, others nothing but blobs.
         public var cache: String
         /// Which layers an export takes.
         public var mode: CacheMode

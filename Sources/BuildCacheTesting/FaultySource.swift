@@ -37,7 +37,9 @@ public final class FaultySource: BlobSource {
     /// How many blobs were opened.
     public var opened: Int { count.withLock { $0 } }
 
-    /// Returns when a blob is being waited for that will never come. To be called once, with a fault of `.hanging`.
+    /// Returns when a blob is being waited for that will never come.
+    ///
+    /// To be called once, with a fault of `.hanging`.
     public func waitUntilHanging() async {
         for await _ in hangs { return }
     }

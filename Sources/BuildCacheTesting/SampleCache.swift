@@ -29,8 +29,9 @@ public struct SampleCache: Sendable {
 
     // MARK: Samples
 
-    /// Two sources, a base built from both, two steps on top of it, and one that takes from both of them. All layers are stored, some
-    /// as gzip and some as they are.
+    /// Two sources, a base built from both, two steps on top of it, and one that takes from both of them.
+    ///
+    /// All layers are stored, some as gzip and some as they are.
     ///
     /// - Parameter name: Goes into every digest: two diamonds of different names share nothing.
     public static func diamond(_ name: String = "diamond") throws(CacheError) -> SampleCache {

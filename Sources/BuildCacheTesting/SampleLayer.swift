@@ -1,6 +1,8 @@
 public import BuildCacheCore
 
-/// A little layer: a tar with one file. The bytes are made here by hand, so that no check relies on the code it checks.
+/// A little layer: a tar with one file.
+///
+/// The bytes are made here by hand, so that no check relies on the code it checks.
 public struct SampleLayer: Hashable, Sendable {
     /// The uncompressed tar.
     public let tar: [UInt8]

@@ -104,8 +104,17 @@ let package = Package(
             [
                 "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
                 "BuildCacheSpec",
-                "BuildCacheCore", "BuildCacheTesting", nioCore, nioPosix,
+                "BuildCacheCore", "BuildCacheTesting", "ExportProbe", nioCore, nioPosix,
             ]),
+        // A process that tests of crashes and of several writers start; no product.
+        .executableTarget(
+            name: "ExportProbe",
+            dependencies: [
+                "BuildCacheBytes", "BuildCacheCore", "BuildCacheLocal", "BuildCacheSpec", "BuildCacheTesting",
+                "BuildCacheTransfer",
+            ],
+            path: "Tests/ExportProbe", swiftSettings: settings),
+        tests("ArchitectureTests", []),
         tests("InteropTests", ["BuildCache", nioCore]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],

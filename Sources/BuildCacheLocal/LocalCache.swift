@@ -170,10 +170,8 @@ extension OCILayout {
             else { continue }
             var stored = descriptor
             stored.size = stat.size
-            // What cannot be read as a manifest leads nowhere; the blob itself stays.
-            guard let bytes = try? await document(stored, limit: ManifestDocument.defaultSizeLimit),
-                let manifest = try? ManifestDocument(decoding: bytes)
-            else { continue }
+            // What is no manifest leads nowhere; the blob itself stays. But one that cannot be read now may lead anywhere.
+            guard let manifest = try await manifest(stored) else { continue }
             switch manifest {
             case .cache(let cache):
                 needed.insert(cache.config.digest)
@@ -183,6 +181,16 @@ extension OCILayout {
                 needed.formUnion(image.layers.map(\.digest))
             case .index(let entries): waiting += entries
             }
+        }
+    }
+
+    /// The manifest that a blob is, or `nil` if it is none or damaged.
+    private func manifest(_ descriptor: Descriptor) async throws -> ManifestDocument? {
+        do {
+            let bytes = try await document(descriptor, limit: ManifestDocument.defaultSizeLimit)
+            return try ManifestDocument(decoding: bytes)
+        } catch let error as CacheError where error.code == .corrupted {
+            return nil
         }
     }
 }

@@ -1,0 +1,104 @@
+import Foundation
+import Testing
+
+/// What each module may import of this package and of NIO, straight or not.
+///
+/// Arrows point down only.
+private let allowed: [String: Set<String>] = [
+    // Pure: values and documents.
+    "BuildCacheCore": ["CCrypto"],
+    "BuildCacheJSON": ["BuildCacheCore"],
+    "BuildCacheSpec": ["BuildCacheCore", "BuildCacheJSON"],
+    "BuildCacheGraph": ["BuildCacheCore", "BuildCacheJSON"],
+    "BuildCacheOCI": ["BuildCacheCore", "BuildCacheJSON"],
+    // Bytes.
+    "BuildCacheBytes": [
+        "BuildCacheCore", "BuildCacheJSON", "CZlib", "CZstd", "CDeflate", "NIOCore", "NIOPosix", "Synchronization",
+    ],
+    "BuildCacheTransfer": [
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "NIOCore", "Logging", "Synchronization",
+    ],
+    // Backends know what is below them, and not each other.
+    "BuildCacheLocal": [
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "BuildCacheTransfer", "NIOCore", "NIOPosix", "Logging", "Synchronization",
+    ],
+    "BuildCache": [
+        "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+        "BuildCacheLocal", "NIOCore", "Logging", "Synchronization",
+    ],
+    "BuildCacheTesting": [
+        "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "NIOCore", "Synchronization",
+    ],
+]
+
+/// The C library by its names, which every module may use.
+private let cLibraries: Set<String> = ["Glibc", "Musl", "Darwin"]
+
+@Suite("The module")
+struct ArchitectureTests {
+    private static let sources = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appending(path: "Sources")
+
+    /// Folders with Swift in them; the others are system libraries.
+    private static let modules: [String] = {
+        let folders = (try? FileManager.default.contentsOfDirectory(atPath: sources.path)) ?? []
+        return folders.filter { !swiftFiles(of: $0).isEmpty }.sorted()
+    }()
+
+    private static func swiftFiles(of module: String) -> [URL] {
+        let files = FileManager.default.enumerator(at: sources.appending(path: module), includingPropertiesForKeys: nil)
+        var found: [URL] = []
+        while let file = files?.nextObject() as? URL { if file.pathExtension == "swift" { found.append(file) } }
+        return found
+    }
+
+    /// The modules that a file imports: of `package import struct A.B` it is `A`.
+    private static func imports(in source: String) -> [String] {
+        source.split(whereSeparator: \.isNewline).compactMap { line in
+            let words = line.split(separator: " ").filter { !$0.hasPrefix("@") }
+            guard let keyword = words.firstIndex(of: "import"),
+                words[..<keyword].allSatisfy({
+                    ["public", "package", "internal", "fileprivate", "private"].contains($0)
+                })
+            else { return nil }
+            let kinds: Set<Substring> = ["struct", "class", "enum", "protocol", "func", "var", "let", "typealias"]
+            let name = words[(keyword + 1)...].first { !kinds.contains($0) }
+            return name?.split(separator: ".").first.map { String($0) }
+        }
+    }
+
+    @Test("is in the table of what may import what")
+    func isKnown() {
+        #expect(Self.modules == allowed.keys.sorted())
+    }
+
+    @Test("imports only what lies below it", arguments: modules)
+    func importsDownwards(_ module: String) throws {
+        let permitted = (allowed[module] ?? []).union(cLibraries)
+        var found: Set<String> = []
+        for file in Self.swiftFiles(of: module) {
+            let imports = Self.imports(in: try String(contentsOf: file, encoding: .utf8))
+            let forbidden = imports.filter { !permitted.contains($0) }
+            #expect(forbidden == [], "\(file.lastPathComponent)")
+            found.formUnion(imports)
+        }
+        // Below is below: what a module may import may not import it.
+        for lower in found {
+            #expect(!(allowed[lower] ?? []).contains(module), "\(module) and \(lower) import each other")
+        }
+        // A module that reads no imports at all would pass anything.
+        #expect(!found.isEmpty)
+    }
+
+    @Test("is pure if it holds values and documents: no NIO, no Foundation, no files")
+    func pureModules() {
+        for module in ["BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI"] {
+            let permitted = allowed[module] ?? []
+            #expect(permitted.allSatisfy { $0 == "CCrypto" || $0.hasPrefix("BuildCache") })
+            #expect(
+                permitted.isDisjoint(with: ["BuildCacheBytes", "BuildCacheTransfer", "BuildCacheLocal", "BuildCache"]))
+        }
+    }
+}

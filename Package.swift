@@ -1,20 +1,25 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Settings of every Swift target, `Documentation/Architecture.md` says why.
-let settings: [SwiftSetting] = [
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
-]
+// CI asks for it; a compiler to come may warn of more, and must not break who only uses the package.
+let strictness: [SwiftSetting] =
+    Context.environment["BUILD_CACHE_WARNINGS_ARE_ERRORS"] == nil ? [] : [.treatAllWarnings(as: .error)]
 
-/// A Swift module of this package together with its test target.
+/// Settings of every Swift target, `Documentation/Architecture.md` says why.
+let settings: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    ] + strictness
+
+/// A Swift module of this package.
 func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
-func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
-    .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: settings)
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
@@ -41,8 +46,10 @@ let package = Package(
         // System libraries: a module map each, nothing else.
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"]), .brew(["zstd"])]),
-        .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
-        .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"]), .brew(["libdeflate"])]),
+        .systemLibrary(
+            name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
+        .systemLibrary(
+            name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"]), .brew(["libdeflate"])]),
 
         // Pure: values and documents, no input or output.
         module("BuildCacheCore", ["CCrypto"]),
@@ -52,27 +59,38 @@ let package = Package(
         module("BuildCacheOCI", ["BuildCacheCore", "BuildCacheJSON"]),
 
         // Bytes: opening, hashing, converting and moving them.
-        module("BuildCacheBytes", [
-            "BuildCacheCore", "BuildCacheJSON", "CZlib", "CZstd",
-            .target(name: "CDeflate", condition: .when(traits: ["Libdeflate"])),
-            nioCore, nioPosix,
-        ]),
-        module("BuildCacheTransfer", [
-            "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheSpec", nioCore, logging,
-        ]),
+        module(
+            "BuildCacheBytes",
+            [
+                "BuildCacheCore", "BuildCacheJSON", "CZlib", "CZstd",
+                .target(name: "CDeflate", condition: .when(traits: ["Libdeflate"])),
+                nioCore, nioPosix,
+            ]),
+        module(
+            "BuildCacheTransfer",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheSpec", nioCore,
+                logging,
+            ]),
 
         // One module per backend, and the umbrella over them.
-        module("BuildCacheLocal", [
-            "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-            "BuildCacheJSON", "BuildCacheSpec", nioCore, nioPosix, logging,
-        ]),
-        module("BuildCache", [
-            "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-            "BuildCacheTransfer", "BuildCacheLocal", nioCore, logging,
-        ]),
-        module("BuildCacheTesting", [
-            "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", nioCore,
-        ]),
+        module(
+            "BuildCacheLocal",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+                "BuildCacheJSON", "BuildCacheSpec", nioCore, nioPosix, logging,
+            ]),
+        module(
+            "BuildCache",
+            [
+                "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+                "BuildCacheTransfer", "BuildCacheLocal", nioCore, logging,
+            ]),
+        module(
+            "BuildCacheTesting",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", nioCore,
+            ]),
 
         tests("BuildCacheCoreTests", ["BuildCacheCore"]),
         tests("BuildCacheJSONTests", ["BuildCacheJSON", "BuildCacheCore"]),
@@ -81,14 +99,19 @@ let package = Package(
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "BuildCacheJSON"]),
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", nioCore]),
         tests("BuildCacheTests", ["BuildCache", nioCore]),
-        tests("BuildCacheLocalTests", [
-            "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheSpec",
-            "BuildCacheCore", "BuildCacheTesting", "ExportProbe", nioCore, nioPosix,
-        ]),
+        tests(
+            "BuildCacheLocalTests",
+            [
+                "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
+                "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "ExportProbe", nioCore, nioPosix,
+            ]),
         // A process that tests of crashes and of several writers start; no product.
         .executableTarget(
             name: "ExportProbe",
-            dependencies: ["BuildCacheBytes", "BuildCacheCore", "BuildCacheLocal", "BuildCacheSpec", "BuildCacheTesting", "BuildCacheTransfer"],
+            dependencies: [
+                "BuildCacheBytes", "BuildCacheCore", "BuildCacheLocal", "BuildCacheSpec", "BuildCacheTesting",
+                "BuildCacheTransfer",
+            ],
             path: "Tests/ExportProbe", swiftSettings: settings),
         tests("ArchitectureTests", []),
         tests("InteropTests", ["BuildCache", nioCore]),

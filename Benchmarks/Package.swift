@@ -16,7 +16,7 @@ let package = Package(
     targets: [
         .executableTarget(
             name: "graph-bench", dependencies: [.product(name: "BuildCache", package: "swift-build-cache")],
-            swiftSettings: settings),
+            swiftSettings: settings)
     ],
     swiftLanguageModes: [.v6]
 )

@@ -39,11 +39,14 @@ public struct CacheClient: Sendable {
         /// - Throws: ``/BuildCacheCore/CacheError`` as ``/BuildCacheSpec/CacheSpec/makeBackend(scratch:)``.
         public init(_ spec: CacheSpec, scratch: ScratchStore) throws(CacheError) {
             self.init(
-                name: spec.description, backend: try spec.makeBackend(scratch: scratch), ignoresErrors: spec.export?.ignoreError ?? false)
+                name: spec.description, backend: try spec.makeBackend(scratch: scratch),
+                ignoresErrors: spec.export?.ignoreError ?? false)
         }
     }
 
-    /// The caches to read. Where several know the same result, the newest counts, and of equally new ones the first.
+    /// The caches to read.
+    ///
+    /// Where several know the same result, the newest counts, and of equally new ones the first.
     public var sources: [Endpoint]
     /// The caches to write.
     public var destinations: [Endpoint]
@@ -71,7 +74,9 @@ public struct CacheClient: Sendable {
         for text in cacheTo { exports += try CacheSpec.parse(text, for: .export, environment: environment) }
         try CacheSpec.validate(exports: exports)
         self.init(sources: [], destinations: [])
-        for spec in CacheSpec.removingDuplicates(imports: imports) { sources.append(try Endpoint(spec, scratch: scratch)) }
+        for spec in CacheSpec.removingDuplicates(imports: imports) {
+            sources.append(try Endpoint(spec, scratch: scratch))
+        }
         for spec in exports { destinations.append(try Endpoint(spec, scratch: scratch)) }
     }
 
@@ -89,9 +94,11 @@ public struct CacheClient: Sendable {
         let outcomes = try await sources.mapConcurrently(limit: sources.count) { source in
             let sink = ProgressSink { progress(source, $0) }
             do {
-                return ImportReport.Outcome(source: source.name, result: .success(try await source.backend.importCache(progress: sink)))
+                return ImportReport.Outcome(
+                    source: source.name, result: .success(try await source.backend.importCache(progress: sink)))
             } catch let error where !(error is CancellationError) {
-                return ImportReport.Outcome(source: source.name, result: .failure(.wrapping(error, of: source.backend, "import")))
+                return ImportReport.Outcome(
+                    source: source.name, result: .failure(.wrapping(error, of: source.backend, "import")))
             }
         }
         try Task.checkCancellation()
@@ -118,7 +125,8 @@ public struct CacheClient: Sendable {
             var outcome = ExportReport.Outcome(
                 destination: destination.name, isIgnored: destination.ignoresErrors, result: .success(ExportReceipt()))
             do {
-                outcome.result = .success(try await destination.backend.exportCache(graph, from: source, progress: sink))
+                outcome.result = .success(
+                    try await destination.backend.exportCache(graph, from: source, progress: sink))
             } catch let error where !(error is CancellationError) {
                 outcome.result = .failure(.wrapping(error, of: destination.backend, "export"))
             }
@@ -131,7 +139,9 @@ public struct CacheClient: Sendable {
 
 extension CacheError {
     /// The error that a backend threw, with its place filled in.
-    fileprivate static func wrapping(_ error: any Error, of backend: any CacheBackend, _ operation: String) -> CacheError {
+    fileprivate static func wrapping(_ error: any Error, of backend: any CacheBackend, _ operation: String)
+        -> CacheError
+    {
         let known = error as? CacheError ?? CacheError(.unavailable, "\(error)", cause: error)
         return known.adding(backend: backend.traits.name, operation: operation)
     }

@@ -67,7 +67,10 @@ public struct ExportReport: Sendable {
     public func check() throws(CacheError) {
         let failures = failures
         guard var first = failures.first else { return }
-        if failures.count > 1 { first.message += " (and \(failures.count - 1) more: \(failures.dropFirst().map(\.description).joined(separator: "; ")))" }
+        if failures.count > 1 {
+            first.message +=
+                " (and \(failures.count - 1) more: \(failures.dropFirst().map(\.description).joined(separator: "; ")))"
+        }
         throw first
     }
 }
@@ -82,7 +85,8 @@ private struct CombinedSource: BlobSource {
 
     func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         var failure = CacheError(
-            .notFound, "none of the imported caches has this blob", context: .init(subject: descriptor.digest.description))
+            .notFound, "none of the imported caches has this blob",
+            context: .init(subject: descriptor.digest.description))
         for part in parts where part.digests.contains(descriptor.digest) {
             do {
                 return try await part.source.open(descriptor, range: range)

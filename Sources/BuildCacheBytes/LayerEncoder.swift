@@ -83,6 +83,7 @@ package struct LayerEncoder: Sendable {
         switch method {
         case .store:
             for try await chunk in tar {
+                try Task.checkCancellation()
                 await uncompressed.update(chunk)
                 try await write(chunk)
             }

@@ -3,9 +3,13 @@
 /// Branch on ``code``, retry on ``retry``, show ``description`` to people. Secrets never get in here:
 /// credentials are kept in ``Secret`` and signed URLs are cut before they reach a message.
 public struct CacheError: Error, Sendable {
-    /// The kind of fault. An open set: a code added later breaks nobody's `switch`.
+    /// The kind of fault.
+    ///
+    /// An open set: a code added later breaks nobody's `switch`.
     public struct Code: Hashable, Sendable, CustomStringConvertible {
-        private enum Base: String { case invalidSpec, notFound, denied, corrupted, unavailable, unsupported, storageFull, busy, limitExceeded }
+        private enum Base: String {
+            case invalidSpec, notFound, denied, corrupted, unavailable, unsupported, storageFull, busy, limitExceeded
+        }
         private let base: Base
 
         /// The caller's text or options are wrong.
@@ -35,7 +39,7 @@ public struct CacheError: Error, Sendable {
     public struct Context: Hashable, Sendable {
         /// The backend's type, as in `type=local`.
         public var backend: String?
-        /// `export`, `import`, `parse`, `convert` …
+        /// What was being done, as in `export`, `import`, `parse`, `convert`.
         public var operation: String?
         /// A digest, a name, a file: what the operation was about.
         public var subject: String?
@@ -82,7 +86,9 @@ public struct CacheError: Error, Sendable {
         self.cause = cause
     }
 
-    /// The same error with the blanks of its context filled in. What is set already stays: the innermost layer knows best.
+    /// The same error with the blanks of its context filled in.
+    ///
+    /// What is set already stays: the innermost layer knows best.
     public func adding(backend: String? = nil, operation: String? = nil, subject: String? = nil) -> CacheError {
         var error = self
         error.context.backend = context.backend ?? backend

@@ -2,11 +2,17 @@
 ///
 /// - Source: `spec/compression.md` §2 and §3.
 public struct CompressionOptions: Hashable, Sendable {
-    /// The compression of layers that are made now, and with ``force`` of all. Default `gzip`.
+    /// The compression of layers that are made now, and with ``force`` of all.
+    ///
+    /// Default `gzip`.
     public var type: Compression
-    /// The level, `nil` for the compressor's default. gzip and estargz: -2 to 9; zstd: any, see `spec/compression.md` §1.
+    /// The level, `nil` for the compressor's default.
+    ///
+    /// gzip and estargz: -2 to 9; zstd: any, see `spec/compression.md` §1.
     public var level: Int?
-    /// Converts stored layers of another type too. A layer that already has the type stays, whatever its level.
+    /// Converts stored layers of another type too.
+    ///
+    /// A layer that already has the type stays, whatever its level.
     public var force: Bool
 
     /// Makes options; without arguments, BuildKit's defaults.

@@ -8,7 +8,9 @@ public struct Descriptor: Hashable, Sendable {
     public var digest: Digest
     /// The number of bytes as stored, 0 or more.
     public var size: Int64
-    /// Other places to fetch the blob from. Kept as read; never followed.
+    /// Other places to fetch the blob from.
+    ///
+    /// Kept as read; never followed.
     public var urls: [String]
     /// Free notes by key; see ``Annotation`` for the ones that mean something here.
     public var annotations: [String: String]

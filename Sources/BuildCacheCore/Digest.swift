@@ -21,8 +21,11 @@ public struct Digest: Hashable, Sendable {
         guard let parsed else {
             let known = ["sha512:", "sha384:"].contains { text.hasPrefix($0) }
             throw known
-                ? CacheError(.unsupported, "digest \(text.prefix(80)) is not sha256, the only algorithm of build caches")
-                : CacheError(.corrupted, "\"\(text.prefix(80))\" is no digest: sha256: and 64 lower-case hex digits are expected")
+                ? CacheError(
+                    .unsupported, "digest \(text.prefix(80)) is not sha256, the only algorithm of build caches")
+                : CacheError(
+                    .corrupted, "\"\(text.prefix(80))\" is no digest: sha256: and 64 lower-case hex digits are expected"
+                )
         }
         self = parsed
     }

@@ -10,7 +10,9 @@ public struct Secret<Value: Sendable>: Sendable {
         storage = { value }
     }
 
-    /// The value itself. Hand it to what signs or sends it, and to nothing else.
+    /// The value itself.
+    ///
+    /// Hand it to what signs or sends it, and to nothing else.
     public var exposed: Value { storage() }
 }
 

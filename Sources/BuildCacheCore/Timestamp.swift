@@ -17,7 +17,9 @@ public struct Timestamp: Hashable, Sendable {
 
     /// An instant in UTC, or `nil` outside the years 1 to 9999 or with nanoseconds outside one second.
     public init?(seconds: Int64, nanoseconds: Int32 = 0) {
-        guard (-62_135_596_800..<253_402_300_800).contains(seconds), (0..<1_000_000_000).contains(nanoseconds) else { return nil }
+        guard (-62_135_596_800..<253_402_300_800).contains(seconds), (0..<1_000_000_000).contains(nanoseconds) else {
+            return nil
+        }
         self.init(uncheckedSeconds: seconds, nanoseconds: nanoseconds, zoneMinutes: 0)
     }
 
@@ -36,7 +38,8 @@ public struct Timestamp: Hashable, Sendable {
     public init(_ text: some StringProtocol) throws(CacheError) {
         var text = String(text)
         guard let parsed = text.withUTF8({ Timestamp(utf8: UnsafeRawBufferPointer($0)) }) else {
-            throw CacheError(.corrupted, "\"\(text.prefix(64))\" is no time: RFC 3339 is expected, as in 2026-01-02T03:04:05.678Z")
+            throw CacheError(
+                .corrupted, "\"\(text.prefix(64))\" is no time: RFC 3339 is expected, as in 2026-01-02T03:04:05.678Z")
         }
         self = parsed
     }
@@ -55,7 +58,8 @@ public struct Timestamp: Hashable, Sendable {
         guard let year = number(0, 4), bytes[4] == 45, let month = number(5, 2), bytes[7] == 45, let day = number(8, 2),
             bytes[10] == UInt8(ascii: "T"), let hour = number(11, 2), bytes[13] == 58, let minute = number(14, 2),
             bytes[16] == 58, let second = number(17, 2),
-            (1...9999).contains(year), (1...12).contains(month), (1...Timestamp.days(in: month, of: year)).contains(day),
+            (1...9999).contains(year), (1...12).contains(month),
+            (1...Timestamp.days(in: month, of: year)).contains(day),
             hour < 24, minute < 60, second < 60
         else { return nil }
 

@@ -15,9 +15,13 @@ public enum CacheConfigLayers: Sendable {
 
 /// How much a cache config may ask of who reads it.
 public struct CacheConfigLimits: Hashable, Sendable {
-    /// Bytes of JSON. Default 64 MiB; BuildKit itself reads 1 MiB from registries and directories.
+    /// Bytes of JSON.
+    ///
+    /// Default 64 MiB; BuildKit itself reads 1 MiB from registries and directories.
     public var maximumBytes: Int
-    /// Entries of each table: layers, records, links, results. Default 4 194 304.
+    /// Entries of each table: layers, records, links, results.
+    ///
+    /// Default 4 194 304.
     public var maximumEntries: Int
 
     /// Makes limits.
@@ -41,7 +45,9 @@ extension LayerGraph {
     ) throws(CacheError) {
         guard bytes.count <= limits.maximumBytes else {
             throw CacheError(
-                .limitExceeded, "the cache config has \(bytes.count) bytes, more than the limit of \(limits.maximumBytes); raise the limit to read it")
+                .limitExceeded,
+                "the cache config has \(bytes.count) bytes, more than the limit of \(limits.maximumBytes); raise the limit to read it"
+            )
         }
         let result = bytes.withUnsafeBytes { buffer in
             Result { () throws(CacheError) in
@@ -289,7 +295,9 @@ private struct CacheConfigDecoder {
 
     private func checkRoom(_ count: Int, _ what: StaticString, _ reader: JSONReader) throws(CacheError) {
         guard count < limits.maximumEntries else {
-            throw CacheError(.limitExceeded, "the cache config has more than \(limits.maximumEntries) \(what); raise the limit to read it")
+            throw CacheError(
+                .limitExceeded,
+                "the cache config has more than \(limits.maximumEntries) \(what); raise the limit to read it")
         }
     }
 }
@@ -340,11 +348,14 @@ extension CacheConfigDecoder {
                 let source = Int(graph.links[Int(link)].record)
                 guard state.indices.contains(source) else {
                     throw CacheError(
-                        .corrupted, "the cache config links record \(cursor.record) to record \(source), but has only \(state.count) records")
+                        .corrupted,
+                        "the cache config links record \(cursor.record) to record \(source), but has only \(state.count) records"
+                    )
                 }
                 switch state[source] {
                 case .done: break
-                case .open: throw CacheError(.corrupted, "the cache config has a loop: record \(source) leads back to itself")
+                case .open:
+                    throw CacheError(.corrupted, "the cache config has a loop: record \(source) leads back to itself")
                 case .new:
                     state[source] = .open
                     stack.append(LinkCursor(record: Int32(source)))
@@ -381,7 +392,8 @@ extension CacheConfigDecoder {
             var isComplete = true
             for row in chain.layers {
                 guard rowBlob.indices.contains(Int(row)) else {
-                    throw CacheError(.corrupted, "the cache config has a chain with layer \(row), but only \(rowBlob.count) layers")
+                    throw CacheError(
+                        .corrupted, "the cache config has a chain with layer \(row), but only \(rowBlob.count) layers")
                 }
                 let blob = rowBlob[Int(row)]
                 isComplete = isComplete && isDescribed(blob)
@@ -423,7 +435,8 @@ private struct LayerRows {
         // Down to a row that is done, or to the lowest …
         while next != -1 {
             guard rowBlob.indices.contains(Int(next)) else {
-                throw CacheError(.corrupted, "the cache config refers to layer \(next), but has only \(rowBlob.count) layers")
+                throw CacheError(
+                    .corrupted, "the cache config refers to layer \(next), but has only \(rowBlob.count) layers")
             }
             if state[Int(next)] == .open {
                 throw CacheError(.corrupted, "the cache config has a loop: layer \(next) is its own parent")

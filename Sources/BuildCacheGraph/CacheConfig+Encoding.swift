@@ -43,7 +43,8 @@ extension LayerGraph {
         var isTaken = [Bool](repeating: false, count: records.count)
         for record in recordsInOrder() {
             let node = records[Int(record)]
-            isTaken[Int(record)] = !node.isEphemeral
+            isTaken[Int(record)] =
+                !node.isEphemeral
                 && (0..<node.inputCount).allSatisfy { input in
                     linkIndices(of: record, input: input).contains { isTaken[Int(canonical(links[$0].record))] }
                 }
@@ -108,7 +109,8 @@ extension LayerGraph {
         if hasTies {
             let identities = layerIdentities()
             order.sort { left, right in
-                layerPrecedes(left, right) || (!layerPrecedes(right, left) && identities[Int(left)] < identities[Int(right)])
+                layerPrecedes(left, right)
+                    || (!layerPrecedes(right, left) && identities[Int(left)] < identities[Int(right)])
             }
         }
         for (number, layer) in order.enumerated() { row[Int(layer)] = Int32(number) }
@@ -165,7 +167,9 @@ extension LayerGraph {
             let leftLinks = sortedByDigest(left, input: input)
             let rightLinks = sortedByDigest(right, input: input)
             if leftLinks.count != rightLinks.count { return leftLinks.count < rightLinks.count }
-            for (leftLink, rightLink) in zip(leftLinks, rightLinks) where leftLink != rightLink { return leftLink < rightLink }
+            for (leftLink, rightLink) in zip(leftLinks, rightLinks) where leftLink != rightLink {
+                return leftLink < rightLink
+            }
         }
         return identities[Int(left)] < identities[Int(right)]
     }
@@ -184,7 +188,10 @@ extension LayerGraph {
         _ layer: LayerNode, rows: [Int32], _ form: EncodedCacheConfig.Form, into writer: inout JSONWriter
     ) throws(CacheError) {
         guard layer.pending < 0 else {
-            throw CacheError(.invalidSpec, "layer \(pendingLayers[Int(layer.pending)].name) is still pending; make it or leave it out before encoding")
+            throw CacheError(
+                .invalidSpec,
+                "layer \(pendingLayers[Int(layer.pending)].name) is still pending; make it or leave it out before encoding"
+            )
         }
         writer.beginObject()
         writer.key("blob")
@@ -197,7 +204,8 @@ extension LayerGraph {
         if form == .annotated {
             guard let descriptor = descriptors[layer.blob], let diffID = descriptor.diffID else {
                 throw CacheError(
-                    .corrupted, "the diffID of layer \(layer.blob) is not known, and without it nobody could import the layer; "
+                    .corrupted,
+                    "the diffID of layer \(layer.blob) is not known, and without it nobody could import the layer; "
                         + "export with force-compression=true to compute it")
             }
             writer.key("annotations")

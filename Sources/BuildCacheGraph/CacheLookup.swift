@@ -33,7 +33,8 @@ public struct CacheLookup: Sendable {
     public func matches(_ digest: Digest, inputs: [[Link]] = []) -> [RecordID] {
         let encoded = inputs.map { input in
             input.compactMap { link -> LinkNode? in
-                guard graph.records.indices.contains(Int(link.record.index)), let selector = graph.selectors.known(link.selector)
+                guard graph.records.indices.contains(Int(link.record.index)),
+                    let selector = graph.selectors.known(link.selector)
                 else { return nil }
                 return LinkNode(record: graph.canonical(link.record.index), selector: selector)
             }

@@ -51,8 +51,10 @@ extension LayerGraph {
     ) throws(CacheError) -> RecordID {
         for (number, input) in inputs.enumerated() {
             guard !input.isEmpty else {
-                throw CacheError(.invalidSpec, "input \(number) of record \(digest) has no links, so nothing could ever match it; "
-                    + "leave such a record out or link it to an ephemeral record")
+                throw CacheError(
+                    .invalidSpec,
+                    "input \(number) of record \(digest) has no links, so nothing could ever match it; "
+                        + "leave such a record out or link it to an ephemeral record")
             }
             for link in input { try check(link.record) }
         }
@@ -102,18 +104,22 @@ extension LayerGraph {
 
     private func check(_ layer: LayerID) throws(CacheError) {
         guard layers.indices.contains(Int(layer.index)) else {
-            throw CacheError(.invalidSpec, "layer \(layer.index) is not of this graph, which has \(layers.count) layers")
+            throw CacheError(
+                .invalidSpec, "layer \(layer.index) is not of this graph, which has \(layers.count) layers")
         }
     }
 
     func check(_ record: RecordID) throws(CacheError) {
         guard records.indices.contains(Int(record.index)) else {
-            throw CacheError(.invalidSpec, "record \(record.index) is not of this graph, which has \(records.count) records")
+            throw CacheError(
+                .invalidSpec, "record \(record.index) is not of this graph, which has \(records.count) records")
         }
     }
 
     private func checkRoom(_ count: Int) throws(CacheError) {
-        guard count < Int(Int32.max) - 1 else { throw CacheError(.limitExceeded, "a graph holds at most 2^31 records, links or layers") }
+        guard count < Int(Int32.max) - 1 else {
+            throw CacheError(.limitExceeded, "a graph holds at most 2^31 records, links or layers")
+        }
     }
 }
 
@@ -142,7 +148,8 @@ extension LayerGraph {
         try checkRoom(links.count + newInputs.reduce(0) { $0 + $1.count })
         let index = Int32(records.count)
         records.append(
-            RecordNode(digest: digest, firstInput: Int32(inputs.count), inputCount: Int32(newInputs.count), nextAlias: index))
+            RecordNode(
+                digest: digest, firstInput: Int32(inputs.count), inputCount: Int32(newInputs.count), nextAlias: index))
         inputs.append(contentsOf: repeatElement(InputNode(), count: newInputs.count))
         for (input, alternatives) in newInputs.enumerated() {
             for link in alternatives { addLink(link, to: index, input: Int32(input)) }
@@ -186,7 +193,8 @@ extension LayerGraph {
         for input in 0..<min(moved.inputCount, records[Int(record)].inputCount) {
             for index in LinkIndices(links: links, first: inputs[Int(moved.firstInput + input)].firstLink) {
                 addLink(
-                    LinkNode(record: canonical(links[index].record), selector: links[index].selector), to: record, input: input)
+                    LinkNode(record: canonical(links[index].record), selector: links[index].selector), to: record,
+                    input: input)
             }
         }
         for index in ResultIndices(results: results, first: moved.firstResult) {
@@ -206,7 +214,9 @@ extension LayerGraph {
             stack.append(cursor)
             let source = canonical(links[Int(link)].record)
             if source == ancestor { return true }
-            if !(isOrdered && source < ancestor), visited.insert(source).inserted { stack.append(LinkCursor(record: source)) }
+            if !(isOrdered && source < ancestor), visited.insert(source).inserted {
+                stack.append(LinkCursor(record: source))
+            }
         }
         return false
     }

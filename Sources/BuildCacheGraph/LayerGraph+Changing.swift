@@ -36,7 +36,9 @@ extension LayerGraph {
             let results = record.results.map {
                 CacheResult(layer: newLayers[Int($0.layer.index)], createdAt: $0.createdAt)
             }
-            newRecords[id] = record.isEphemeral ? try addEphemeralRecord() : try addRecord(record.digest, inputs: inputs, results: results)
+            newRecords[id] =
+                record.isEphemeral
+                ? try addEphemeralRecord() : try addRecord(record.digest, inputs: inputs, results: results)
         }
         targets += other.targets.compactMap { newRecords[RecordID(index: other.canonical($0.index))] }
         return newRecords
@@ -57,7 +59,8 @@ extension LayerGraph {
         var newLayer: [LayerID] = []
         for (index, node) in layers.enumerated() {
             let parent = node.parent < 0 ? nil : newLayer[Int(node.parent)]
-            let replacement = node.pending < 0
+            let replacement =
+                node.pending < 0
                 ? blobs[node.blob] ?? descriptors[node.blob] : pending[pendingLayers[Int(node.pending)]]
             if let replacement {
                 newLayer.append(try copy.addLayer(replacement, on: parent))
@@ -74,7 +77,9 @@ extension LayerGraph {
         return copy
     }
 
-    /// A copy without the results that need one of these layers. Their records stay: they still lead to others.
+    /// A copy without the results that need one of these layers.
+    ///
+    /// Their records stay: they still lead to others.
     ///
     /// - Parameters:
     ///   - isMissing: Whether a layer can not be had.
@@ -83,7 +88,8 @@ extension LayerGraph {
         var isBroken: [Bool] = []
         isBroken.reserveCapacity(layers.count)
         for (index, node) in layers.enumerated() {
-            isBroken.append((node.parent >= 0 && isBroken[Int(node.parent)]) || isMissing(self[LayerID(index: Int32(index))]))
+            isBroken.append(
+                (node.parent >= 0 && isBroken[Int(node.parent)]) || isMissing(self[LayerID(index: Int32(index))]))
         }
         guard isBroken.contains(true) else { return self }
         var copy = self

@@ -61,7 +61,9 @@ extension LayerGraph {
                     let source = newRecord[Int(canonical(links[known].record))]
                     let number = links[known].selector
                     let selector = number == 0 ? 0 : copy.selectors.number(of: selectors[number])
-                    let isDuplicate = copy.links[Int(first)...].contains { $0.record == source && $0.selector == selector }
+                    let isDuplicate = copy.links[Int(first)...].contains {
+                        $0.record == source && $0.selector == selector
+                    }
                     // A link that is left out changes the record: its row no longer says where it belongs.
                     guard source >= 0, !isDuplicate else {
                         new.importRow = -1
@@ -71,13 +73,15 @@ extension LayerGraph {
                 }
                 let isEmpty = copy.links.count == Int(first)
                 if !isEmpty { copy.links[copy.links.count - 1].next = -1 }
-                copy.inputs.append(isEmpty ? InputNode() : InputNode(firstLink: first, lastLink: Int32(copy.links.count - 1)))
+                copy.inputs.append(
+                    isEmpty ? InputNode() : InputNode(firstLink: first, lastLink: Int32(copy.links.count - 1)))
             }
             let kept = result(record)
             if kept >= 0 {
                 new.firstResult = Int32(copy.results.count)
                 new.lastResult = new.firstResult
-                copy.results.append(ResultNode(createdAt: results[Int(kept)].createdAt, layer: results[Int(kept)].layer))
+                copy.results.append(
+                    ResultNode(createdAt: results[Int(kept)].createdAt, layer: results[Int(kept)].layer))
                 var layer = results[Int(kept)].layer
                 while layer >= 0, !usedLayers[Int(layer)] {
                     usedLayers[Int(layer)] = true
@@ -184,16 +188,21 @@ private struct SelectionWalk {
     /// Takes the record itself if every input can be found by others.
     private mutating func leave(_ record: Int32) {
         let node = graph.records[Int(record)]
-        isTaken[Int(record)] = !node.isEphemeral
+        isTaken[Int(record)] =
+            !node.isEphemeral
             && (0..<node.inputCount).allSatisfy { input in
-                graph.linkIndices(of: record, input: input).contains { isTaken[Int(graph.canonical(graph.links[$0].record))] }
+                graph.linkIndices(of: record, input: input).contains {
+                    isTaken[Int(graph.canonical(graph.links[$0].record))]
+                }
             }
     }
 
     private func bestAvailable(_ record: Int32) -> Int32 {
         var best: Int32 = -1
         for index in graph.resultIndices(of: record) where isAvailable[Int(graph.results[index].layer)] {
-            if best < 0 || graph.results[Int(best)].createdAt.isBefore(graph.results[index].createdAt) { best = Int32(index) }
+            if best < 0 || graph.results[Int(best)].createdAt.isBefore(graph.results[index].createdAt) {
+                best = Int32(index)
+            }
         }
         return best
     }

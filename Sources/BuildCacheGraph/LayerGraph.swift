@@ -31,7 +31,9 @@ public struct LayerGraph: Sendable {
     /// The descriptor of each stored layer, by the digest of its blob.
     public internal(set) var descriptors: [Digest: Descriptor] = [:]
 
-    /// The records that stand for what was built: one per platform, usually. Empty: every record that no other links to.
+    /// The records that stand for what was built: one per platform, usually.
+    ///
+    /// Empty: every record that no other links to.
     ///
     /// Selection starts from them, see ``selected(_:)``.
     public var targets: [RecordID] = []
@@ -40,14 +42,18 @@ public struct LayerGraph: Sendable {
     public init() {}
 }
 
-/// A record of one graph. It means nothing in another.
+/// A record of one graph.
+///
+/// It means nothing in another.
 public struct RecordID: Hashable, Sendable, Comparable {
     let index: Int32
     /// Orders records as they were added.
     public static func < (left: RecordID, right: RecordID) -> Bool { left.index < right.index }
 }
 
-/// A layer of one graph together with all layers below it. It means nothing in another.
+/// A layer of one graph together with all layers below it.
+///
+/// It means nothing in another.
 public struct LayerID: Hashable, Sendable, Comparable {
     let index: Int32
     /// Orders layers as they were added, parents first.
@@ -72,7 +78,9 @@ public struct Link: Hashable, Sendable {
 public struct CacheResult: Hashable, Sendable {
     /// The topmost layer; its parents are part of the result.
     public var layer: LayerID
-    /// When the step ended. Of several results the newest is the best.
+    /// When the step ended.
+    ///
+    /// Of several results the newest is the best.
     public var createdAt: Timestamp
 
     /// Makes a result.
@@ -105,8 +113,10 @@ struct RecordNode {
     var inputCount: Int32 = 0
     var firstResult: Int32 = -1
     var lastResult: Int32 = -1
-    /// The row this had in the config it was read from, -1 if it was added or changed since. Where BuildKit leaves an order to
-    /// chance, the row keeps the order that was read, so that an unchanged cache keeps its digest.
+    /// The row this had in the config it was read from, -1 if it was added or changed since.
+    ///
+    /// Where BuildKit leaves an order to chance, the row keeps the order that was read, so that an unchanged cache
+    /// keeps its digest.
     var importRow: Int32 = -1
     /// The record this one turned out to equal, -1 for none.
     var mergedInto: Int32 = -1
@@ -152,7 +162,9 @@ extension Digest {
     static let none = Digest(words: (0, 0, 0, 0))
 }
 
-/// The selectors of a graph, each once. Number 0 is the empty one.
+/// The selectors of a graph, each once.
+///
+/// Number 0 is the empty one.
 struct SelectorTable {
     private(set) var texts: [String] = [""]
     private var numbers: [String: Int32] = ["": 0]
@@ -176,9 +188,13 @@ extension LayerGraph {
     public struct Record: Hashable, Sendable {
         /// What it is recognised by.
         public var digest: Digest
-        /// Per input, the links of which one must match. Empty for a root.
+        /// Per input, the links of which one must match.
+        ///
+        /// Empty for a root.
         public var inputs: [[Link]]
-        /// What came out, oldest addition first. A record without results still leads to others.
+        /// What came out, oldest addition first.
+        ///
+        /// A record without results still leads to others.
         public var results: [CacheResult]
         /// Whether it is of this machine only and never exported.
         public var isEphemeral: Bool
@@ -205,7 +221,9 @@ extension LayerGraph {
         return Record(
             digest: node.digest,
             inputs: (0..<node.inputCount).map { input in
-                linkIndices(of: index, input: input).map { Link(RecordID(index: canonical(links[$0].record)), selector: selectors[links[$0].selector]) }
+                linkIndices(of: index, input: input).map {
+                    Link(RecordID(index: canonical(links[$0].record)), selector: selectors[links[$0].selector])
+                }
             },
             results: resultIndices(of: index).map {
                 CacheResult(layer: LayerID(index: results[$0].layer), createdAt: results[$0].createdAt)

@@ -19,7 +19,8 @@ struct RecordIndex: Sendable {
     init(_ graph: LayerGraph) {
         heads = Dictionary(minimumCapacity: graph.records.count)
         nodes.reserveCapacity(graph.records.count)
-        for index in graph.records.indices where graph.records[index].mergedInto < 0 && !graph.records[index].isEphemeral {
+        for index in graph.records.indices
+        where graph.records[index].mergedInto < 0 && !graph.records[index].isEphemeral {
             let record = Int32(index)
             let digest = graph.records[index].digest
             if graph.records[index].inputCount == 0 {
@@ -79,7 +80,9 @@ extension LayerGraph {
         for known in linkIndices(of: record, input: input) {
             let source = canonical(links[known].record)
             let selector = links[known].selector
-            if alternatives.contains(where: { canonical($0.record) == source && $0.selector == selector }) { return true }
+            if alternatives.contains(where: { canonical($0.record) == source && $0.selector == selector }) {
+                return true
+            }
         }
         return false
     }

@@ -77,7 +77,8 @@ package struct JSONReader {
             index += 1
         }
         let leadingZero = index > digits + 1 && bytes[digits] == 48
-        let continues = index < bytes.count && [UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E")].contains(bytes[index])
+        let continues =
+            index < bytes.count && [UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E")].contains(bytes[index])
         guard index > digits, !leadingZero, !continues else {
             index = start
             throw malformed("an integer")
@@ -99,7 +100,8 @@ package struct JSONReader {
 
     /// A string as it stands, without making a `String` of it; `null` reads as empty.
     package mutating func rawString() throws(CacheError) -> JSONKey {
-        try readNull() ? JSONKey(UnsafeRawBufferPointer(rebasing: bytes[index..<index]), hasEscapes: false) : scanString()
+        try readNull()
+            ? JSONKey(UnsafeRawBufferPointer(rebasing: bytes[index..<index]), hasEscapes: false) : scanString()
     }
 
     /// Passes over one value of any kind and returns its bytes.
@@ -114,7 +116,8 @@ package struct JSONReader {
             switch bytes[index] {
             case UInt8(ascii: "{"), UInt8(ascii: "["):
                 guard closings.count < JSONReader.maximumDepth else {
-                    throw CacheError(.limitExceeded, "\(document) nests deeper than \(JSONReader.maximumDepth) at byte \(index)")
+                    throw CacheError(
+                        .limitExceeded, "\(document) nests deeper than \(JSONReader.maximumDepth) at byte \(index)")
                 }
                 closings.append(bytes[index] + 2)  // '[' to ']' and '{' to '}' are two apart in ASCII
                 index += 1
@@ -149,7 +152,8 @@ package struct JSONReader {
 
     private func malformed(_ expected: StaticString) -> CacheError {
         let found = index < bytes.count ? "" : ", but the document ends there"
-        return CacheError(.corrupted, "\(document) is not the expected JSON: byte \(index) should begin \(expected)\(found)")
+        return CacheError(
+            .corrupted, "\(document) is not the expected JSON: byte \(index) should begin \(expected)\(found)")
     }
 
     private mutating func begin(_ bracket: UInt8, _ kind: StaticString) throws(CacheError) -> Bool {
@@ -189,7 +193,9 @@ package struct JSONReader {
             if byte == UInt8(ascii: "\"") {
                 index = end + 1
                 let key = JSONKey(UnsafeRawBufferPointer(rebasing: bytes[start..<end]), hasEscapes: hasEscapes)
-                guard !hasEscapes || key.hasValidEscapes else { throw malformed("a string with valid escapes before it") }
+                guard !hasEscapes || key.hasValidEscapes else {
+                    throw malformed("a string with valid escapes before it")
+                }
                 return key
             }
             guard byte >= 0x20 else {
@@ -218,7 +224,9 @@ package struct JSONReader {
         }
         if index < bytes.count, bytes[index] | 0x20 == UInt8(ascii: "e") {
             index += 1
-            if index < bytes.count, bytes[index] == UInt8(ascii: "+") || bytes[index] == UInt8(ascii: "-") { index += 1 }
+            if index < bytes.count, bytes[index] == UInt8(ascii: "+") || bytes[index] == UInt8(ascii: "-") {
+                index += 1
+            }
             isNumber = skipDigits() > 0 && isNumber
         }
         guard isNumber else {
@@ -272,7 +280,9 @@ package struct JSONKey {
     /// The bytes of the string, without its quotes; `nil` when escapes must be resolved first, as ``text`` does.
     package var utf8: UnsafeRawBufferPointer? { hasEscapes ? nil : bytes }
 
-    /// The string, escapes resolved. What is no UTF-8 becomes U+FFFD, as in Go.
+    /// The string, escapes resolved.
+    ///
+    /// What is no UTF-8 becomes U+FFFD, as in Go.
     package var text: String {
         guard hasEscapes else { return String(decoding: bytes, as: UTF8.self) }
         var result: [UInt8] = []
@@ -296,7 +306,8 @@ package struct JSONKey {
                 index += 4
                 // A surrogate pair is one character; half a pair is none.
                 if (0xD800..<0xDC00).contains(unit), index + 6 <= bytes.count, bytes[index] == UInt8(ascii: "\\"),
-                    bytes[index + 1] == UInt8(ascii: "u"), let low = hexadecimal(at: index + 2), (0xDC00..<0xE000).contains(low)
+                    bytes[index + 1] == UInt8(ascii: "u"), let low = hexadecimal(at: index + 2),
+                    (0xDC00..<0xE000).contains(low)
                 {
                     unit = 0x10000 + (unit - 0xD800) << 10 + (low - 0xDC00)
                     index += 6

@@ -90,7 +90,8 @@ package struct JSONWriter {
                     bytes.append(contentsOf: utf8[clean..<index])
                     bytes.append(contentsOf: escape)
                     clean = index + 1
-                } else if byte == 0xE2, index + 2 < utf8.count, utf8[index + 1] == 0x80, utf8[index + 2] & 0xFE == 0xA8 {
+                } else if byte == 0xE2, index + 2 < utf8.count, utf8[index + 1] == 0x80, utf8[index + 2] & 0xFE == 0xA8
+                {
                     // U+2028 and U+2029, line breaks to JavaScript.
                     bytes.append(contentsOf: utf8[clean..<index])
                     bytes.append(contentsOf: utf8[index + 2] == 0xA8 ? "\\u2028".utf8 : "\\u2029".utf8)

@@ -30,10 +30,13 @@ public struct LocalCache: CacheBackend {
     ///
     /// - Parameter scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` if `options` name no directory.
-    public init(_ options: LocalOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore) throws(CacheError) {
+    public init(_ options: LocalOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore)
+        throws(CacheError)
+    {
         guard let path = options.dest ?? options.src, !path.isEmpty else {
             throw CacheError(
-                .invalidSpec, "no directory is named: set dest to export or src to import", context: .init(backend: "local"))
+                .invalidSpec, "no directory is named: set dest to export or src to import",
+                context: .init(backend: "local"))
         }
         self.init(options, export: export, scratch: scratch, layout: OCILayout(path: path))
     }
@@ -78,12 +81,16 @@ public struct LocalCache: CacheBackend {
         if layers.hasLayers {
             let config = try layers.graph.encodeConfig()
             let manifest = CacheManifest(
-                config: config.descriptor, layers: config.layers.compactMap { layers.graph.descriptors[$0] }, layout: export.layout)
+                config: config.descriptor, layers: config.layers.compactMap { layers.graph.descriptors[$0] },
+                layout: export.layout)
             let documents = [RawDocument(mediaType: .cacheConfig, bytes: config.bytes), manifest.encode()]
             for document in documents {
-                receipt.transfers[document.descriptor.digest] = try await layout.put(document.descriptor, from: DocumentSource(document))
+                receipt.transfers[document.descriptor.digest] = try await layout.put(
+                    document.descriptor, from: DocumentSource(document))
                 if document.bytes.count > RawDocument.buildKitReadLimit {
-                    warn("\(document.mediaType.text) has \(document.bytes.count) bytes; BuildKit imports no more than 1048576, this library does")
+                    warn(
+                        "\(document.mediaType.text) has \(document.bytes.count) bytes; BuildKit imports no more than 1048576, this library does"
+                    )
                 }
             }
 
@@ -105,7 +112,9 @@ public struct LocalCache: CacheBackend {
         return receipt
     }
 
-    /// Removes what no tag needs. A reset that cannot be done now is worth a warning, not the export.
+    /// Removes what no tag needs.
+    ///
+    /// A reset that cannot be done now is worth a warning, not the export.
     private func reset() async throws -> String? {
         do {
             try await layout.sweep { index in
@@ -130,7 +139,9 @@ public struct LocalCache: CacheBackend {
     /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`, `.busy`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         guard let lease = try await layout.lease() else { return nil }
-        guard let manifest = try await layout.manifest(options.digest.map { .digest($0) } ?? .tag(options.tag)) else { return nil }
+        guard let manifest = try await layout.manifest(options.digest.map { .digest($0) } ?? .tag(options.tag)) else {
+            return nil
+        }
         let blobs = VerifiedSource(LeasedSource(layout: layout, lease: lease))
         var cache = try await ImportedCache(manifest: manifest, from: layout, layers: blobs)
         try await cache.removeMissing(from: layout)

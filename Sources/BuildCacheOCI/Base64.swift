@@ -10,7 +10,9 @@ enum Base64 {
         return values
     }()
 
-    /// The bytes, or `nil` for what is no padded Base64. Line breaks are skipped, as in Go.
+    /// The bytes, or `nil` for what is no padded Base64.
+    ///
+    /// Line breaks are skipped, as in Go.
     static func decode(_ text: String) -> [UInt8]? {
         let characters = text.utf8.filter { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
         guard characters.count % 4 == 0 else { return nil }
@@ -23,10 +25,14 @@ enum Base64 {
             var group: UInt32 = 0
             for offset in 0..<4 {
                 let value = offset < significant ? values[Int(characters[start + offset])] : 0
-                guard value < 64, offset < significant || characters[start + offset] == UInt8(ascii: "=") else { return nil }
+                guard value < 64, offset < significant || characters[start + offset] == UInt8(ascii: "=") else {
+                    return nil
+                }
                 group = group << 6 | UInt32(value)
             }
-            for shift in [UInt32(16), 8, 0].prefix(significant - 1) { bytes.append(UInt8(truncatingIfNeeded: group >> shift)) }
+            for shift in [UInt32(16), 8, 0].prefix(significant - 1) {
+                bytes.append(UInt8(truncatingIfNeeded: group >> shift))
+            }
         }
         return bytes
     }

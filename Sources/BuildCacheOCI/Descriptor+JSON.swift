@@ -20,7 +20,9 @@ extension JSONWriter {
         if !descriptor.annotations.isEmpty {
             key("annotations" as StaticString)
             beginObject()
-            for (name, value) in descriptor.annotations.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) {
+            for (name, value) in descriptor.annotations.sorted(by: {
+                $0.key.utf8.lexicographicallyPrecedes($1.key.utf8)
+            }) {
                 key(name)
                 string(value)
             }

@@ -26,7 +26,8 @@ public struct ImageConfig: Hashable, Sendable {
     ///   `.limitExceeded` past `sizeLimit` bytes.
     public init(decoding bytes: [UInt8], sizeLimit: Int = ManifestDocument.defaultSizeLimit) throws(CacheError) {
         guard bytes.count <= sizeLimit else {
-            throw CacheError(.limitExceeded, "the image config has \(bytes.count) bytes, more than the limit of \(sizeLimit)")
+            throw CacheError(
+                .limitExceeded, "the image config has \(bytes.count) bytes, more than the limit of \(sizeLimit)")
         }
         let result = bytes.withUnsafeBytes { buffer in
             Result { () throws(CacheError) in try ImageConfig(reading: buffer) }
@@ -43,7 +44,9 @@ public struct ImageConfig: Hashable, Sendable {
             case "history": try readHistory(&reader)
             case "moby.buildkit.cache.v0":
                 guard let text = try reader.string() else { continue }
-                guard let records = Base64.decode(text) else { throw reader.invalid("moby.buildkit.cache.v0 is not Base64") }
+                guard let records = Base64.decode(text) else {
+                    throw reader.invalid("moby.buildkit.cache.v0 is not Base64")
+                }
                 cacheRecords = records
             default: try reader.skipValue()
             }

@@ -22,7 +22,8 @@ public enum ManifestDocument: Hashable, Sendable {
     /// - Source: `spec/cache-format.md` §6.1; BuildKit `util/imageutil/config.go: DetectManifestBlobMediaType`.
     public init(decoding bytes: [UInt8], sizeLimit: Int = defaultSizeLimit) throws(CacheError) {
         guard bytes.count <= sizeLimit else {
-            throw CacheError(.limitExceeded, "the manifest has \(bytes.count) bytes, more than the limit of \(sizeLimit)")
+            throw CacheError(
+                .limitExceeded, "the manifest has \(bytes.count) bytes, more than the limit of \(sizeLimit)")
         }
         let result = bytes.withUnsafeBytes { buffer in
             Result { () throws(CacheError) in try ManifestDocument(reading: buffer) }
@@ -50,7 +51,8 @@ public enum ManifestDocument: Hashable, Sendable {
 
         let isManifest = config != nil || layers?.isEmpty == false
         guard !(isManifest && manifests?.isEmpty == false) else {
-            throw CacheError(.corrupted, "the manifest has both layers and manifests, so it is neither an image nor an index")
+            throw CacheError(
+                .corrupted, "the manifest has both layers and manifests, so it is neither an image nor an index")
         }
         try ManifestDocument.check(mediaType, isManifest: isManifest)
         if isManifest {
@@ -81,7 +83,9 @@ public enum ManifestDocument: Hashable, Sendable {
             }
         guard contradicts, let mediaType else { return }
         throw CacheError(
-            .corrupted, "the manifest says it is \(mediaType.text) but has the content of \(isManifest ? "a manifest" : "an index")")
+            .corrupted,
+            "the manifest says it is \(mediaType.text) but has the content of \(isManifest ? "a manifest" : "an index")"
+        )
     }
 }
 

@@ -18,8 +18,9 @@ public struct RawDocument: Hashable, Sendable {
         Descriptor(mediaType: mediaType, digest: Digest(of: bytes), size: Int64(bytes.count))
     }
 
-    /// The most bytes that BuildKit reads of a manifest or cache config from a registry or directory. It writes larger ones all the
-    /// same, and can never import them again.
+    /// The most bytes that BuildKit reads of a manifest or cache config from a registry or directory.
+    ///
+    /// It writes larger ones all the same, and can never import them again.
     ///
     /// - Source: `spec/cache-format.md` §6.1.
     public static let buildKitReadLimit = 1 << 20

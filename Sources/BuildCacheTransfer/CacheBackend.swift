@@ -17,7 +17,8 @@ public protocol CacheBackend: Sendable {
     /// throws or is cancelled, readers see the cache that was there before.
     ///
     /// - Throws: ``/BuildCacheCore/CacheError`` of the store; `CancellationError` if cancelled.
-    func exportCache(_ graph: LayerGraph, from source: LayerSource, progress: ProgressSink) async throws -> ExportReceipt
+    func exportCache(_ graph: LayerGraph, from source: LayerSource, progress: ProgressSink) async throws
+        -> ExportReceipt
 
     /// The cache under the backend's names, or `nil` when there is none yet.
     ///
@@ -70,7 +71,9 @@ public struct ImportedCache: Sendable {
         }
     }
 
-    /// What was found, in the order of the index. An image without a cache inside gives none.
+    /// What was found, in the order of the index.
+    ///
+    /// An image without a cache inside gives none.
     public var parts: [Part]
     /// All parts in one graph.
     public var graph: LayerGraph
@@ -93,7 +96,9 @@ public struct ImportedCache: Sendable {
 
 /// What an export did.
 public struct ExportReceipt: Sendable {
-    /// The manifest by each name that now leads to it. Empty: no layer was left to export, and nothing was written.
+    /// The manifest by each name that now leads to it.
+    ///
+    /// Empty: no layer was left to export, and nothing was written.
     public var published: [String: Descriptor]
     /// What became of each blob.
     public var transfers: [Digest: PutOutcome]

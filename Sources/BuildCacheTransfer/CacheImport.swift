@@ -63,7 +63,10 @@ private struct InlineReader {
                 case .image(let image):
                     if let part = try await part(entry, image) { parts.append(part) }
                 case .index(let entries): waiting += entries.reversed()
-                case .cache: warnings.append("the index leads to a cache of its own, \(entry.digest), which is not read; import it by digest")
+                case .cache:
+                    warnings.append(
+                        "the index leads to a cache of its own, \(entry.digest), which is not read; import it by digest"
+                    )
                 }
             } catch let error as CacheError where error.code == .corrupted || error.code == .notFound {
                 warnings.append("the cache of \(entry.platform?.description ?? "an image") is left out: \(error)")
@@ -107,9 +110,13 @@ extension ImportedCache {
                 try await store.stat(descriptor.digest)?.size == descriptor.size ? nil : descriptor.digest
             }.compactMap { $0 })
         guard !missing.isEmpty else { return }
-        func isMissing(_ layer: Layer) -> Bool { if case .blob(let digest) = layer.content { missing.contains(digest) } else { false } }
+        func isMissing(_ layer: Layer) -> Bool {
+            if case .blob(let digest) = layer.content { missing.contains(digest) } else { false }
+        }
         for part in parts.indices { parts[part].graph = parts[part].graph.removingResults(where: isMissing) }
         graph = graph.removingResults(where: isMissing)
-        warnings.append("\(missing.count) of \(descriptors.count) layers are missing or cut short, and the results with them are left out")
+        warnings.append(
+            "\(missing.count) of \(descriptors.count) layers are missing or cut short, and the results with them are left out"
+        )
     }
 }

@@ -23,7 +23,8 @@ extension BlobSource {
         }
         guard Digest(of: bytes) == descriptor.digest else {
             throw CacheError(
-                .corrupted, "the document has \(bytes.count) bytes with another digest; it was damaged after it was written",
+                .corrupted,
+                "the document has \(bytes.count) bytes with another digest; it was damaged after it was written",
                 context: context)
         }
         return bytes

@@ -7,7 +7,9 @@ package import BuildCacheGraph
 /// Each layer goes its own way from source to store, so layer k is uploaded while k + 1 is compressed. Documents and names come
 /// after, and are the backend's business.
 package struct LayerExport: Sendable {
-    /// What was selected, its layers as they are stored now. Results that could not be had are gone.
+    /// What was selected, its layers as they are stored now.
+    ///
+    /// Results that could not be had are gone.
     package var graph: LayerGraph
     /// What became of each layer.
     package var transfers: [Digest: PutOutcome] = [:]
@@ -27,8 +29,10 @@ package struct LayerExport: Sendable {
     ///   - limit: Layers that are converted and stored at once.
     ///   - put: Stores one layer that has its final form.
     package init(
-        _ graph: LayerGraph, from source: LayerSource, mode: CacheMode, compression: CompressionOptions, scratch: ScratchStore,
-        limit: Int, progress: ProgressSink, put: @escaping @Sendable (Descriptor, any BlobSource) async throws -> PutOutcome
+        _ graph: LayerGraph, from source: LayerSource, mode: CacheMode, compression: CompressionOptions,
+        scratch: ScratchStore,
+        limit: Int, progress: ProgressSink,
+        put: @escaping @Sendable (Descriptor, any BlobSource) async throws -> PutOutcome
     ) async throws {
         var selected = graph.selected(mode)
         if source.pendingLayers == nil {
@@ -70,7 +74,8 @@ package struct LayerExport: Sendable {
                 progress(.warning(warning))
             }
         }
-        self.graph = try selected.removingResults { missing.contains($0.content) }.replacing(blobs: blobs, pending: pending)
+        self.graph = try selected.removingResults { missing.contains($0.content) }.replacing(
+            blobs: blobs, pending: pending)
     }
 
     /// The different layers of a graph, in its order.
@@ -93,7 +98,8 @@ package struct LayerExport: Sendable {
         var descriptor: Descriptor?
 
         func stored(
-            from source: LayerSource, as compression: CompressionOptions, in scratch: ScratchStore, progress: ProgressSink
+            from source: LayerSource, as compression: CompressionOptions, in scratch: ScratchStore,
+            progress: ProgressSink
         ) async throws -> StoredLayer {
             switch layer {
             case .blob(let digest):
@@ -117,7 +123,9 @@ package struct LayerExport: Sendable {
     }
 }
 
-/// A layer that its source does not have. A type of its own, because a store that says "not found" means something else.
+/// A layer that its source does not have.
+///
+/// A type of its own, because a store that says "not found" means something else.
 private struct MissingLayer: Error {
     var cause: CacheError
 }

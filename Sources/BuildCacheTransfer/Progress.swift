@@ -20,7 +20,9 @@ public enum ProgressEvent: Hashable, Sendable {
     case warning(String)
 }
 
-/// Where progress goes. It is called from many tasks at once and must not block: a slow observer must not slow a transfer.
+/// Where progress goes.
+///
+/// It is called from many tasks at once and must not block: a slow observer must not slow a transfer.
 public struct ProgressSink: Sendable {
     private let report: @Sendable (ProgressEvent) -> Void
 

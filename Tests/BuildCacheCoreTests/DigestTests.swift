@@ -28,7 +28,10 @@ struct DigestTests {
 
     @Test(
         "refuses what is no digest",
-        arguments: ["", "sha256:", "sha256:\(foo)0", "sha256:\(foo.dropLast())G", "SHA256:\(foo)", "sha256:../\(foo.dropLast(3))"])
+        arguments: [
+            "", "sha256:", "sha256:\(foo)0", "sha256:\(foo.dropLast())G", "SHA256:\(foo)",
+            "sha256:../\(foo.dropLast(3))",
+        ])
     func refusesOthers(_ text: String) {
         let error = #expect(throws: CacheError.self) { try Digest(text) }
         #expect(error?.code == .corrupted)

@@ -7,7 +7,8 @@ import Testing
 private enum Fixtures {
     static let root: URL = {
         if let path = ProcessInfo.processInfo.environment["BUILD_CACHE_FIXTURES"] { return URL(fileURLWithPath: path) }
-        let package = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        let package = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
         return package.appending(path: "../shared/fixtures").standardized
     }()
 

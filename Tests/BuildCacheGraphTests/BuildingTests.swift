@@ -111,11 +111,16 @@ struct BuildingTests {
         var right = LayerGraph()
         _ = try right.addRecord(digest("z"))
         let otherA = try right.addRecord(digest("a"))
-        let otherStep = try right.addRecord(digest("step"), inputs: [[Link(otherA)]], results: [result("new", at: 2, in: &right)])
+        let otherStep = try right.addRecord(
+            digest("step"), inputs: [[Link(otherA)]], results: [result("new", at: 2, in: &right)])
         let child = try right.addRecord(digest("child"), inputs: [[Link(otherStep)]])
 
-        let leftFirst = try { var graph = left; try graph.merge(right); return graph }()
-        let rightFirst = try { var graph = right; try graph.merge(left); return graph }()
+        let leftFirst = try {
+            var graph = left; try graph.merge(right); return graph
+        }()
+        let rightFirst = try {
+            var graph = right; try graph.merge(left); return graph
+        }()
         #expect(leftFirst == rightFirst)
         #expect(leftFirst.recordCount == 4)
         #expect(try leftFirst.encodeConfig().bytes == rightFirst.encodeConfig().bytes)

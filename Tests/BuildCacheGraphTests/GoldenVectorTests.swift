@@ -11,15 +11,19 @@ struct GoldenVectorTests {
 
     static func goldenGraph() throws -> LayerGraph {
         var graph = LayerGraph()
-        func record(_ word: String) -> Digest { .record(operation: Digest(of: word.utf8), output: word == "bar" ? 1 : 0) }
+        func record(_ word: String) -> Digest {
+            .record(operation: Digest(of: word.utf8), output: word == "bar" ? 1 : 0)
+        }
         let foo = try graph.addRecord(record("foo"))
         let bar = try graph.addRecord(record("bar"))
         let top = try graph.addChain([
             Descriptor(
-                mediaType: .layer(.gzip), digest: Digest("sha256:0ad52e338662c923b15fd45a73c6e97336efccf28a7aef9449443cc6dd7415fb"),
+                mediaType: .layer(.gzip),
+                digest: Digest("sha256:0ad52e338662c923b15fd45a73c6e97336efccf28a7aef9449443cc6dd7415fb"),
                 size: 2_811_969),
             Descriptor(
-                mediaType: .layer(.gzip), digest: Digest("sha256:8b53639f152c8fc6ef30802fde462ba0be9cf085f7580dc69efd72e002abbb35"),
+                mediaType: .layer(.gzip),
+                digest: Digest("sha256:8b53639f152c8fc6ef30802fde462ba0be9cf085f7580dc69efd72e002abbb35"),
                 size: 173),
         ])
         let createdAt = try Timestamp("2026-01-02T03:04:05.678Z")
@@ -61,7 +65,8 @@ struct GoldenVectorTests {
                 for step in 0..<3 {
                     let chain = try graph.addChain([descriptors[root], descriptors[step]])
                     below = try graph.addRecord(
-                        .record(operation: Digest(of: "step".utf8), output: 0), inputs: [[Link(below), Link(source, selector: "s\(step)")]],
+                        .record(operation: Digest(of: "step".utf8), output: 0),
+                        inputs: [[Link(below), Link(source, selector: "s\(step)")]],
                         results: [CacheResult(layer: #require(chain), createdAt: .zero)])
                 }
             }
@@ -75,7 +80,8 @@ struct GoldenVectorTests {
     @Test("keeps nanoseconds, zones and escaped selectors through a round trip")
     func keepsDetails() throws {
         let digest = Digest(of: "x".utf8)
-        let text = #"{"layers":[{"blob":"\#(digest)","parent":-1}],"records":[{"digest":"\#(digest)"},{"layers":[{"layer":0,"createdAt":"2026-05-06T07:08:09.123456789+02:00"}],"digest":"\#(digest)","inputs":[[{"selector":"a\u003cb\u2028/\"é","link":0}]]}]}"#
+        let text =
+            #"{"layers":[{"blob":"\#(digest)","parent":-1}],"records":[{"digest":"\#(digest)"},{"layers":[{"layer":0,"createdAt":"2026-05-06T07:08:09.123456789+02:00"}],"digest":"\#(digest)","inputs":[[{"selector":"a\u003cb\u2028/\"é","link":0}]]}]}"#
         let graph = try LayerGraph(decodingConfig: Array(text.utf8), layers: .undescribed)
         #expect(String(decoding: try graph.encodeConfig().bytes, as: UTF8.self) == text)
     }
@@ -108,7 +114,10 @@ struct GoldenVectorTests {
             Digest(of: "b".utf8), inputs: [[Link(source)]], results: [CacheResult(layer: layer, createdAt: .zero)])
         let encoded = try graph.encodeConfig(.annotated)
         let text = String(decoding: encoded.bytes, as: UTF8.self)
-        #expect(text.hasPrefix(#"{"layers":[{"blob":"\#(descriptor.digest)","parent":-1,"annotations":{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","diffID":"\#(Digest(of: "tar".utf8))","size":173,"createdAt":"2026-01-02T03:04:01.123456789Z"}}],"#))
+        #expect(
+            text.hasPrefix(
+                #"{"layers":[{"blob":"\#(descriptor.digest)","parent":-1,"annotations":{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","diffID":"\#(Digest(of: "tar".utf8))","size":173,"createdAt":"2026-01-02T03:04:01.123456789Z"}}],"#
+            ))
 
         let read = try LayerGraph(decodingConfig: encoded.bytes, layers: .annotated)
         #expect(read.descriptors[descriptor.digest]?.diffID == DiffID(Digest(of: "tar".utf8)))

@@ -18,19 +18,40 @@ struct HostileConfigTests {
             (#"{"records":[{"digest":"\#(a)","inputs":[[{"link":-1}]]}]}"#, "negative link"),
             (#"{"records":[{"digest":"\#(a)","inputs":[[{"link":99999999999}]]}]}"#, "link past 32 bits"),
             (#"{"records":[{"digest":"\#(a)","inputs":[[{"link":0}]]}]}"#, "record linked to itself"),
-            (#"{"records":[{"digest":"\#(a)","inputs":[[{"link":1}]]},{"digest":"\#(a)","inputs":[[{"link":0}]]}]}"#, "loop"),
+            (
+                #"{"records":[{"digest":"\#(a)","inputs":[[{"link":1}]]},{"digest":"\#(a)","inputs":[[{"link":0}]]}]}"#,
+                "loop"
+            ),
             (#"{"records":[{"digest":"\#(a)","inputs":[null]}]}"#, "null input"),
             (#"{"records":[{"digest":"\#(a)","inputs":[[]]}]}"#, "empty input"),
             (#"{"records":[{"digest":"sha256:../../../etc/passwd"}]}"#, "path for a digest"),
             (#"{"records":[{}]}"#, "no digest"),
             (#"{"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#, "layer out of range"),
-            (#"{"layers":[{"blob":"\#(a)"}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#, "layer its own parent"),
-            (#"{"layers":[{"blob":"\#(a)","parent":1},{"blob":"\#(a)"}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#, "layer loop"),
-            (#"{"layers":[{"blob":"\#(a)","parent":7}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#, "parent out of range"),
-            (#"{"layers":[{"blob":"\#(a)","parent":-2}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#, "negative parent"),
-            (#"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","chains":[{"layers":[3]}]}]}"#, "chain out of range"),
+            (
+                #"{"layers":[{"blob":"\#(a)"}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#,
+                "layer its own parent"
+            ),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":1},{"blob":"\#(a)"}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#,
+                "layer loop"
+            ),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":7}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#,
+                "parent out of range"
+            ),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":-2}],"records":[{"digest":"\#(a)","layers":[{"layer":0}]}]}"#,
+                "negative parent"
+            ),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","chains":[{"layers":[3]}]}]}"#,
+                "chain out of range"
+            ),
             (#"{"layers":[{"blob":"\#(a)","parent":-1.0}]}"#, "fraction"),
-            (#"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"createdAt":"yesterday"}]}]}"#, "bad time"),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"createdAt":"yesterday"}]}]}"#,
+                "bad time"
+            ),
         ])
     func refuses(_ text: String, _ why: String) {
         let error = #expect(throws: CacheError.self, "\(why)") { try decode(text) }
@@ -41,7 +62,9 @@ struct HostileConfigTests {
     func truncated() throws {
         let golden = Array(GoldenVectorTests.golden.utf8)
         for length in 0..<golden.count {
-            #expect(throws: CacheError.self) { try LayerGraph(decodingConfig: Array(golden[..<length]), layers: .undescribed) }
+            #expect(throws: CacheError.self) {
+                try LayerGraph(decodingConfig: Array(golden[..<length]), layers: .undescribed)
+            }
         }
     }
 
@@ -93,7 +116,8 @@ struct HostileConfigTests {
         text += #"],"records":["#
         for row in 0..<count {
             let inputs = row + 1 == count ? "" : #","inputs":[[{"link":\#(row + 1)}]]"#
-            text += #"{"layers":[{"layer":\#(row),"createdAt":"2026-01-01T00:00:00Z"}],"digest":"\#(Self.a)"\#(inputs)},"#
+            text +=
+                #"{"layers":[{"layer":\#(row),"createdAt":"2026-01-01T00:00:00Z"}],"digest":"\#(Self.a)"\#(inputs)},"#
         }
         text.removeLast()
         text += "]}"
@@ -117,7 +141,7 @@ struct HostileConfigTests {
         let graph = try decode(text, .described([known]))
         #expect(graph.recordCount == 2)
         #expect(graph.recordIDs.map { graph[$0].results.count } == [0, 2])
-        #expect(graph.layerIDs.map { graph.descriptor(of: $0) } .allSatisfy { $0 == known })
+        #expect(graph.layerIDs.map { graph.descriptor(of: $0) }.allSatisfy { $0 == known })
     }
 
     @Test("keeps random: records to this machine, and what has no other way to be found")

@@ -27,7 +27,10 @@ struct LookupTests {
         let content = try #require(lookup.matches(.record(content: Digest(of: "content".utf8))).first)
         #expect(lookup.matches(digest("copy"), inputs: [[Link(base)], [Link(source, selector: "/src")]]).count == 1)
         #expect(lookup.matches(digest("copy"), inputs: [[Link(base)], [Link(content)]]).count == 1)
-        #expect(lookup.matches(digest("copy"), inputs: [[Link(source), Link(base)], [Link(content, selector: "x"), Link(content)]]).count == 1)
+        #expect(
+            lookup.matches(
+                digest("copy"), inputs: [[Link(source), Link(base)], [Link(content, selector: "x"), Link(content)]]
+            ).count == 1)
     }
 
     @Test("finds nothing when an input, a selector, the digest or the number of inputs differs")
@@ -36,7 +39,8 @@ struct LookupTests {
         let base = try #require(lookup.matches(digest("base")).first)
         let source = try #require(lookup.matches(digest("source")).first)
         let misses: [[[Link]]] = [
-            [[Link(base)], [Link(source)]], [[Link(base)], [Link(source, selector: "/other")]], [[Link(source)], [Link(source, selector: "/src")]],
+            [[Link(base)], [Link(source)]], [[Link(base)], [Link(source, selector: "/other")]],
+            [[Link(source)], [Link(source, selector: "/src")]],
             [[Link(base)]], [], [[Link(base)], []], [[Link(base)], [Link(source, selector: "/src")], [Link(base)]],
         ]
         for inputs in misses { #expect(lookup.matches(digest("copy"), inputs: inputs).isEmpty) }
@@ -50,11 +54,14 @@ struct LookupTests {
         let base = try #require(CacheLookup(graph).matches(digest("base")).first)
         let between = try graph.addRecord(digest("between"), inputs: [[Link(base)]])
         let layer = try graph.addLayer(Descriptor(mediaType: .layer(.gzip), digest: Digest(of: "m".utf8), size: 1))
-        try graph.addRecord(digest("last"), inputs: [[Link(between)]], results: [CacheResult(layer: layer, createdAt: .zero)])
+        try graph.addRecord(
+            digest("last"), inputs: [[Link(between)]], results: [CacheResult(layer: layer, createdAt: .zero)])
         let lookup = CacheLookup(graph)
         let found = lookup.matches(digest("between"), inputs: [[Link(base)]])
         #expect(lookup.results(of: found).isEmpty)
-        #expect(lookup.results(of: lookup.matches(digest("last"), inputs: [found.map { Link($0) }])).map(\.layer) == [layer])
+        #expect(
+            lookup.results(of: lookup.matches(digest("last"), inputs: [found.map { Link($0) }])).map(\.layer) == [layer]
+        )
     }
 
     @Test("offers results newest first, whatever the zone, and equally new ones as they were added")
@@ -62,7 +69,8 @@ struct LookupTests {
         var graph = LayerGraph()
         var results: [CacheResult] = []
         for (name, time) in [
-            ("a", "2026-01-01T00:00:00Z"), ("b", "2026-01-02T00:00:00Z"), ("c", "2026-01-02T01:00:00+01:00"), ("d", "2026-01-01T23:00:00Z"),
+            ("a", "2026-01-01T00:00:00Z"), ("b", "2026-01-02T00:00:00Z"), ("c", "2026-01-02T01:00:00+01:00"),
+            ("d", "2026-01-01T23:00:00Z"),
         ] {
             let layer = try graph.addLayer(Descriptor(mediaType: .layer(.gzip), digest: Digest(of: name.utf8), size: 1))
             results.append(CacheResult(layer: layer, createdAt: try Timestamp(time)))

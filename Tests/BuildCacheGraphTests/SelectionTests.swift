@@ -7,7 +7,9 @@ import Testing
 struct SelectionTests {
     private func digest(_ name: String) -> Digest { .record(operation: Digest(of: name.utf8), output: 0) }
 
-    /// A build in two stages. `tool` is a stage of its own whose product is copied into the image; `a` to `c` make the image.
+    /// A build in two stages.
+    ///
+    /// `tool` is a stage of its own whose product is copied into the image; `a` to `c` make the image.
     ///
     ///     root ─ a ─ b ─ c        layers of a, b, c on top of each other
     ///     root ─ tool ────┘       one layer, not part of the image
@@ -15,7 +17,8 @@ struct SelectionTests {
         var graph = LayerGraph()
         func layer(_ name: String, on parent: LayerID?) throws -> LayerID {
             stored.contains(name)
-                ? try graph.addLayer(Descriptor(mediaType: .layer(.gzip), digest: Digest(of: name.utf8), size: 1), on: parent)
+                ? try graph.addLayer(
+                    Descriptor(mediaType: .layer(.gzip), digest: Digest(of: name.utf8), size: 1), on: parent)
                 : try graph.addLayer(PendingLayer(name: name), on: parent)
         }
         func result(_ layer: LayerID) -> CacheResult { CacheResult(layer: layer, createdAt: .zero) }
@@ -24,15 +27,18 @@ struct SelectionTests {
         let a = try graph.addRecord(digest("a"), inputs: [[Link(root)]], results: [result(layerA)])
         let layerB = try layer("b", on: layerA)
         let b = try graph.addRecord(digest("b"), inputs: [[Link(a)]], results: [result(layerB)])
-        let tool = try graph.addRecord(digest("tool"), inputs: [[Link(root)]], results: [result(try layer("tool", on: nil))])
+        let tool = try graph.addRecord(
+            digest("tool"), inputs: [[Link(root)]], results: [result(try layer("tool", on: nil))])
         let layerC = try layer("c", on: layerB)
-        let c = try graph.addRecord(digest("c"), inputs: [[Link(b)], [Link(tool, selector: "/bin")]], results: [result(layerC)])
+        let c = try graph.addRecord(
+            digest("c"), inputs: [[Link(b)], [Link(tool, selector: "/bin")]], results: [result(layerC)])
         graph.targets = [c]
         return graph
     }
 
     private func withResults(_ graph: LayerGraph) -> Set<String> {
-        let names = Dictionary(uniqueKeysWithValues: ["root", "a", "b", "c", "tool", "other", "late"].map { (digest($0), $0) })
+        let names = Dictionary(
+            uniqueKeysWithValues: ["root", "a", "b", "c", "tool", "other", "late"].map { (digest($0), $0) })
         return Set(graph.recordIDs.filter { !graph[$0].results.isEmpty }.compactMap { names[graph[$0].digest] })
     }
 
@@ -86,7 +92,8 @@ struct SelectionTests {
         var graph = try makeBuild()
         let root = CacheLookup(graph).matches(digest("root"))[0]
         try graph.addRecord(
-            digest("other"), inputs: [[Link(root)]], results: [CacheResult(layer: graph.addLayer(PendingLayer(name: "x")), createdAt: .zero)])
+            digest("other"), inputs: [[Link(root)]],
+            results: [CacheResult(layer: graph.addLayer(PendingLayer(name: "x")), createdAt: .zero)])
         #expect(graph.selected(.max).recordCount == 5)
         graph.targets = []
         #expect(graph.selected(.max).recordCount == 6)
@@ -96,7 +103,8 @@ struct SelectionTests {
     @Test("walks every target anew: a stage below one result may be the result of another platform")
     func targetsAreWalkedAnew() throws {
         var graph = try makeBuild()
-        let tool = CacheLookup(graph).matches(digest("tool"), inputs: [[Link(CacheLookup(graph).matches(digest("root"))[0])]])[0]
+        let tool = CacheLookup(graph).matches(
+            digest("tool"), inputs: [[Link(CacheLookup(graph).matches(digest("root"))[0])]])[0]
         graph.targets.append(tool)
         #expect(withResults(graph.selected(.min)) == ["a", "b", "c", "tool"])
     }
@@ -107,13 +115,18 @@ struct SelectionTests {
         let root = CacheLookup(graph).matches(digest("root"))[0]
         let old = try graph.addLayer(Descriptor(mediaType: .layer(.gzip), digest: digest("old"), size: 1))
         try graph.addRecord(
-            digest("tool"), inputs: [[Link(root)]], results: [CacheResult(layer: old, createdAt: try #require(Timestamp(seconds: -70_000_000_000 + 7_900_000_000)))])
+            digest("tool"), inputs: [[Link(root)]],
+            results: [
+                CacheResult(layer: old, createdAt: try #require(Timestamp(seconds: -70_000_000_000 + 7_900_000_000)))
+            ])
         let selected = graph.selected(.min)
         #expect(withResults(selected) == ["a", "b", "c", "tool"])
         #expect(!selected.pendingLayersToMake.map(\.name).contains("tool"))
     }
 
-    @Test("leaves out ephemeral records and what has no other way to be found, and keeps the other ways", arguments: CacheMode.allCases)
+    @Test(
+        "leaves out ephemeral records and what has no other way to be found, and keeps the other ways",
+        arguments: CacheMode.allCases)
     func ephemeralRecords(_ mode: CacheMode) throws {
         var graph = LayerGraph()
         let directory = try graph.addEphemeralRecord()
@@ -134,9 +147,11 @@ struct SelectionTests {
         var graph = LayerGraph()
         let root = try graph.addRecord(digest("root"))
         for second: Int64 in [3, 9, 5] {
-            let layer = try graph.addLayer(Descriptor(mediaType: .layer(.gzip), digest: digest("\(second)"), size: second))
+            let layer = try graph.addLayer(
+                Descriptor(mediaType: .layer(.gzip), digest: digest("\(second)"), size: second))
             try graph.addRecord(
-                digest("a"), inputs: [[Link(root)]], results: [CacheResult(layer: layer, createdAt: try #require(Timestamp(seconds: second)))])
+                digest("a"), inputs: [[Link(root)]],
+                results: [CacheResult(layer: layer, createdAt: try #require(Timestamp(seconds: second)))])
         }
         let selected = graph.selected(.max)
         #expect(selected.recordIDs.flatMap { selected[$0].results.map(\.createdAt.seconds) } == [9])

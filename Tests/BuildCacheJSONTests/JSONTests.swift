@@ -15,8 +15,10 @@ struct JSONWriterTests {
     @Test(
         "escapes what Go escapes and nothing else",
         arguments: [
-            ("a/b", #""a/b""#), ("<&>", #""\u003c\u0026\u003e""#), ("\u{2028}\u{2029}\u{2027}", "\"\\u2028\\u2029\u{2027}\""),
-            ("\"\\\n\r\t\u{8}\u{c}", #""\"\\\n\r\t\b\f""#), ("\u{0}\u{1f}\u{7f}", "\"\\u0000\\u001f\u{7f}\""), ("é😀", #""é😀""#), ("", #""""#),
+            ("a/b", #""a/b""#), ("<&>", #""\u003c\u0026\u003e""#),
+            ("\u{2028}\u{2029}\u{2027}", "\"\\u2028\\u2029\u{2027}\""),
+            ("\"\\\n\r\t\u{8}\u{c}", #""\"\\\n\r\t\b\f""#), ("\u{0}\u{1f}\u{7f}", "\"\\u0000\\u001f\u{7f}\""),
+            ("é😀", #""é😀""#), ("", #""""#),
         ])
     func escapes(_ text: String, _ expected: String) {
         var writer = JSONWriter()
@@ -57,7 +59,8 @@ struct JSONReaderTests {
     @Test(
         "resolves escapes, and half a surrogate pair to U+FFFD",
         arguments: [
-            (#""\u0041\/\ud83d\ude00""#, "A/😀"), (#""\ud83d""#, "\u{FFFD}"), (#""\ud83dx""#, "\u{FFFD}x"), (#""\ude00\ud83d\u0041""#, "\u{FFFD}\u{FFFD}A"),
+            (#""\u0041\/\ud83d\ude00""#, "A/😀"), (#""\ud83d""#, "\u{FFFD}"), (#""\ud83dx""#, "\u{FFFD}x"),
+            (#""\ude00\ud83d\u0041""#, "\u{FFFD}\u{FFFD}A"),
         ])
     func escapes(_ json: String, _ expected: String) throws {
         #expect(try reading(json) { try $0.string() } == expected)
@@ -66,7 +69,8 @@ struct JSONReaderTests {
     @Test("reads integers of 64 bits and refuses all other numbers")
     func integers() throws {
         for value in [0, 1, -1, Int64.max, Int64.min] { #expect(try reading("\(value)") { try $0.integer() } == value) }
-        for text in ["1.0", "1e3", "01", "-", "+1", "9223372036854775808", "-9223372036854775809", "\"1\"", "true", ""] {
+        for text in ["1.0", "1e3", "01", "-", "+1", "9223372036854775808", "-9223372036854775809", "\"1\"", "true", ""]
+        {
             #expect(throws: CacheError.self, "\(text)") { try reading(text) { try $0.integer() } }
         }
     }
@@ -83,7 +87,9 @@ struct JSONReaderTests {
             }
         }
         for name in ["createdAt", "createdat", "CREATEDAT", #"created\u0041t"#] { #expect(try isKey(name), "\(name)") }
-        for name in ["createdA", "createdAtt", "created@t", "creat\u{5}dAt".replacing("\u{5}", with: "[")] { #expect(try !isKey(name), "\(name)") }
+        for name in ["createdA", "createdAtt", "created@t", "creat\u{5}dAt".replacing("\u{5}", with: "[")] {
+            #expect(try !isKey(name), "\(name)")
+        }
     }
 
     @Test("reads null as the zero value of whatever is asked for")
@@ -95,7 +101,9 @@ struct JSONReaderTests {
         #expect(try reading("null") { try $0.beginArray() } == false)
     }
 
-    @Test("passes over any value and gives its bytes", arguments: [#"{"a":[1,{"b":"]}"},[]],"c":-1.5e+3}"#, "[]", "{}", #""x\"y""#, "null", "true", "12"])
+    @Test(
+        "passes over any value and gives its bytes",
+        arguments: [#"{"a":[1,{"b":"]}"},[]],"c":-1.5e+3}"#, "[]", "{}", #""x\"y""#, "null", "true", "12"])
     func skips(_ json: String) throws {
         let skipped = try reading(" \(json) , 7") { String(decoding: try $0.skipValue(), as: UTF8.self) }
         #expect(skipped == json)
@@ -104,7 +112,8 @@ struct JSONReaderTests {
     @Test(
         "refuses what is no JSON, also in what it passes over",
         arguments: [
-            "[1,]", "[1 2]", "{\"a\"}", "{\"a\":}", "{a:1}", "{\"a\":1,}", "[", "{", "\"", "\"\\x\"", "\"\\u12\"", "\"\n\"", "nul", "tru", "]", "}", "[}", "{]", "[1}",
+            "[1,]", "[1 2]", "{\"a\"}", "{\"a\":}", "{a:1}", "{\"a\":1,}", "[", "{", "\"", "\"\\x\"", "\"\\u12\"",
+            "\"\n\"", "nul", "tru", "]", "}", "[}", "{]", "[1}",
             "--", "", " ",
         ])
     func refuses(_ json: String) {

@@ -16,14 +16,17 @@ struct CacheManifestTests {
         }
         return CacheManifest(
             config: Descriptor(
-                mediaType: .cacheConfig, digest: try Digest("sha256:709b7e262ef6294e2f60d359079044a0ec4ef47faccd60cabaf72f33613ca447"),
+                mediaType: .cacheConfig,
+                digest: try Digest("sha256:709b7e262ef6294e2f60d359079044a0ec4ef47faccd60cabaf72f33613ca447"),
                 size: 574),
             layers: [
                 try layer(
-                    "sha256:0ad52e338662c923b15fd45a73c6e97336efccf28a7aef9449443cc6dd7415fb", 2_811_969, "2026-01-02T03:04:00.123456789Z",
+                    "sha256:0ad52e338662c923b15fd45a73c6e97336efccf28a7aef9449443cc6dd7415fb", 2_811_969,
+                    "2026-01-02T03:04:00.123456789Z",
                     .layer(.gzip)),
                 try layer(
-                    "sha256:8b53639f152c8fc6ef30802fde462ba0be9cf085f7580dc69efd72e002abbb35", 173, "2026-01-02T03:04:01.123456789Z",
+                    "sha256:8b53639f152c8fc6ef30802fde462ba0be9cf085f7580dc69efd72e002abbb35", 173,
+                    "2026-01-02T03:04:01.123456789Z",
                     .layer(.zstd, docker: true)),
             ], layout: layout)
     }
@@ -33,7 +36,10 @@ struct CacheManifestTests {
         let image = try manifest(.imageManifest).encode()
         let text = String(decoding: image.bytes, as: UTF8.self)
         #expect(image.mediaType == .ociManifest)
-        #expect(text.hasPrefix(#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.buildkit.cacheconfig.v0","digest":"sha256:709b7e26"#))
+        #expect(
+            text.hasPrefix(
+                #"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.buildkit.cacheconfig.v0","digest":"sha256:709b7e26"#
+            ))
         #expect(text.contains(#""mediaType":"application/vnd.oci.image.layer.v1.tar+zstd""#))
 
         let index = try manifest(.ociIndex).encode()
@@ -45,7 +51,10 @@ struct CacheManifestTests {
         #expect(list.mediaType == .dockerManifestList)
         #expect(listText.contains(#""mediaType":"application/vnd.docker.image.rootfs.diff.tar.gzip""#))
         #expect(!listText.contains("vnd.oci"))
-        #expect(listText.hasSuffix(#"{"mediaType":"application/vnd.buildkit.cacheconfig.v0","digest":"sha256:709b7e262ef6294e2f60d359079044a0ec4ef47faccd60cabaf72f33613ca447","size":574}]}"#))
+        #expect(
+            listText.hasSuffix(
+                #"{"mediaType":"application/vnd.buildkit.cacheconfig.v0","digest":"sha256:709b7e262ef6294e2f60d359079044a0ec4ef47faccd60cabaf72f33613ca447","size":574}]}"#
+            ))
     }
 
     @Test("is read back as it was written", arguments: ManifestLayout.allCases)
@@ -86,14 +95,18 @@ struct CacheManifestTests {
 
 /// Every manifest in the OCI layouts of the fixtures.
 private let fixtureManifests: [String] = {
-    let root = ProcessInfo.processInfo.environment["BUILD_CACHE_FIXTURES"].map { URL(fileURLWithPath: $0) }
-        ?? URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-            .appending(path: "../shared/fixtures").standardized
-    let files = FileManager.default.enumerator(at: root.appending(path: "buildkit"), includingPropertiesForKeys: [.fileSizeKey])
+    let root =
+        ProcessInfo.processInfo.environment["BUILD_CACHE_FIXTURES"].map { URL(fileURLWithPath: $0) }
+        ?? URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent()
+        .appending(path: "../shared/fixtures").standardized
+    let files = FileManager.default.enumerator(
+        at: root.appending(path: "buildkit"), includingPropertiesForKeys: [.fileSizeKey])
     var found: [String] = []
     while let file = files?.nextObject() as? URL {
         guard file.path.contains("/blobs/sha256/"), let handle = try? FileHandle(forReadingFrom: file),
-            let start = try? handle.read(upToCount: 17), String(decoding: start, as: UTF8.self).hasPrefix(#"{"schemaVersion""#)
+            let start = try? handle.read(upToCount: 17),
+            String(decoding: start, as: UTF8.self).hasPrefix(#"{"schemaVersion""#)
         else { continue }
         found.append(file.path)
     }

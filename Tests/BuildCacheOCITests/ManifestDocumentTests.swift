@@ -6,8 +6,10 @@ import Testing
 struct ManifestDocumentTests {
     private static let digest = Digest(of: "x".utf8)
     private static let layer = #"{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"\#(digest)","size":3}"#
-    private static let cacheConfig = #"{"mediaType":"application/vnd.buildkit.cacheconfig.v0","digest":"\#(digest)","size":3}"#
-    private static let imageConfig = #"{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"\#(digest)","size":3}"#
+    private static let cacheConfig =
+        #"{"mediaType":"application/vnd.buildkit.cacheconfig.v0","digest":"\#(digest)","size":3}"#
+    private static let imageConfig =
+        #"{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"\#(digest)","size":3}"#
 
     enum Kind { case cache, image, index }
 
@@ -41,7 +43,8 @@ struct ManifestDocumentTests {
             #"{"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json","config":\#(imageConfig)}"#,
             #"{"mediaType":"application/vnd.oci.image.manifest.v1+json","manifests":[\#(layer)]}"#,
             #"{"config":\#(imageConfig),"manifests":[\#(layer)]}"#, "null", "[]", "", "{} {}",
-            #"{"layers":[{"digest":"\#(digest)","size":-1}]}"#, #"{"layers":[{"digest":"sha256:../../x"}]}"#, #"{"layers":[{}]}"#,
+            #"{"layers":[{"digest":"\#(digest)","size":-1}]}"#, #"{"layers":[{"digest":"sha256:../../x"}]}"#,
+            #"{"layers":[{}]}"#,
             #"{"layers":[{"digest":"\#(digest)","size":1e3}]}"#, #"{"layers":{"0":1}}"#,
         ])
     func refuses(_ text: String) {
@@ -52,7 +55,8 @@ struct ManifestDocumentTests {
     @Test("takes the last of several cache configs, wherever they stand")
     func lastConfigCounts() throws {
         let other = Digest(of: "y".utf8)
-        let text = #"{"manifests":[\#(Self.cacheConfig),\#(Self.layer),{"mediaType":"application/vnd.buildkit.cacheconfig.v0","digest":"\#(other)","size":3}]}"#
+        let text =
+            #"{"manifests":[\#(Self.cacheConfig),\#(Self.layer),{"mediaType":"application/vnd.buildkit.cacheconfig.v0","digest":"\#(other)","size":3}]}"#
         guard case .cache(let manifest) = try ManifestDocument(decoding: Array(text.utf8)) else {
             Issue.record("it was not taken for a cache")
             return
@@ -63,7 +67,9 @@ struct ManifestDocumentTests {
 
     @Test("past the size limit is refused before it is read")
     func sizeLimit() {
-        let error = #expect(throws: CacheError.self) { try ManifestDocument(decoding: Array(repeating: 32, count: 101), sizeLimit: 100) }
+        let error = #expect(throws: CacheError.self) {
+            try ManifestDocument(decoding: Array(repeating: 32, count: 101), sizeLimit: 100)
+        }
         #expect(error?.code == .limitExceeded)
     }
 }
@@ -84,7 +90,9 @@ struct ImageConfigTests {
         #expect(config.cacheRecords.map { String(decoding: $0, as: UTF8.self) } == #"[{"a":"1"}]"#)
     }
 
-    @Test("may have no cache, no history and no layers", arguments: ["{}", #"{"moby.buildkit.cache.v0":null,"history":null,"rootfs":null}"#])
+    @Test(
+        "may have no cache, no history and no layers",
+        arguments: ["{}", #"{"moby.buildkit.cache.v0":null,"history":null,"rootfs":null}"#])
     func readsEmpty(_ text: String) throws {
         let config = try ImageConfig(decoding: Array(text.utf8))
         #expect(config.cacheRecords == nil)
@@ -94,7 +102,8 @@ struct ImageConfigTests {
     @Test(
         "decodes Base64 of any length and refuses what is none",
         arguments: [
-            ("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9v\\nYg==", "foob"), ("Zg=", nil), ("Zg", nil), ("Z===", nil),
+            ("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9v\\nYg==", "foob"), ("Zg=", nil),
+            ("Zg", nil), ("Z===", nil),
             ("=g==", nil), ("Zm9v!A==", nil), ("Zg==Zg==", nil),
         ] as [(String, String?)])
     func base64(_ encoded: String, _ expected: String?) {

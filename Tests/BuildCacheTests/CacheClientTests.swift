@@ -12,7 +12,9 @@ struct CacheClientTests {
         var exporting: @Sendable (LayerGraph, ProgressSink) async throws -> ExportReceipt = { _, _ in ExportReceipt() }
         var importing: @Sendable () async throws -> ImportedCache? = { nil }
 
-        func exportCache(_ graph: LayerGraph, from source: LayerSource, progress: ProgressSink) async throws -> ExportReceipt {
+        func exportCache(_ graph: LayerGraph, from source: LayerSource, progress: ProgressSink) async throws
+            -> ExportReceipt
+        {
             try await exporting(graph, progress)
         }
         func importCache(progress: ProgressSink) async throws -> ImportedCache? { try await importing() }
@@ -36,15 +38,19 @@ struct CacheClientTests {
     private func cache(_ layer: String, at second: Int64, isGone: Bool = false) throws -> ImportedCache {
         var graph = LayerGraph()
         let bytes = Array(layer.utf8)
-        let descriptor = Descriptor(mediaType: .layer(.uncompressed), digest: Digest(of: bytes), size: Int64(bytes.count))
-        let result = CacheResult(layer: try graph.addLayer(descriptor), createdAt: try #require(Timestamp(seconds: second)))
+        let descriptor = Descriptor(
+            mediaType: .layer(.uncompressed), digest: Digest(of: bytes), size: Int64(bytes.count))
+        let result = CacheResult(
+            layer: try graph.addLayer(descriptor), createdAt: try #require(Timestamp(seconds: second)))
         let root = try graph.addRecord(Self.root)
         try graph.addRecord(Self.step, inputs: [[Link(root)]], results: [result])
         return try ImportedCache(
             parts: [ImportedCache.Part(manifest: nil, graph: graph)], blobs: OneBlob(bytes: bytes, isGone: isGone))
     }
 
-    private func endpoint(_ name: String, ignoresErrors: Bool = false, _ backend: ScriptedBackend) -> CacheClient.Endpoint {
+    private func endpoint(_ name: String, ignoresErrors: Bool = false, _ backend: ScriptedBackend)
+        -> CacheClient.Endpoint
+    {
         CacheClient.Endpoint(name: name, backend: backend, ignoresErrors: ignoresErrors)
     }
 
@@ -52,16 +58,22 @@ struct CacheClientTests {
     func unitesSources() async throws {
         let (old, new) = (try cache("old", at: 1), try cache("new", at: 2))
         let client = CacheClient(
-            sources: [endpoint("old", ScriptedBackend(importing: { old })), endpoint("new", ScriptedBackend(importing: { new }))],
+            sources: [
+                endpoint("old", ScriptedBackend(importing: { old })),
+                endpoint("new", ScriptedBackend(importing: { new })),
+            ],
             destinations: [])
         let report = try await client.importCaches()
         let lookup = CacheLookup(report.graph)
-        let results = lookup.results(of: lookup.matches(Self.step, inputs: [lookup.matches(Self.root).map { Link($0) }]))
+        let results = lookup.results(
+            of: lookup.matches(Self.step, inputs: [lookup.matches(Self.root).map { Link($0) }]))
         #expect(results.map(\.createdAt.seconds) == [2, 1])
         for (result, text) in zip(results, ["new", "old"]) {
             let descriptor = try #require(report.graph.descriptor(of: result.layer))
             var bytes: [UInt8] = []
-            for try await chunk in try await report.blobs.open(descriptor, range: nil) { bytes += chunk.readableBytesView }
+            for try await chunk in try await report.blobs.open(descriptor, range: nil) {
+                bytes += chunk.readableBytesView
+            }
             #expect(String(decoding: bytes, as: UTF8.self) == text)
         }
     }
@@ -70,7 +82,10 @@ struct CacheClientTests {
     func fallsBack() async throws {
         let (lost, kept) = (try cache("same", at: 1, isGone: true), try cache("same", at: 1))
         let client = CacheClient(
-            sources: [endpoint("lost", ScriptedBackend(importing: { lost })), endpoint("kept", ScriptedBackend(importing: { kept }))],
+            sources: [
+                endpoint("lost", ScriptedBackend(importing: { lost })),
+                endpoint("kept", ScriptedBackend(importing: { kept })),
+            ],
             destinations: [])
         let report = try await client.importCaches()
         let descriptor = try #require(report.graph.descriptors.values.first)
@@ -95,7 +110,9 @@ struct CacheClientTests {
         #expect(error.description == "scripted import: unavailable: it is down")
     }
 
-    @Test("lets no destination's failure hide another's or keep it from being written, and ignores what it is told to ignore")
+    @Test(
+        "lets no destination's failure hide another's or keep it from being written, and ignores what it is told to ignore"
+    )
     func destinationsFailAlone() async throws {
         let failing = ScriptedBackend(exporting: { _, _ in throw CacheError(.denied, "no") })
         let full = ScriptedBackend(exporting: { _, _ in throw CacheError(.storageFull, "no room") })
@@ -107,7 +124,8 @@ struct CacheClientTests {
         let client = CacheClient(
             sources: [],
             destinations: [
-                endpoint("ignored", ignoresErrors: true, failing), endpoint("good", good), endpoint("full", full), endpoint("denied", failing),
+                endpoint("ignored", ignoresErrors: true, failing), endpoint("good", good), endpoint("full", full),
+                endpoint("denied", failing),
             ])
         let source = LayerSource(blobs: OneBlob(bytes: []))
         let report = try await client.exportCaches(LayerGraph(), from: source)
@@ -147,7 +165,8 @@ struct CacheClientTests {
             }
             #expect(registry?.code == .unsupported)
             let client = try CacheClient(
-                cacheFrom: ["type=local,src=a", "type=local,src=a"], cacheTo: ["type=local,dest=a"], environment: .empty, scratch: scratch)
+                cacheFrom: ["type=local,src=a", "type=local,src=a"], cacheTo: ["type=local,dest=a"],
+                environment: .empty, scratch: scratch)
             #expect(client.sources.count == 1)
             #expect(client.destinations.map(\.name) == ["type=local,dest=a"])
         }
@@ -159,19 +178,23 @@ struct CacheClientTests {
         defer { try? FileManager.default.removeItem(atPath: directory) }
         try await ScratchStore.withTemporary { scratch in
             let client = try CacheClient(
-                cacheFrom: ["type=local,src=\(directory)"], cacheTo: ["type=local,dest=\(directory),mode=max,compression=zstd"],
+                cacheFrom: ["type=local,src=\(directory)"],
+                cacheTo: ["type=local,dest=\(directory),mode=max,compression=zstd"],
                 environment: .empty, scratch: scratch)
             #expect(try await client.importCaches().graph.isEmpty)
 
             var graph = LayerGraph()
             let root = try graph.addRecord(Self.root)
             let layer = try graph.addLayer(PendingLayer(name: "step", createdAt: Timestamp(seconds: 7)))
-            try graph.addRecord(Self.step, inputs: [[Link(root)]], results: [CacheResult(layer: layer, createdAt: .zero)])
+            try graph.addRecord(
+                Self.step, inputs: [[Link(root)]], results: [CacheResult(layer: layer, createdAt: .zero)])
             let source = LayerSource(blobs: OneBlob(bytes: [])) { layer in
                 BlobStream(ByteBuffer(string: "the tar of \(layer.name)"))
             }
             let events = Mutex<[ProgressEvent]>([])
-            let report = try await client.exportCaches(graph, from: source) { _, event in events.withLock { $0.append(event) } }
+            let report = try await client.exportCaches(graph, from: source) { _, event in
+                events.withLock { $0.append(event) }
+            }
             try report.check()
             #expect(events.withLock { $0 }.first == .planned(layers: 1, bytes: 0))
 

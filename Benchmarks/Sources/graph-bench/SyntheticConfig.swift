@@ -15,7 +15,9 @@ enum SyntheticConfig {
         Timestamp(seconds: 1_790_000_000 + Int64(number), nanoseconds: Int32(number % 999_999_937 + 1)) ?? .zero
     }
 
-    /// The JSON. Layers form chains of 20, as the stages of builds do.
+    /// The JSON.
+    ///
+    /// Layers form chains of 20, as the stages of builds do.
     static func json(records count: Int) -> [UInt8] {
         var json: [UInt8] = []
         json.reserveCapacity(count * 300 + 100)

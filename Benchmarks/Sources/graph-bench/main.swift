@@ -26,7 +26,9 @@ func print(_ count: Int, _ what: String, _ times: [(String, Double)]) {
     )
 }
 
-/// Decode, select, encode: what an import and an export do with a config. `described` adds the descriptors of a manifest.
+/// Decode, select, encode: what an import and an export do with a config.
+///
+/// `described` adds the descriptors of a manifest.
 func measureCodec(_ count: Int, described: Bool) throws {
     let json = SyntheticConfig.json(records: count)
     let layers = described ? CacheConfigLayers.described(SyntheticConfig.descriptors(count)) : .undescribed

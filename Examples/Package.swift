@@ -1,0 +1,27 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One program per folder; `make examples` builds them all.
+func example(_ name: String) -> Target {
+    .executableTarget(
+        name: name,
+        dependencies: [
+            "ExampleSupport", .product(name: "BuildCache", package: "swift-build-cache"),
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        ])
+}
+
+let package = Package(
+    name: "swift-build-cache-examples",
+    platforms: [.macOS(.v15)],
+    dependencies: [
+        .package(name: "swift-build-cache", path: ".."),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    ],
+    targets: [
+        .target(name: "ExampleSupport", dependencies: [.product(name: "BuildCache", package: "swift-build-cache")]),
+        example("quickstart"),
+        example("copy-cache"),
+        example("inspect-cache"),
+    ]
+)

@@ -1,0 +1,85 @@
+// Copies build caches: reads all sources, unites them, and writes every destination as its options ask.
+//
+//     swift run copy-cache --from type=local,src=a --to type=local,dest=b
+//     swift run copy-cache --from type=local,src=a --to type=local,dest=zstd,compression=zstd,force-compression=true --json
+//
+//     from type=local,src=a: 7 records, 5 layers
+//     to type=local,dest=b: 7 blobs copied, 0 skipped, 0 converted; latest is sha256:2e17a82f2324…
+import ArgumentParser
+import BuildCache
+import ExampleSupport
+import Foundation
+
+@main
+struct CopyCache: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "copy-cache", abstract: "Copies build caches.")
+    @Option(help: "A cache to read, as docker buildx --cache-from takes it.") var from: [String]
+    @Option(help: "A cache to write, as docker buildx --cache-to takes it.") var to: [String]
+    @Flag(help: "Print JSON.") var json = false
+
+    func validate() throws {
+        if from.isEmpty || to.isEmpty { throw ValidationError("at least one --from and one --to are needed") }
+    }
+
+    func run() async throws {
+        try await ScratchStore.withTemporary { scratch in
+            let client = try CacheClient(cacheFrom: from, cacheTo: to, scratch: scratch)
+            let known = try await client.importCaches()
+            for outcome in known.outcomes { try report(outcome) }
+
+            let bar = ProgressBar()
+            let exported = try await client.exportCaches(known.graph, from: LayerSource(blobs: known.blobs)) {
+                _, event in bar.report(event)
+            }
+            bar.end()
+            for outcome in exported.outcomes { try report(outcome) }
+            try exported.check()
+        }
+    }
+
+    /// A source that is missing or broken ends the copy: half of what was asked for is no copy.
+    private func report(_ outcome: ImportReport.Outcome) throws {
+        guard let cache = try outcome.result.get() else {
+            throw CacheError(.notFound, "\(outcome.source) has no cache yet")
+        }
+        for warning in cache.warnings { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
+        if !json {
+            print("from \(outcome.source): \(cache.graph.recordCount) records, \(cache.graph.layerIDs.count) layers")
+        }
+    }
+
+    private struct Row: Encodable {
+        var destination: String
+        var published: [String: String] = [:]
+        var copied = 0
+        var skipped = 0
+        var converted = 0
+        var warnings: [String] = []
+        var error: String?
+    }
+
+    private func report(_ outcome: ExportReport.Outcome) throws {
+        var row = Row(destination: outcome.destination)
+        switch outcome.result {
+        case .success(let receipt):
+            row.published = receipt.published.mapValues { $0.digest.description }
+            row.copied = receipt.transfers.values.count { $0 == .written }
+            row.skipped = receipt.transfers.count - row.copied
+            row.converted = receipt.converted.count
+            row.warnings = receipt.warnings
+        case .failure(let error): row.error = error.description
+        }
+        if json {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+            print(String(decoding: try encoder.encode(row), as: UTF8.self))
+        } else if row.error == nil {
+            let names = row.published.sorted { $0.key < $1.key }.map { "\($0.key) is \($0.value)" }.joined(
+                separator: ", ")
+            print(
+                "to \(row.destination): \(row.copied) blobs copied, \(row.skipped) skipped, \(row.converted) converted; \(names)"
+            )
+            for warning in row.warnings { print("  warning: \(warning)") }
+        }
+    }
+}

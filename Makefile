@@ -1,0 +1,33 @@
+# What a newcomer and CI run. Every target installs what it needs first, and does nothing where that is there.
+SWIFT ?= swift
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+APT_LIBRARIES := pkg-config zlib1g-dev libzstd-dev libssl-dev libdeflate-dev
+APT_TOOLS := skopeo umoci zstd
+BREW_LIBRARIES := pkgconf zlib zstd openssl@3 libdeflate
+BREW_TOOLS := skopeo umoci
+
+.PHONY: quickstart test examples lint libraries tools
+
+quickstart: libraries
+	cd Examples && $(SWIFT) run quickstart
+
+test: libraries tools
+	$(SWIFT) test
+
+examples: libraries
+	cd Examples && $(SWIFT) build
+
+lint:
+	$(SWIFT) format lint --strict --recursive --parallel Package.swift $(wildcard Sources Tests Examples Benchmarks)
+
+libraries:
+	@pkg-config --exists zlib libzstd libcrypto libdeflate 2>/dev/null || $(MAKE) --no-print-directory install PACKAGES_APT="$(APT_LIBRARIES)" PACKAGES_BREW="$(BREW_LIBRARIES)"
+
+# Programs that the tests run against; a test says so where one is missing.
+tools:
+	@command -v skopeo >/dev/null && command -v zstd >/dev/null || $(MAKE) --no-print-directory install PACKAGES_APT="$(APT_TOOLS)" PACKAGES_BREW="$(BREW_TOOLS)"
+
+install:
+	@if command -v apt-get >/dev/null; then $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES_APT); \
+	elif command -v brew >/dev/null; then brew install $(PACKAGES_BREW); \
+	else echo "neither apt nor brew is here; install by hand: $(PACKAGES_APT)" >&2; exit 1; fi

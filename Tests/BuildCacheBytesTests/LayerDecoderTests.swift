@@ -1,0 +1,166 @@
+import BuildCacheBytes
+import BuildCacheCore
+import NIOCore
+import Testing
+
+@Suite("The layer decoder")
+struct LayerDecoderTests {
+    private func decode(_ bytes: ByteBuffer, as type: MediaType = .layer(.gzip), chunks: Int = 1 << 20) async throws
+        -> ByteBuffer
+    {
+        try await LayerDecoder().decode(.chunks(bytes, of: chunks), mediaType: type).bytes()
+    }
+    private func code(_ bytes: ByteBuffer, as type: MediaType = .layer(.gzip)) async -> CacheError.Code? {
+        do {
+            _ = try await decode(bytes, as: type)
+            return nil
+        } catch {
+            return (error as? CacheError)?.code
+        }
+    }
+    private func encode(_ type: Compression, _ tar: ByteBuffer) async throws -> ByteBuffer {
+        try await LayerEncoder(CompressionOptions(type: type)).encode(tar).bytes
+    }
+
+    @Test(
+        "finds the diffID of every layer that BuildKit wrote", .enabled(if: Fixtures.areThere),
+        arguments: Fixtures.layers)
+    func fixtures(_ layer: Fixtures.Layer) async throws {
+        let stored = try await VerifiedSource(layer.source).open(layer.descriptor, range: nil)
+        let tar = try await LayerDecoder().decode(stored, mediaType: layer.descriptor.mediaType).value()
+        // Layers of an image carry no annotation; there it is enough that they decompress.
+        #expect(layer.descriptor.diffID == nil || layer.descriptor.diffID?.digest == tar.digest)
+        #expect(tar.size > 0)
+    }
+
+    @Test("takes compressed layers for what they are, whatever their media type says")
+    func sniffs() async throws {
+        let tar = TarSample.small
+        for compression in [Compression.uncompressed, .gzip, .zstd] {
+            let stored = try await encode(compression, tar)
+            for type in [MediaType.layer(.gzip), .layer(.zstd), .layer(.gzip, docker: true)] {
+                #expect(try await decode(stored, as: type) == tar)
+                #expect(try await decode(stored, as: type, chunks: 1) == tar)
+            }
+        }
+    }
+
+    @Test("takes an uncompressed layer as it is, even if it looks compressed")
+    func neverSniffsUncompressed() async throws {
+        let stored = try await encode(.gzip, TarSample.small)
+        #expect(try await decode(stored, as: .layer(.uncompressed)) == stored)
+        #expect(try await decode(stored, as: "application/vnd.docker.image.rootfs.diff.tar") == stored)
+    }
+
+    @Test("refuses a media type that is no layer's")
+    func refusesOtherTypes() async {
+        #expect(await code(.zeros(0), as: .ociManifest) == .unsupported)
+    }
+
+    @Test("refuses bytes that are neither compressed nor a tar")
+    func refusesUnknown() async {
+        #expect(await code(.random(5000)) == .corrupted)
+        #expect(await code(ByteBuffer(bytes: [0x1F])) == .corrupted)
+        #expect(await code(.zeros(0)) == nil, "nothing at all is an empty layer, as in containerd")
+    }
+
+    @Test("reads all members of a gzip file, and zeros behind them")
+    func readsAllMembers() async throws {
+        let parts = [ByteBuffer.random(10), .zeros(0), .text(70_000), .random(1)]
+        var stored = ByteBuffer()
+        for part in parts { stored = stored + (try await encode(.gzip, part)) }
+        let whole = parts.reduce(.zeros(0), +)
+        for padding in [0, 1, 511, 100_000] {
+            for chunks in [1 << 20, 7] {
+                #expect(try await decode(stored + .zeros(padding), chunks: chunks) == whole)
+            }
+        }
+        #expect(await code(stored + ByteBuffer(bytes: [1])) == .corrupted)
+        #expect(await code(stored + ByteBuffer(bytes: [0, 0, 1])) == .corrupted)
+        #expect(await code(stored + stored.prefix(3)) == .corrupted)
+    }
+
+    @Test("reads all frames of a zstd file and skips the skippable ones")
+    func readsAllFrames() async throws {
+        let parts = [ByteBuffer.text(70_000), .zeros(0), .random(3)]
+        let skippable = ByteBuffer(bytes: [0x5A, 0x2A, 0x4D, 0x18, 5, 0, 0, 0, 1, 2, 3, 4, 5])
+        var stored = skippable
+        for part in parts { stored = stored + (try await encode(.zstd, part)) + skippable }
+        for chunks in [1 << 20, 7, 1] {
+            #expect(try await decode(stored, as: .layer(.zstd), chunks: chunks) == parts.reduce(.zeros(0), +))
+        }
+        #expect(await code(stored + .zeros(1)) == .corrupted)
+        #expect(await code(stored + skippable.prefix(9)) == .corrupted)
+    }
+
+    @Test("notices a layer that was cut off anywhere", arguments: [Compression.gzip, .zstd])
+    func noticesTruncation(_ type: Compression) async throws {
+        let stored = try await encode(type, .text(3000))
+        for length in 1..<stored.readableBytes {
+            #expect(
+                await code(stored.prefix(length), as: .layer(type)) == .corrupted,
+                "\(length) of \(stored.readableBytes)"
+            )
+        }
+        let large = try await encode(type, .random(2_500_000))
+        for length in stride(from: 10, to: large.readableBytes, by: 299_993) {
+            #expect(
+                await code(large.prefix(length), as: .layer(type)) == .corrupted, "\(length) of \(large.readableBytes)")
+        }
+    }
+
+    @Test("notices every damaged byte that matters, and never crashes", arguments: [Compression.gzip, .zstd])
+    func noticesDamage(_ type: Compression) async throws {
+        let tar = ByteBuffer.text(3000)
+        let stored = try await encode(type, tar)
+        for index in 0..<stored.readableBytes {
+            let decoded = try? await decode(stored.flipping(index), as: .layer(type))
+            // In gzip's header time, flags and system mean nothing for the data; all else must be noticed.
+            #expect(decoded == nil || decoded == tar, "byte \(index) of \(stored.readableBytes)")
+        }
+    }
+
+    @Test("stops at the limit on uncompressed bytes", arguments: Compression.allCases.filter { $0 != .estargz })
+    func limits(_ type: Compression) async throws {
+        let tar = ByteBuffer.zeros(3_000_000)
+        let stored = try await encode(type, tar)
+        let enough = try LayerDecoder(maxUncompressedBytes: 3_000_000).decode(.chunks(stored), mediaType: .layer(type))
+        #expect(try await enough.bytes() == tar)
+        let tooFew = try LayerDecoder(maxUncompressedBytes: 2_999_999).decode(.chunks(stored), mediaType: .layer(type))
+        let error = await #expect(throws: CacheError.self) { _ = try await tooFew.bytes() }
+        #expect(error?.code == .limitExceeded)
+    }
+
+    @Test("gives a bomb's bytes in small chunks", arguments: [Compression.gzip, .zstd])
+    func isBounded(_ type: Compression) async throws {
+        let stored = try await encode(type, .zeros(64 << 20))
+        #expect(stored.readableBytes < 1 << 20)
+        var largest = 0
+        for try await chunk in try LayerDecoder().decode(.chunks(stored), mediaType: .layer(type)) {
+            largest = max(largest, chunk.readableBytes)
+        }
+        #expect(largest == 1 << 20)
+    }
+}
+
+/// Tars for tests.
+enum TarSample {
+    /// One small file, made by hand: a header, a block of data, two blocks of zeros.
+    static let small: ByteBuffer = {
+        var header = [UInt8](repeating: 0, count: 512)
+        func put(_ text: String, _ offset: Int) {
+            header.replaceSubrange(offset..<offset + text.utf8.count, with: text.utf8)
+        }
+        put("hello.txt", 0)
+        put("0000644", 100)
+        put("00000000005", 124)
+        put("00000000000", 136)
+        put("        ", 148)
+        put("0", 156)
+        put("ustar", 257)
+        put("00", 263)
+        let sum = header.reduce(0) { $0 + Int($1) }
+        put("0" + String(sum, radix: 8) + "\0 ", 148)
+        return ByteBuffer(bytes: header) + ByteBuffer(string: "hello") + .zeros(507 + 1024)
+    }()
+}

@@ -103,8 +103,7 @@ let package = Package(
             "BuildCacheLocalTests",
             [
                 "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
-                "BuildCacheSpec",
-                "BuildCacheCore", "BuildCacheTesting", "ExportProbe", nioCore, nioPosix,
+                "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "ExportProbe", nioCore, nioPosix,
             ]),
         // A process that tests of crashes and of several writers start; no product.
         .executableTarget(

@@ -12,11 +12,21 @@ let settings: [SwiftSetting] = [
 let package = Package(
     name: "Benchmarks",
     platforms: [.macOS(.v15)],
-    dependencies: [.package(name: "swift-build-cache", path: "..")],
+    dependencies: [
+        .package(name: "swift-build-cache", path: ".."),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
+    ],
     targets: [
         .executableTarget(
             name: "graph-bench", dependencies: [.product(name: "BuildCache", package: "swift-build-cache")],
-            swiftSettings: settings)
+            swiftSettings: settings),
+        .executableTarget(
+            name: "export-bench",
+            dependencies: [
+                .product(name: "BuildCache", package: "swift-build-cache"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -59,7 +59,8 @@ extension LayerGraph {
                 let first = Int32(copy.links.count)
                 for known in linkIndices(of: record, input: input) {
                     let source = newRecord[Int(canonical(links[known].record))]
-                    let selector = copy.selectors.number(of: selectors[links[known].selector])
+                    let number = links[known].selector
+                    let selector = number == 0 ? 0 : copy.selectors.number(of: selectors[number])
                     let isDuplicate = copy.links[Int(first)...].contains {
                         $0.record == source && $0.selector == selector
                     }

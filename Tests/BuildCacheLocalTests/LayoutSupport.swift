@@ -175,6 +175,13 @@ final class Flag: Sendable {
     func set() { state.withLock { $0 = true } }
 }
 
+/// Counted by some, read by others.
+final class Counter: Sendable {
+    private let state = Mutex(0)
+    var value: Int { state.withLock { $0 } }
+    func increment() { state.withLock { $0 += 1 } }
+}
+
 /// A clock on which every sleep is over at once.
 final class ImmediateClock: Clock {
     private let time = Mutex(ContinuousClock().now)

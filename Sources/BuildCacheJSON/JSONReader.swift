@@ -209,18 +209,34 @@ package struct JSONReader {
     private mutating func skipScalar() throws(CacheError) {
         if consume("true") || consume("false") || consume("null") { return }
         let start = index
-        while index < bytes.count, JSONReader.isNumberByte(bytes[index]) { index += 1 }
-        guard index > start, bytes[start] == UInt8(ascii: "-") || (48...57).contains(bytes[start]) else {
+        guard skipNumber() else {
             index = start
             throw malformed("a value")
         }
     }
 
-    private static func isNumberByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case 48...57, UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"): true
-        default: false
-        }
+    /// Passes over what JSON calls a number, and nothing else: skipped values are written again as they stand.
+    private mutating func skipNumber() -> Bool {
+        skipByte(UInt8(ascii: "-"))
+        let integer = index
+        guard skipDigits(), index == integer + 1 || bytes[integer] != UInt8(ascii: "0") else { return false }
+        if skipByte(UInt8(ascii: ".")), !skipDigits() { return false }
+        guard skipByte(UInt8(ascii: "e")) || skipByte(UInt8(ascii: "E")) else { return true }
+        if !skipByte(UInt8(ascii: "-")) { skipByte(UInt8(ascii: "+")) }
+        return skipDigits()
+    }
+
+    private mutating func skipDigits() -> Bool {
+        let start = index
+        while index < bytes.count, (48...57).contains(bytes[index]) { index += 1 }
+        return index > start
+    }
+
+    @discardableResult
+    private mutating func skipByte(_ byte: UInt8) -> Bool {
+        guard index < bytes.count, bytes[index] == byte else { return false }
+        index += 1
+        return true
     }
 
     private mutating func readNull() throws(CacheError) -> Bool {

@@ -352,10 +352,18 @@ package struct JSONKey {
 
     /// Whether this is `name`, upper and lower case of ASCII being equal as in Go.
     package static func ~= (name: StaticString, key: JSONKey) -> Bool {
-        guard key.bytes.count == name.utf8CodeUnitCount else { return key.hasEscapes && key.text == "\(name)" }
+        guard !key.hasEscapes else {
+            var text = key.text
+            return text.withUTF8 { JSONKey.matches(name, UnsafeRawBufferPointer($0)) }
+        }
+        return matches(name, key.bytes)
+    }
+
+    private static func matches(_ name: StaticString, _ key: UnsafeRawBufferPointer) -> Bool {
+        guard key.count == name.utf8CodeUnitCount else { return false }
         return name.withUTF8Buffer { name in
-            for index in name.indices where key.bytes[index] != name[index] {
-                let difference = key.bytes[index] ^ name[index]
+            for index in name.indices where key[index] != name[index] {
+                let difference = key[index] ^ name[index]
                 guard difference == 0x20, (97...122).contains(name[index] | 0x20) else { return false }
             }
             return true

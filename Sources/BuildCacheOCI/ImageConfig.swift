@@ -114,6 +114,8 @@ extension ImageConfig {
     /// The layers of `manifest`, whose config this is, as an inline cache refers to them: by position, and with the
     /// annotations that a cache's manifest would give them.
     ///
+    /// A blob that occurs twice has the time of its own step each time; BuildKit gives both the last one's.
+    ///
     /// - Returns: `nil` if the manifest has another number of layers than this config, as that of an attestation: such an
     ///   image has no usable cache. A history that is too short only leaves annotations out.
     public func cacheLayers(of manifest: ImageManifest) -> [Descriptor]? {
@@ -145,19 +147,21 @@ extension ImageConfig {
         _ records: [UInt8]?, in bytes: [UInt8], limit: Int = Document.defaultLimit
     ) throws(CacheError) -> [UInt8] {
         var members = try readDocument(bytes, "image config", limit: limit) { (reader) throws(CacheError) in
-            var members: [String: [UInt8]] = [:]
-            guard try reader.beginObject() else { throw reader.invalid("an image config cannot be null") }
-            while let key = try reader.nextKey() { members[key.text] = Array(try reader.skipValue()) }
+            guard let members = try reader.members() else { throw reader.invalid("an image config cannot be null") }
             return members
         }
-        let quote = [UInt8(ascii: "\"")]
-        members["\(inlineCacheKey)"] = records.map { quote + Base64.encode($0) + quote }
+        let inlineCacheKey = "\(inlineCacheKey)"
+        members.removeAll { $0.key == inlineCacheKey }
+        if let records {
+            let quote = [UInt8(ascii: "\"")]
+            members.append((inlineCacheKey, quote + Base64.encode(records) + quote))
+        }
 
         var writer = JSONWriter(reservingCapacity: bytes.count + (records?.count ?? 0) * 4 / 3)
         writer.beginObject()
-        for (key, value) in members.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) {
+        for (key, json) in members.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) {
             writer.key(key)
-            writer.compact(value)
+            writer.compact(json)
         }
         writer.endObject()
         return writer.bytes

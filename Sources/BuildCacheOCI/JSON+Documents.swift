@@ -20,11 +20,11 @@ func readDocument<Value>(
 }
 
 extension JSONReader {
-    /// The most elements of one array that are kept.
+    /// The most elements of one array, or members of one object, that are kept.
     ///
-    /// Real documents have hundreds. Three bytes of JSON can become a hundred in memory, so the size of the document
-    /// alone is no bound.
-    static let maximumCount = 1 << 20
+    /// Three bytes of JSON can become a hundred in memory, so the size of a document alone is no bound. A manifest of 64 MiB
+    /// has room for fewer layers than this.
+    static let maximumCount = 1 << 19
 
     /// Every element of an array, read by `read`; none for `null`.
     mutating func list<Element>(
@@ -33,12 +33,32 @@ extension JSONReader {
         var elements: [Element] = []
         guard try beginArray() else { return elements }
         while try nextElement() {
-            guard elements.count < JSONReader.maximumCount else {
-                throw CacheError(.limitExceeded, "an array has more than \(JSONReader.maximumCount) elements")
-            }
+            try checkCount(elements.count)
             elements.append(try read(&self))
         }
         return elements
+    }
+
+    /// The members of an object in their order, each value as it stands; `nil` for `null`.
+    ///
+    /// Of equal keys the first one's place and the last one's value stay. Keys are equal if their bytes are, as in Go:
+    /// Swift takes more for equal.
+    mutating func members() throws(CacheError) -> [(key: String, json: [UInt8])]? {
+        guard try beginObject() else { return nil }
+        var members: [(key: String, json: [UInt8])] = []
+        var places: [[UInt8]: Int] = [:]
+        while let key = try nextKey() {
+            let text = key.text
+            let json = Array(try skipValue())
+            if let place = places[Array(text.utf8)] {
+                members[place].json = json
+            } else {
+                try checkCount(members.count)
+                places[Array(text.utf8)] = members.count
+                members.append((text, json))
+            }
+        }
+        return members
     }
 
     /// Every string of an array; `null` is no or an empty string.
@@ -50,8 +70,17 @@ extension JSONReader {
     mutating func stringsByKey() throws(CacheError) -> [String: String] {
         var strings: [String: String] = [:]
         guard try beginObject() else { return strings }
-        while let key = try nextKey() { strings[key.text] = try string() ?? "" }
+        while let key = try nextKey() {
+            try checkCount(strings.count)
+            strings[key.text] = try string() ?? ""
+        }
         return strings
+    }
+
+    private func checkCount(_ count: Int) throws(CacheError) {
+        guard count < JSONReader.maximumCount else {
+            throw CacheError(.limitExceeded, "a list in the document has more than \(JSONReader.maximumCount) elements")
+        }
     }
 
     /// A string, or `nil` for `null` and for the empty string: Go writes and reads the two alike.

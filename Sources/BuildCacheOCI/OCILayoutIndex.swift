@@ -18,13 +18,17 @@ public struct OCILayoutIndex: Sendable {
         /// The tag, from ``Annotation/referenceName``.
         public let referenceName: String?
         fileprivate let json: [UInt8]
-        private let content: Result<Descriptor, CacheError>
 
         /// The document the entry stands for.
         ///
         /// - Throws: ``CacheError`` `.corrupted` or `.unsupported` if the entry is no usable descriptor; the others of the
         ///   index still are.
-        public func descriptor() throws(CacheError) -> Descriptor { try content.get() }
+        public func descriptor() throws(CacheError) -> Descriptor {
+            try readDocument(json, "entry of an OCI layout index", limit: .max) { (reader) throws(CacheError) in
+                guard let descriptor = try reader.descriptor() else { throw reader.invalid("the entry is null") }
+                return descriptor
+            }
+        }
 
         fileprivate init(json: UnsafeRawBufferPointer) {
             var writer = JSONWriter(reservingCapacity: json.count)
@@ -36,19 +40,12 @@ public struct OCILayoutIndex: Sendable {
             }
             imageName = annotations?[Annotation.imageName]
             referenceName = annotations?[Annotation.referenceName]
-            content = Result { () throws(CacheError) in
-                try readDocument(json, "OCI layout index", limit: .max) { (reader) throws(CacheError) in
-                    guard let descriptor = try reader.descriptor() else { throw reader.invalid("an entry is null") }
-                    return descriptor
-                }
-            }
         }
 
         fileprivate init(_ descriptor: Descriptor) {
             var writer = JSONWriter()
             writer.descriptor(descriptor)
             json = writer.bytes
-            content = .success(descriptor)
             imageName = descriptor.annotations[Annotation.imageName]
             referenceName = descriptor.annotations[Annotation.referenceName]
         }
@@ -82,36 +79,33 @@ public struct OCILayoutIndex: Sendable {
     }
 
     private init(_ reader: inout JSONReader) throws(CacheError) {
+        guard let members = try reader.members() else { throw reader.invalid("an index cannot be null") }
+        self.members = members
         entries = []
-        members = []
-        guard try reader.beginObject() else { throw reader.invalid("an index cannot be null") }
-        while let key = try reader.nextKey() {
-            // Of equal keys the last one counts, so the others need not be kept.
-            let name = OCILayoutIndex.known(key) ?? key.text
-            members.removeAll { $0.key == name }
-            if name == "manifests" {
-                entries = try reader.list { (reader) throws(CacheError) in Entry(json: try reader.skipValue()) }
-                members.append((name, []))
-            } else {
-                members.append((name, Array(try reader.skipValue())))
+        if let place = place(of: "manifests") {
+            entries = try readDocument(members[place].json, "OCI layout index", limit: .max) {
+                (reader) throws(CacheError) in
+                try reader.list { (reader) throws(CacheError) in Entry(json: try reader.skipValue()) }
             }
+        } else {
+            self.members.append(("manifests", []))
         }
-        if !members.contains(where: { $0.key == "manifests" }) { members.append(("manifests", [])) }
     }
 
     /// The index as compact JSON.
     public func encode() -> [UInt8] {
+        let placeOfManifests = place(of: "manifests")
         var writer = JSONWriter()
         writer.beginObject()
-        for (key, json) in members {
+        for (place, (key, json)) in members.enumerated() {
             writer.key(key)
-            if key == "manifests" {
-                writer.beginArray()
-                for entry in entries { writer.verbatim(entry.json) }
-                writer.endArray()
-            } else {
+            guard place == placeOfManifests else {
                 writer.compact(json)
+                continue
             }
+            writer.beginArray()
+            for entry in entries { writer.verbatim(entry.json) }
+            writer.endArray()
         }
         writer.endObject()
         return writer.bytes
@@ -158,23 +152,18 @@ public struct OCILayoutIndex: Sendable {
     }
 
     private mutating func setIfEmpty(_ key: String, to value: String, after predecessor: String?) {
-        if let index = members.firstIndex(where: { $0.key == key }) {
-            let isEmpty = ["null", "0", "\"\""].contains { members[index].json.elementsEqual($0.utf8) }
-            if isEmpty { members[index].json = Array(value.utf8) }
+        if let place = place(of: key) {
+            let isEmpty = ["null", "0", "\"\""].contains { members[place].json.elementsEqual($0.utf8) }
+            if isEmpty { members[place].json = Array(value.utf8) }
         } else {
-            let position = members.firstIndex { $0.key == predecessor }
-            members.insert((key, Array(value.utf8)), at: position.map { $0 + 1 } ?? 0)
+            let place = predecessor.flatMap { self.place(of: $0) }.map { $0 + 1 } ?? 0
+            members.insert((key, Array(value.utf8)), at: place)
         }
     }
 
-    /// The name of a member that means something here, which like all keys may be written in other cases.
-    private static func known(_ key: JSONKey) -> String? {
-        switch key {
-        case "schemaVersion": "schemaVersion"
-        case "mediaType": "mediaType"
-        case "manifests": "manifests"
-        default: nil
-        }
+    /// Where the member is that a reader takes for `name`: the last one that is so called, in whatever case.
+    private func place(of name: String) -> Int? {
+        members.lastIndex { $0.key == name || $0.key.lowercased() == name.lowercased() }
     }
 }
 
@@ -182,7 +171,7 @@ extension JSONReader {
     /// The annotations of an entry, whatever else is wrong with it.
     fileprivate mutating func annotationsOfEntry() throws(CacheError) -> [String: String] {
         var annotations: [String: String] = [:]
-        guard try beginObject() else { return annotations }
+        guard peek() == UInt8(ascii: "{"), try beginObject() else { return annotations }
         while let key = try nextKey() {
             switch key {
             case "annotations": annotations = try stringsByKey()

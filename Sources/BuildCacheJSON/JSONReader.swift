@@ -215,31 +215,34 @@ package struct JSONReader {
     private mutating func skipScalar() throws(CacheError) {
         if consume("true") || consume("false") || consume("null") { return }
         let start = index
-        if index < bytes.count, bytes[index] == UInt8(ascii: "-") { index += 1 }
-        let integer = skipDigits()
-        var isNumber = integer == 1 || (integer > 1 && bytes[index - integer] != UInt8(ascii: "0"))
-        if index < bytes.count, bytes[index] == UInt8(ascii: ".") {
-            index += 1
-            isNumber = skipDigits() > 0 && isNumber
-        }
-        if index < bytes.count, bytes[index] | 0x20 == UInt8(ascii: "e") {
-            index += 1
-            if index < bytes.count, bytes[index] == UInt8(ascii: "+") || bytes[index] == UInt8(ascii: "-") {
-                index += 1
-            }
-            isNumber = skipDigits() > 0 && isNumber
-        }
-        guard isNumber else {
+        guard skipNumber() else {
             index = start
             throw malformed("a value")
         }
     }
 
-    /// Passes over decimal digits and returns how many there were.
-    private mutating func skipDigits() -> Int {
+    /// Passes over what JSON calls a number, and nothing else: skipped values are written again as they stand.
+    private mutating func skipNumber() -> Bool {
+        skipByte(UInt8(ascii: "-"))
+        let integer = index
+        guard skipDigits(), index == integer + 1 || bytes[integer] != UInt8(ascii: "0") else { return false }
+        if skipByte(UInt8(ascii: ".")), !skipDigits() { return false }
+        guard skipByte(UInt8(ascii: "e")) || skipByte(UInt8(ascii: "E")) else { return true }
+        if !skipByte(UInt8(ascii: "-")) { skipByte(UInt8(ascii: "+")) }
+        return skipDigits()
+    }
+
+    private mutating func skipDigits() -> Bool {
         let start = index
         while index < bytes.count, (48...57).contains(bytes[index]) { index += 1 }
-        return index - start
+        return index > start
+    }
+
+    @discardableResult
+    private mutating func skipByte(_ byte: UInt8) -> Bool {
+        guard index < bytes.count, bytes[index] == byte else { return false }
+        index += 1
+        return true
     }
 
     private mutating func readNull() throws(CacheError) -> Bool {
@@ -358,10 +361,18 @@ package struct JSONKey {
 
     /// Whether this is `name`, upper and lower case of ASCII being equal as in Go.
     package static func ~= (name: StaticString, key: JSONKey) -> Bool {
-        guard key.bytes.count == name.utf8CodeUnitCount else { return key.hasEscapes && key.text == "\(name)" }
+        guard !key.hasEscapes else {
+            var text = key.text
+            return text.withUTF8 { JSONKey.matches(name, UnsafeRawBufferPointer($0)) }
+        }
+        return matches(name, key.bytes)
+    }
+
+    private static func matches(_ name: StaticString, _ key: UnsafeRawBufferPointer) -> Bool {
+        guard key.count == name.utf8CodeUnitCount else { return false }
         return name.withUTF8Buffer { name in
-            for index in name.indices where key.bytes[index] != name[index] {
-                let difference = key.bytes[index] ^ name[index]
+            for index in name.indices where key[index] != name[index] {
+                let difference = key[index] ^ name[index]
                 guard difference == 0x20, (97...122).contains(name[index] | 0x20) else { return false }
             }
             return true

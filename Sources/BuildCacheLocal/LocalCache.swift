@@ -87,11 +87,7 @@ public struct LocalCache: CacheBackend {
             for document in documents {
                 receipt.transfers[document.descriptor.digest] = try await layout.put(
                     document.descriptor, from: DocumentSource(document))
-                if document.bytes.count > RawDocument.buildKitReadLimit {
-                    warn(
-                        "\(document.mediaType.text) has \(document.bytes.count) bytes; BuildKit imports no more than 1048576, this library does"
-                    )
-                }
+                if let warning = document.buildKitLimitWarning { warn(warning) }
             }
 
             let published = documents[1].descriptor
@@ -119,7 +115,10 @@ public struct LocalCache: CacheBackend {
         do {
             try await layout.sweep { index in
                 var needed: Set<Digest> = []
-                for entry in index.entries { try await layout.collect(entry.descriptor, into: &needed) }
+                for entry in index.entries {
+                    guard let descriptor = try entry.root() else { continue }
+                    try await layout.collect(descriptor, into: &needed)
+                }
                 return needed
             }
             return nil
@@ -166,30 +165,39 @@ extension OCILayout {
         var waiting = [root]
         while let descriptor = waiting.popLast() {
             guard needed.insert(descriptor.digest).inserted, descriptor.mayBeManifest,
-                let stat = try await stat(descriptor.digest), stat.size <= Int64(ManifestDocument.defaultSizeLimit)
+                let stat = try await stat(descriptor.digest), stat.size <= Int64(Document.defaultLimit)
             else { continue }
             var stored = descriptor
             stored.size = stat.size
             // What is no manifest leads nowhere; the blob itself stays. But one that cannot be read now may lead anywhere.
             guard let manifest = try await manifest(stored) else { continue }
             switch manifest {
-            case .cache(let cache):
-                needed.insert(cache.config.digest)
-                needed.formUnion(cache.layers.map(\.digest))
-            case .image(let image):
-                if let config = image.config { needed.insert(config.digest) }
-                needed.formUnion(image.layers.map(\.digest))
-            case .index(let entries): waiting += entries
+            case .cache, .image: needed.formUnion(manifest.references.map(\.digest))
+            case .index(let index): waiting += index.manifests
             }
         }
     }
 
     /// The manifest that a blob is, or `nil` if it is none or damaged.
-    private func manifest(_ descriptor: Descriptor) async throws -> ManifestDocument? {
+    private func manifest(_ descriptor: Descriptor) async throws -> Document? {
         do {
-            let bytes = try await document(descriptor, limit: ManifestDocument.defaultSizeLimit)
-            return try ManifestDocument(decoding: bytes)
+            let bytes = try await document(descriptor, limit: Document.defaultLimit)
+            return try Document(decoding: bytes)
         } catch let error as CacheError where error.code == .corrupted {
+            return nil
+        }
+    }
+}
+
+extension OCILayoutIndex.Entry {
+    /// What the entry keeps; `nil` if it makes no sense and so keeps nothing.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.unsupported` if it makes sense to others: what that keeps is unknown here.
+    fileprivate func root() throws(CacheError) -> Descriptor? {
+        do {
+            return try descriptor()
+        } catch {
+            guard error.code == .corrupted else { throw error }
             return nil
         }
     }

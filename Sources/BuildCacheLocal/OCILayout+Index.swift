@@ -1,5 +1,6 @@
 import BuildCacheBytes
 package import BuildCacheCore
+package import BuildCacheOCI
 
 /// How an import names the manifest it wants.
 package enum ManifestSelector: Hashable, Sendable {
@@ -10,8 +11,7 @@ package enum ManifestSelector: Hashable, Sendable {
 
 extension OCILayout {
     /// Larger indexes are refused.
-    static let maximumIndexSize = 64 << 20
-    private static let marker = Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)
+    static let maximumIndexSize = Document.defaultLimit
 
     // MARK: Reading
 
@@ -23,10 +23,12 @@ extension OCILayout {
     package func manifest(_ selector: ManifestSelector = .tag("latest")) async throws -> Descriptor? {
         switch selector {
         case .tag(let tag):
-            return try await index()?.entry(forTag: tag)?.descriptor
+            return try await index()?.entry(tag: tag)?.descriptor()
         case .digest(let digest):
             guard let blob = try await stat(digest) else { return nil }
-            let known = try? await index()?.entries.first { $0.descriptor.digest == digest }?.descriptor
+            let known = try? await index()?.entries.lazy.compactMap { try? $0.descriptor() }.first {
+                $0.digest == digest
+            }
             var descriptor = known ?? Descriptor(mediaType: "", digest: digest, size: blob.size)
             descriptor.size = blob.size
             return descriptor
@@ -40,18 +42,18 @@ extension OCILayout {
     /// The lock is only tried, never kept, because a BuildKit that finds it taken gives its export up.
     ///
     /// - Throws: ``CacheError`` `.corrupted`; `.limitExceeded` beyond 64 MiB.
-    package func index() async throws -> LayoutIndex? {
-        let settled = try await retrying(for: min(lockTimeout, .seconds(1))) { () -> LayoutIndex?? in
+    package func index() async throws -> OCILayoutIndex? {
+        let settled = try await retrying(for: min(lockTimeout, .seconds(1))) { () -> OCILayoutIndex?? in
             guard let root = try openRoot() else { return .some(nil) }
             let isBeingWritten = IndexLock.isHeld(in: root)
             guard let bytes = try readDocument(Name.index, in: root) else { return .some(nil) }
-            guard !isBeingWritten, let index = try? LayoutIndex(bytes) else { return nil }
+            guard !isBeingWritten, let index = try? OCILayoutIndex(decoding: bytes) else { return nil }
             return .some(index)
         }
         if let settled { return settled }
         return try await Blocking.run {
             guard let root = try openRoot(), let bytes = try readDocument(Name.index, in: root) else { return nil }
-            return try LayoutIndex(bytes)
+            return try OCILayoutIndex(decoding: bytes)
         }
     }
 
@@ -110,15 +112,15 @@ extension OCILayout {
         }
         try blobs.syncDirectory()
 
-        if try readDocument(Name.layout, in: root) != OCILayout.marker {
-            try replace(Name.layout, in: root, with: OCILayout.marker)
+        if try readDocument(Name.layout, in: root) != OCILayoutIndex.layoutFile {
+            try replace(Name.layout, in: root, with: OCILayoutIndex.layoutFile)
         }
         let bytes = try readDocument(Name.index, in: root) ?? []
-        var index = LayoutIndex()
+        var index = OCILayoutIndex()
         var copy: String?
         if !bytes.isEmpty {
             do throws(CacheError) {
-                index = try LayoutIndex(bytes)
+                index = try OCILayoutIndex(decoding: bytes)
             } catch {
                 let name = "\(Name.index).corrupt-\(Digest(of: bytes).hex.prefix(16))"
                 try replace(name, in: root, with: bytes)
@@ -129,7 +131,8 @@ extension OCILayout {
         // it has let go of the lock, which may be ours by then. A third writer would make and lock a new file, so what we
         // read may be old: start over.
         guard try lock.isCurrent else { return nil }
-        try replace(Name.index, in: root, with: index.setting(tag: tag, descriptor: descriptor))
+        index.put(descriptor, tag: tag)
+        try replace(Name.index, in: root, with: index.encode())
         try root.syncDirectory()
         return .some(copy)
     }

@@ -1,4 +1,5 @@
 package import BuildCacheCore
+package import BuildCacheOCI
 import Synchronization
 
 /// Keeps blobs from being swept while somebody relies on them: an export that found them present, an import that reads them
@@ -55,7 +56,7 @@ extension OCILayout {
     ///   nothing removed. `CancellationError` with part of it removed.
     @discardableResult
     package func sweep(
-        olderThan age: Duration = .zero, keeping: @Sendable (LayoutIndex) async throws -> Set<Digest>
+        olderThan age: Duration = .zero, keeping: @Sendable (OCILayoutIndex) async throws -> Set<Digest>
     ) async throws -> SweepResult {
         guard let lock = try await lockForSweep() else { return SweepResult() }
         defer { lock.end() }

@@ -1,38 +1,64 @@
-/// Base64 as in RFC 4648 §4, with padding: what Go makes of bytes in JSON.
+/// Base64 with the standard alphabet and padding: how Go writes bytes in JSON.
 ///
-/// Small enough to stay here: the alternative is to make every pure module depend on Foundation.
+/// - Source: RFC 4648 §4; Go `encoding/base64` `StdEncoding`.
 enum Base64 {
-    private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+    private static let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
 
+    /// The value of a digit, 255 for any other byte.
     private static let values: [UInt8] = {
         var values = [UInt8](repeating: 255, count: 256)
-        for (value, character) in alphabet.enumerated() { values[Int(character)] = UInt8(value) }
+        for (value, digit) in digits.enumerated() { values[Int(digit)] = UInt8(value) }
         return values
     }()
 
-    /// The bytes, or `nil` for what is no padded Base64.
+    static func encode(_ bytes: [UInt8]) -> [UInt8] {
+        var text: [UInt8] = []
+        text.reserveCapacity((bytes.count + 2) / 3 * 4)
+        for start in stride(from: 0, to: bytes.count, by: 3) {
+            let group = bytes[start..<min(start + 3, bytes.count)]
+            var bits = group.reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+            bits <<= 8 * UInt32(3 - group.count)
+            for position in 0..<4 {
+                // One byte fills two digits, two bytes three; the rest is padding.
+                let digit = digits[Int(bits >> UInt32(18 - 6 * position) & 63)]
+                text.append(position <= group.count ? digit : UInt8(ascii: "="))
+            }
+        }
+        return text
+    }
+
+    /// The bytes that `text` stands for, or `nil` if it is no base64.
     ///
-    /// Line breaks are skipped, as in Go.
-    static func decode(_ text: String) -> [UInt8]? {
-        let characters = text.utf8.filter { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
-        guard characters.count % 4 == 0 else { return nil }
+    /// Line ends are passed over, as Go does.
+    static func decode(_ text: some Sequence<UInt8>) -> [UInt8]? {
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(characters.count / 4 * 3)
-        let padding = characters.suffix(2).filter { $0 == UInt8(ascii: "=") }.count
-        for start in stride(from: 0, to: characters.count, by: 4) {
-            let isLast = start + 4 == characters.count
-            let significant = isLast ? 4 - padding : 4
-            var group: UInt32 = 0
-            for offset in 0..<4 {
-                let value = offset < significant ? values[Int(characters[start + offset])] : 0
-                guard value < 64, offset < significant || characters[start + offset] == UInt8(ascii: "=") else {
-                    return nil
-                }
-                group = group << 6 | UInt32(value)
+        bytes.reserveCapacity(text.underestimatedCount / 4 * 3)
+        var bits: UInt32 = 0
+        var digitCount = 0
+        var paddingCount = 0
+        for byte in text where byte != UInt8(ascii: "\n") && byte != UInt8(ascii: "\r") {
+            if byte == UInt8(ascii: "=") {
+                paddingCount += 1
+                continue
             }
-            for shift in [UInt32(16), 8, 0].prefix(significant - 1) {
-                bytes.append(UInt8(truncatingIfNeeded: group >> shift))
+            let value = values[Int(byte)]
+            guard value < 64, paddingCount == 0 else { return nil }
+            bits = bits << 6 | UInt32(value)
+            digitCount += 1
+            if digitCount % 4 == 0 {
+                bytes.append(UInt8(truncatingIfNeeded: bits >> 16))
+                bytes.append(UInt8(truncatingIfNeeded: bits >> 8))
+                bytes.append(UInt8(truncatingIfNeeded: bits))
             }
+        }
+        // What is left of the last group; one digit alone is not even a byte.
+        switch (digitCount % 4, paddingCount) {
+        case (0, 0): break
+        case (2, 2): bytes.append(UInt8(truncatingIfNeeded: bits >> 4))
+        case (3, 1):
+            bytes.append(UInt8(truncatingIfNeeded: bits >> 10))
+            bytes.append(UInt8(truncatingIfNeeded: bits >> 2))
+        default: return nil
         }
         return bytes
     }

@@ -1,55 +1,39 @@
 public import BuildCacheCore
-import BuildCacheJSON
 
-/// The manifest around a cache config: which blob is the config, and which are its layers.
+/// The document that names a build cache in a registry or a directory: its cache config and its layers.
 ///
-/// - Source: `spec/cache-format.md` §5; BuildKit `cache/remotecache/export.go`.
+/// - Source: `spec/cache-format.md` §5 and §6.1; BuildKit cache/remotecache/export.go.
 public struct CacheManifest: Hashable, Sendable {
-    /// The cache config.
+    /// The cache config: records, links and the table of layers.
     public var config: Descriptor
-    /// One descriptor per row of the config's layer table, in its order, duplicates included.
+    /// The layers, as a cache that BuildKit wrote has them: one for one those of the cache config, duplicates included.
     public var layers: [Descriptor]
-    /// How it is written.
+    /// The form the document has.
     public var layout: ManifestLayout
 
-    /// Makes a manifest.
+    /// Makes a manifest of its parts.
     public init(config: Descriptor, layers: [Descriptor], layout: ManifestLayout) {
         self.config = config
         self.layers = layers
         self.layout = layout
     }
 
-    /// The manifest byte for byte as BuildKit writes it, the layers under the names that the layout asks for.
+    /// The manifest in exactly the bytes BuildKit writes.
+    ///
+    /// Layers get OCI's or Docker's media types, as `layout` says. They are made distributable, as BuildKit does, and what
+    /// was foreign loses its URLs with that. A blob listed twice stays twice: the positions are those of the cache config.
     public func encode() -> RawDocument {
         let layers = layers.map { layer in
             var layer = layer
+            if layer.mediaType.layer?.isForeign == true { layer.urls = [] }
             layer.mediaType = layer.mediaType.asLayer(docker: layout.usesDockerTypes)
             return layer
         }
-        let mediaType: MediaType =
-            switch layout {
-            case .imageManifest: .ociManifest
-            case .ociIndex: .ociIndex
-            case .dockerList: .dockerManifestList
-            }
-        var writer = JSONWriter(reservingCapacity: 400 * (layers.count + 1))
-        writer.beginObject()
-        writer.key("schemaVersion" as StaticString)
-        writer.integer(2)
-        writer.key("mediaType" as StaticString)
-        writer.string(mediaType.text)
-        if layout == .imageManifest {
-            writer.key("config" as StaticString)
-            writer.descriptor(config)
-            writer.key("layers" as StaticString)
-        } else {
-            writer.key("manifests" as StaticString)
+        return switch layout {
+        case .imageManifest: ImageManifest(config: config, layers: layers).encode()
+        // BuildKit puts the config last; readers find it by its media type.
+        case .ociIndex: ImageIndex(manifests: layers + [config]).encode()
+        case .dockerList: ImageIndex(mediaType: .dockerManifestList, manifests: layers + [config]).encode()
         }
-        writer.beginArray()
-        for layer in layers { writer.descriptor(layer) }
-        if layout != .imageManifest { writer.descriptor(config) }
-        writer.endArray()
-        writer.endObject()
-        return RawDocument(mediaType: mediaType, bytes: writer.bytes)
     }
 }

@@ -1,89 +1,167 @@
 public import BuildCacheCore
 import BuildCacheJSON
 
-/// What an inline import needs of an image config.
+/// What a build cache needs of an image's config, and the cache it may carry itself.
 ///
 /// - Source: `spec/cache-format.md` §6.2; OCI image-spec, config.md.
 public struct ImageConfig: Hashable, Sendable {
-    /// The diffIDs of the layers, bottom first.
-    public var diffIDs: [DiffID] = []
-    /// What made each layer: only the steps that have one.
-    public var history: [Step] = []
-    /// The JSON of the records of an inline cache, from `moby.buildkit.cache.v0`; `nil` for an image without.
-    public var cacheRecords: [UInt8]?
+    /// A step of the image's making.
+    public struct History: Hashable, Sendable {
+        /// When the step was made.
+        public var created: Timestamp?
+        /// What the step did, for people.
+        public var createdBy: String
+        /// Whether the step left the files alone, so that no layer belongs to it.
+        public var isEmptyLayer: Bool
 
-    /// A step of an image's history.
-    public struct Step: Hashable, Sendable {
-        /// When it ran, as written; not every builder writes a valid time.
-        public var createdAt: String?
-        /// The command.
-        public var createdBy: String?
+        /// Makes a step.
+        public init(created: Timestamp? = nil, createdBy: String = "", isEmptyLayer: Bool = false) {
+            self.created = created
+            self.createdBy = createdBy
+            self.isEmptyLayer = isEmptyLayer
+        }
     }
 
-    /// Reads an image config.
+    /// What the image runs on.
+    public var platform: Platform
+    /// The layers' uncompressed digests, lowest first.
+    public var diffIDs: [DiffID]
+    /// The steps, first to last.
+    public var history: [History]
+    /// The inline cache: a JSON array of records, still to be decoded.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` for what is none and for cache records that are not Base64;
-    ///   `.limitExceeded` past `sizeLimit` bytes.
-    public init(decoding bytes: [UInt8], sizeLimit: Int = ManifestDocument.defaultSizeLimit) throws(CacheError) {
-        guard bytes.count <= sizeLimit else {
-            throw CacheError(
-                .limitExceeded, "the image config has \(bytes.count) bytes, more than the limit of \(sizeLimit)")
+    /// `nil` if the image has none.
+    public var inlineCache: [UInt8]?
+
+    /// The key of the inline cache, a base64 string.
+    private static let inlineCacheKey: StaticString = "moby.buildkit.cache.v0"
+
+    /// Decodes an image config; what is not listed here is passed over.
+    ///
+    /// - Parameter limit: The most bytes to accept.
+    /// - Throws: ``CacheError`` `.limitExceeded`; `.corrupted` for other JSON, a time or base64 that is none; `.unsupported`
+    ///   if a digest is not SHA-256.
+    public init(decoding bytes: [UInt8], limit: Int = Document.defaultLimit) throws(CacheError) {
+        self = try readDocument(bytes, "image config", limit: limit) { (reader) throws(CacheError) in
+            try ImageConfig(&reader)
         }
-        let result = bytes.withUnsafeBytes { buffer in
-            Result { () throws(CacheError) in try ImageConfig(reading: buffer) }
-        }
-        self = try result.get()
     }
 
-    private init(reading bytes: UnsafeRawBufferPointer) throws(CacheError) {
-        var reader = JSONReader(bytes, document: "the image config")
-        guard try reader.beginObject() else { throw reader.invalid("it is null") }
+    private init(_ reader: inout JSONReader) throws(CacheError) {
+        platform = Platform(os: "", architecture: "")
+        diffIDs = []
+        history = []
+        guard try reader.beginObject() else { throw reader.invalid("an image config cannot be null") }
         while let key = try reader.nextKey() {
             switch key {
-            case "rootfs": try readRootFS(&reader)
-            case "history": try readHistory(&reader)
-            case "moby.buildkit.cache.v0":
-                guard let text = try reader.string() else { continue }
-                guard let records = Base64.decode(text) else {
-                    throw reader.invalid("moby.buildkit.cache.v0 is not Base64")
-                }
-                cacheRecords = records
-            default: try reader.skipValue()
+            case "rootfs": diffIDs = try ImageConfig.diffIDs(&reader)
+            case "history":
+                history = try reader.list { (reader) throws(CacheError) in try History(&reader) }
+            case ImageConfig.inlineCacheKey: inlineCache = try ImageConfig.inlineCache(&reader)
+            default:
+                if try !reader.readMember(key, of: &platform) { try reader.skipValue() }
             }
         }
-        try reader.finish()
     }
 
-    private mutating func readRootFS(_ reader: inout JSONReader) throws(CacheError) {
-        guard try reader.beginObject() else { return }
+    private static func diffIDs(_ reader: inout JSONReader) throws(CacheError) -> [DiffID] {
+        var diffIDs: [DiffID] = []
+        guard try reader.beginObject() else { return diffIDs }
         while let key = try reader.nextKey() {
             switch key {
             case "diff_ids":
-                diffIDs = []
-                guard try reader.beginArray() else { continue }
-                while try reader.nextElement() { diffIDs.append(try DiffID(try reader.string() ?? "")) }
+                diffIDs = try reader.list { (reader) throws(CacheError) in try DiffID(reader.string() ?? "") }
+            default: try reader.skipValue()
+            }
+        }
+        return diffIDs
+    }
+
+    private static func inlineCache(_ reader: inout JSONReader) throws(CacheError) -> [UInt8]? {
+        if reader.peek() == UInt8(ascii: "n") {
+            try reader.skipValue()
+            return nil
+        }
+        let text = try reader.rawString()
+        let bytes = if let plain = text.utf8 { Base64.decode(plain) } else { Base64.decode(text.text.utf8) }
+        guard let bytes else { throw reader.invalid("the inline cache is no base64") }
+        return bytes
+    }
+}
+
+extension ImageConfig.History {
+    fileprivate init(_ reader: inout JSONReader) throws(CacheError) {
+        self.init()
+        guard try reader.beginObject() else { return }
+        while let key = try reader.nextKey() {
+            switch key {
+            case "created":
+                guard let text = try reader.string() else { continue }
+                created = try Timestamp(text)
+            case "created_by": createdBy = try reader.string() ?? ""
+            case "empty_layer": isEmptyLayer = try reader.bool()
             default: try reader.skipValue()
             }
         }
     }
+}
 
-    private mutating func readHistory(_ reader: inout JSONReader) throws(CacheError) {
-        history = []
-        guard try reader.beginArray() else { return }
-        while try reader.nextElement() {
-            var step = Step()
-            var isEmpty = false
-            if try reader.beginObject() {
-                while let key = try reader.nextKey() {
-                    switch key {
-                    case "created": step.createdAt = try reader.string()
-                    case "created_by": step.createdBy = try reader.string()
-                    case "empty_layer": isEmpty = try reader.bool()
-                    default: try reader.skipValue()
-                    }
-                }
-            }
-            if !isEmpty { history.append(step) }
+// MARK: Inline cache
+
+extension ImageConfig {
+    /// The layers of `manifest`, whose config this is, as an inline cache refers to them: by position, and with the
+    /// annotations that a cache's manifest would give them.
+    ///
+    /// A blob that occurs twice has the time of its own step each time; BuildKit gives both the last one's.
+    ///
+    /// - Returns: `nil` if the manifest has another number of layers than this config, as that of an attestation: such an
+    ///   image has no usable cache. A history that is too short only leaves annotations out.
+    public func cacheLayers(of manifest: ImageManifest) -> [Descriptor]? {
+        guard manifest.layers.count == diffIDs.count else { return nil }
+        let steps = history.filter { !$0.isEmptyLayer }
+        return manifest.layers.indices.map { index in
+            var layer = manifest.layers[index]
+            layer.annotations[Annotation.uncompressed] = diffIDs[index].description
+            // BuildKit crashes where steps are missing.
+            guard index < steps.count else { return layer }
+            if let created = steps[index].created { layer.annotations[Annotation.createdAt] = created.description }
+            if !steps[index].createdBy.isEmpty { layer.annotations[Annotation.description] = steps[index].createdBy }
+            return layer
         }
+    }
+
+    /// The image config `bytes` with `records` as its inline cache, or without one.
+    ///
+    /// Every other member keeps its value as it stands, without the space between tokens. Members are sorted by key, as
+    /// BuildKit leaves them: it reads the config into a Go map and writes that. Of equal keys the last one stays.
+    ///
+    /// - Parameters:
+    ///   - records: The JSON array of records; `nil` removes the cache.
+    ///   - bytes: The config to change.
+    ///   - limit: The most bytes of config to accept.
+    /// - Throws: ``CacheError`` `.limitExceeded`, or `.corrupted` if `bytes` are no JSON object.
+    /// - Source: BuildKit exporter/containerimage/writer.go `patchImageConfig`.
+    public static func settingInlineCache(
+        _ records: [UInt8]?, in bytes: [UInt8], limit: Int = Document.defaultLimit
+    ) throws(CacheError) -> [UInt8] {
+        var members = try readDocument(bytes, "image config", limit: limit) { (reader) throws(CacheError) in
+            guard let members = try reader.members() else { throw reader.invalid("an image config cannot be null") }
+            return members
+        }
+        let inlineCacheKey = "\(inlineCacheKey)"
+        members.removeAll { $0.key == inlineCacheKey }
+        if let records {
+            let quote = [UInt8(ascii: "\"")]
+            members.append((inlineCacheKey, quote + Base64.encode(records) + quote))
+        }
+
+        var writer = JSONWriter(reservingCapacity: bytes.count + (records?.count ?? 0) * 4 / 3)
+        writer.beginObject()
+        for (key, json) in members.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) {
+            writer.key(key)
+            writer.compact(json)
+        }
+        writer.endObject()
+        return writer.bytes
     }
 }

@@ -1,27 +1,32 @@
 public import BuildCacheCore
 
-/// A manifest, index or config as stored: its bytes are what its digest is about, so they are never written anew.
+/// One small document exactly as it is stored: a manifest, an index, a cache config or an image config.
+///
+/// The bytes are the document: its digest is over them, so they are written and passed on as they are, never encoded again.
 public struct RawDocument: Hashable, Sendable {
     /// What the bytes are.
-    public var mediaType: MediaType
-    /// The bytes.
-    public var bytes: [UInt8]
+    ///
+    /// A registry wants it as the Content-Type, equal to the document's own `mediaType`.
+    public let mediaType: MediaType
+    /// The document, as stored.
+    public let bytes: [UInt8]
+    /// The SHA-256 of ``bytes``.
+    public let digest: Digest
 
-    /// Takes `bytes` as they are.
+    /// Takes `bytes` as they are and computes their digest, once.
     public init(mediaType: MediaType, bytes: [UInt8]) {
         self.mediaType = mediaType
         self.bytes = bytes
+        self.digest = Digest(of: bytes)
     }
 
-    /// The descriptor of the document, without annotations.
-    public var descriptor: Descriptor {
-        Descriptor(mediaType: mediaType, digest: Digest(of: bytes), size: Int64(bytes.count))
-    }
+    /// Media type, digest and size, without annotations: what another document says of this one.
+    public var descriptor: Descriptor { Descriptor(mediaType: mediaType, digest: digest, size: Int64(bytes.count)) }
 
-    /// The most bytes that BuildKit reads of a manifest or cache config from a registry or directory.
-    ///
-    /// It writes larger ones all the same, and can never import them again.
-    ///
-    /// - Source: `spec/cache-format.md` §6.1.
-    public static let buildKitReadLimit = 1 << 20
+    /// Says that BuildKit will not import this document, or is `nil` if it will.
+    package var buildKitLimitWarning: String? {
+        guard bytes.count > Document.buildKitDocumentLimit else { return nil }
+        return
+            "\(mediaType) has \(bytes.count) bytes; BuildKit imports no more than \(Document.buildKitDocumentLimit), this library does"
+    }
 }

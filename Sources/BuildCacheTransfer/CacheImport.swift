@@ -22,7 +22,7 @@ extension ImportedCache {
         limits: CacheConfigLimits = CacheConfigLimits()
     ) async throws {
         let bytes = try await blobs.document(manifest, limit: limits.maximumBytes)
-        switch try ManifestDocument(decoding: bytes, sizeLimit: limits.maximumBytes) {
+        switch try Document(decoding: bytes, limit: limits.maximumBytes) {
         case .cache(let cache):
             let config = try await blobs.document(cache.config, limit: limits.maximumBytes)
             let graph = try LayerGraph(decodingConfig: config, layers: .described(cache.layers), limits: limits)
@@ -31,9 +31,9 @@ extension ImportedCache {
             let reader = InlineReader(blobs: blobs, limits: limits)
             let part = try await reader.part(manifest, image)
             try self.init(parts: part.map { [$0] } ?? [], blobs: stored)
-        case .index(let entries):
+        case .index(let index):
             let reader = InlineReader(blobs: blobs, limits: limits)
-            let (parts, warnings) = try await reader.parts(below: entries, maximumImages: Self.maximumImages)
+            let (parts, warnings) = try await reader.parts(below: index.manifests, maximumImages: Self.maximumImages)
             try self.init(parts: parts, blobs: stored, warnings: warnings)
         }
     }
@@ -59,10 +59,10 @@ private struct InlineReader {
             }
             do {
                 let bytes = try await blobs.document(entry, limit: limits.maximumBytes)
-                switch try ManifestDocument(decoding: bytes, sizeLimit: limits.maximumBytes) {
+                switch try Document(decoding: bytes, limit: limits.maximumBytes) {
                 case .image(let image):
                     if let part = try await part(entry, image) { parts.append(part) }
-                case .index(let entries): waiting += entries.reversed()
+                case .index(let index): waiting += index.manifests.reversed()
                 case .cache:
                     warnings.append(
                         "the index leads to a cache of its own, \(entry.digest), which is not read; import it by digest"
@@ -82,20 +82,8 @@ private struct InlineReader {
             [.ociConfig, .dockerConfig, ""].contains(descriptor.mediaType)
         else { return nil }
         let config = try ImageConfig(
-            decoding: try await blobs.document(descriptor, limit: limits.maximumBytes), sizeLimit: limits.maximumBytes)
-        guard let records = config.cacheRecords, config.diffIDs.count == image.layers.count else { return nil }
-        let layers = zip(image.layers.indices, image.layers).map { position, layer in
-            var layer = layer
-            layer.annotations[Annotation.uncompressed] = config.diffIDs[position].description
-            // An image may tell less history than it has layers; what is not told stays unknown.
-            if config.history.indices.contains(position) {
-                if let createdAt = config.history[position].createdAt, (try? Timestamp(createdAt)) != nil {
-                    layer.annotations[Annotation.createdAt] = createdAt
-                }
-                layer.annotations[Annotation.description] = config.history[position].createdBy
-            }
-            return layer
-        }
+            decoding: try await blobs.document(descriptor, limit: limits.maximumBytes), limit: limits.maximumBytes)
+        guard let records = config.inlineCache, let layers = config.cacheLayers(of: image) else { return nil }
         let graph = try LayerGraph(decodingConfig: records, layers: .image(layers), limits: limits)
         return ImportedCache.Part(manifest: manifest, graph: graph)
     }

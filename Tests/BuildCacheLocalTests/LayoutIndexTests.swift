@@ -1,6 +1,7 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheLocal
+import BuildCacheOCI
 import Foundation
 import Testing
 
@@ -195,11 +196,11 @@ struct LayoutIndexTests {
     func buildKitLayout() async throws {
         let fixture = Fixtures.directory + "/01-single/local-max-gzip-oci-imagemanifest"
         try FileManager.default.copyItem(atPath: fixture, toPath: scratch.layout)
-        let before = try #require(try await layout.index()).entries.map(\.descriptor)
+        let before = try #require(try await layout.index()).entries.map { try $0.descriptor() }
         let manifest = try #require(try await layout.manifest())
         #expect(Digest(of: try await layout.open(manifest, range: nil).collected()) == manifest.digest)
         try await SampleCache("a").export(to: layout, tag: "other")
-        #expect(try #require(try await layout.index()).entries.map(\.descriptor).starts(with: before))
+        #expect(try #require(try await layout.index()).entries.map { try $0.descriptor() }.starts(with: before))
         #expect(try await layout.manifest() == manifest)
     }
 }

@@ -1,6 +1,7 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheLocal
+import BuildCacheOCI
 import Foundation
 import NIOCore
 import Synchronization
@@ -144,24 +145,25 @@ extension OCILayout {
     func verifiedTags() async throws -> [String: Digest] {
         var tags: [String: Digest] = [:]
         for entry in try await index()?.entries ?? [] {
-            let manifest = try await open(entry.descriptor, range: nil).collected()
-            try #require(Digest(of: manifest) == entry.descriptor.digest)
+            let descriptor = try entry.descriptor()
+            let manifest = try await open(descriptor, range: nil).collected()
+            try #require(Digest(of: manifest) == descriptor.digest)
             for blob in try SampleCache.descriptors(in: manifest) {
                 let bytes = try await open(blob, range: nil).collected()
                 try #require(Digest(of: bytes) == blob.digest)
             }
-            let tag = try #require(entry.descriptor.annotations[Annotation.referenceName])
-            tags[tag] = entry.descriptor.digest
+            tags[try #require(entry.referenceName)] = descriptor.digest
         }
         return tags
     }
 
     /// What a sweep has to keep of caches like ``SampleCache``.
-    func reachable(from index: LayoutIndex) async throws -> Set<Digest> {
+    func reachable(from index: OCILayoutIndex) async throws -> Set<Digest> {
         var digests: Set<Digest> = []
         for entry in index.entries {
-            digests.insert(entry.descriptor.digest)
-            let manifest = try await open(entry.descriptor, range: nil).collected()
+            let descriptor = try entry.descriptor()
+            digests.insert(descriptor.digest)
+            let manifest = try await open(descriptor, range: nil).collected()
             digests.formUnion(try SampleCache.descriptors(in: manifest).map(\.digest))
         }
         return digests

@@ -1,0 +1,139 @@
+import BuildCacheCore
+import BuildCacheJSON
+
+/// Reads all of `bytes` as one JSON document.
+///
+/// - Throws: ``CacheError`` `.limitExceeded` beyond `limit` bytes, `.corrupted` if `read` leaves anything but space, and
+///   what `read` throws.
+func readDocument<Value>(
+    _ bytes: [UInt8], _ name: StaticString, limit: Int, _ read: (inout JSONReader) throws(CacheError) -> Value
+) throws(CacheError) -> Value {
+    guard bytes.count <= limit else {
+        throw CacheError(.limitExceeded, "\(name) has \(bytes.count) bytes, more than the limit of \(limit)")
+    }
+    return try bytes.withUnsafeBufferPointer { (buffer) throws(CacheError) -> Value in
+        var reader = JSONReader(UnsafeRawBufferPointer(buffer), document: name)
+        let value = try read(&reader)
+        try reader.finish()
+        return value
+    }
+}
+
+extension JSONReader {
+    /// The most elements of one array, or members of one object, that are kept.
+    ///
+    /// Three bytes of JSON can become a hundred in memory, so the size of a document alone is no bound. A manifest of 64 MiB
+    /// has room for fewer layers than this.
+    static let maximumCount = 1 << 19
+
+    /// Every element of an array, read by `read`; none for `null`.
+    mutating func list<Element>(
+        _ read: (inout JSONReader) throws(CacheError) -> Element
+    ) throws(CacheError) -> [Element] {
+        var elements: [Element] = []
+        guard try beginArray() else { return elements }
+        while try nextElement() {
+            try checkCount(elements.count)
+            elements.append(try read(&self))
+        }
+        return elements
+    }
+
+    /// The members of an object in their order, each value as it stands; `nil` for `null`.
+    ///
+    /// Of equal keys the first one's place and the last one's value stay. Keys are equal if their bytes are, as in Go:
+    /// Swift takes more for equal.
+    mutating func members() throws(CacheError) -> [(key: String, json: [UInt8])]? {
+        guard try beginObject() else { return nil }
+        var members: [(key: String, json: [UInt8])] = []
+        var places: [[UInt8]: Int] = [:]
+        while let key = try nextKey() {
+            let text = key.text
+            let json = Array(try skipValue())
+            if let place = places[Array(text.utf8)] {
+                members[place].json = json
+            } else {
+                try checkCount(members.count)
+                places[Array(text.utf8)] = members.count
+                members.append((text, json))
+            }
+        }
+        return members
+    }
+
+    /// Every string of an array; `null` is no or an empty string.
+    mutating func strings() throws(CacheError) -> [String] {
+        try list { (reader) throws(CacheError) in try reader.string() ?? "" }
+    }
+
+    /// The strings of an object by their keys; the last of equal keys wins.
+    mutating func stringsByKey() throws(CacheError) -> [String: String] {
+        var strings: [String: String] = [:]
+        guard try beginObject() else { return strings }
+        while let key = try nextKey() {
+            try checkCount(strings.count)
+            strings[key.text] = try string() ?? ""
+        }
+        return strings
+    }
+
+    private func checkCount(_ count: Int) throws(CacheError) {
+        guard count < JSONReader.maximumCount else {
+            throw CacheError(.limitExceeded, "a list in the document has more than \(JSONReader.maximumCount) elements")
+        }
+    }
+
+    /// A string, or `nil` for `null` and for the empty string: Go writes and reads the two alike.
+    mutating func nonEmptyString() throws(CacheError) -> String? {
+        guard let text = try string(), !text.isEmpty else { return nil }
+        return text
+    }
+}
+
+extension JSONWriter {
+    /// Writes strings by key, the keys in the order of their bytes as Go orders the keys of a map.
+    mutating func stringsByKey(_ strings: [String: String]) {
+        beginObject()
+        for (key, value) in strings.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) {
+            self.key(key)
+            string(value)
+        }
+        endObject()
+    }
+
+    /// Writes an array of strings.
+    mutating func strings(_ strings: [String]) {
+        beginArray()
+        for text in strings { string(text) }
+        endArray()
+    }
+
+    /// Writes a value that is JSON already, without the space between its tokens, otherwise as it stands.
+    ///
+    /// `<`, `>`, `&`, U+2028 and U+2029 are escaped and nothing else changes: Go does the same to a `json.RawMessage`.
+    mutating func compact(_ json: some Sequence<UInt8>) {
+        var result: [UInt8] = []
+        result.reserveCapacity(json.underestimatedCount)
+        var inString = false
+        var escaped = false
+        for byte in json {
+            switch byte {
+            case 0x20, 0x0A, 0x0D, 0x09:
+                if inString { result.append(byte) }
+            case UInt8(ascii: "<"): result.append(contentsOf: "\\u003c".utf8)
+            case UInt8(ascii: ">"): result.append(contentsOf: "\\u003e".utf8)
+            case UInt8(ascii: "&"): result.append(contentsOf: "\\u0026".utf8)
+            case 0xA8, 0xA9:
+                result.append(byte)
+                // E2 80 A8 and E2 80 A9 are line breaks to JavaScript.
+                guard result.suffix(3).starts(with: [0xE2, 0x80]) else { break }
+                result.removeLast(3)
+                result.append(contentsOf: byte == 0xA8 ? "\\u2028".utf8 : "\\u2029".utf8)
+            default: result.append(byte)
+            }
+            if byte == UInt8(ascii: "\""), !escaped { inString.toggle() }
+            escaped = inString && byte == UInt8(ascii: "\\") && !escaped
+        }
+        verbatim(result)
+    }
+}

@@ -24,6 +24,10 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+// Subprocess names files by it; macOS has its own.
+let systemPackage = Target.Dependency.product(
+    name: "SystemPackage", package: "swift-system", condition: .when(platforms: [.linux]))
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 
 let package = Package(
@@ -41,6 +45,8 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.0", traits: []),
+        .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
     ],
     targets: [
         // System libraries: a module map each, nothing else.
@@ -97,14 +103,18 @@ let package = Package(
         tests("BuildCacheSpecTests", ["BuildCacheSpec", "BuildCacheCore"]),
         tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "BuildCacheJSON"]),
-        tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", nioCore]),
+        tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "TestTools", nioCore]),
         tests("BuildCacheTests", ["BuildCache", nioCore]),
         tests(
             "BuildCacheLocalTests",
             [
                 "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
-                "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "ExportProbe", nioCore, nioPosix,
+                "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "ExportProbe", "TestTools", nioCore, nioPosix,
             ]),
+        // Programs that tests start; no product.
+        .target(
+            name: "TestTools", dependencies: [subprocess, systemPackage], path: "Tests/TestTools",
+            swiftSettings: settings),
         // A process that tests of crashes and of several writers start; no product.
         .executableTarget(
             name: "ExportProbe",
@@ -114,7 +124,7 @@ let package = Package(
             ],
             path: "Tests/ExportProbe", swiftSettings: settings),
         tests("ArchitectureTests", []),
-        tests("InteropTests", ["BuildCache", nioCore]),
+        tests("InteropTests", ["BuildCache", "TestTools", nioCore]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],
     swiftLanguageModes: [.v6]

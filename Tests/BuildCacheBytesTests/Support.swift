@@ -127,28 +127,6 @@ extension ByteBuffer {
     }
 }
 
-/// Runs a program, if it is installed, with `input`, and returns what it printed; `nil` if it is not installed.
-func run(_ program: String, _ arguments: [String], input: ByteBuffer) throws -> (status: Int32, output: ByteBuffer)? {
-    guard
-        let path = ["/usr/bin", "/bin", "/usr/local/bin"].map({ "\($0)/\(program)" }).first(
-            where: FileManager.default.isExecutableFile)
-    else { return nil }
-    let file = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
-    try Data(input.readableBytesView).write(to: file)
-    defer { try? FileManager.default.removeItem(at: file) }
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: path)
-    process.arguments = arguments
-    process.standardInput = try FileHandle(forReadingFrom: file)
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    let bytes = ByteBuffer(bytes: output.fileHandleForReading.readDataToEndOfFile())
-    process.waitUntilExit()
-    return (process.terminationStatus, bytes)
-}
-
 /// Gives `body` the path of a new directory that is removed afterwards.
 func withDirectory<Value>(_ body: (String) async throws -> Value) async throws -> Value {
     let directory = FileManager.default.temporaryDirectory.appendingPathComponent("bytes-\(UUID().uuidString)").path

@@ -6,6 +6,7 @@ import BuildCacheSpec
 import BuildCacheTesting
 import BuildCacheTransfer
 import Foundation
+import TestTools
 import Testing
 
 private typealias Sample = BuildCacheTesting.SampleCache
@@ -109,7 +110,7 @@ struct ExportFaultTests {
                 let turn = Int.random(in: 1...500, using: &random)
                 let probe = Probe(
                     directory, tag: "latest", sample: "killed", exports: 3, reset: run % 2 == 0, killAt: turn)
-                if try await probe.run() == .uncaughtSignal { killed += 1 }
+                if try await probe.isKilled() { killed += 1 }
                 let after = try await cache(scratch).verified(among: samples)
                 #expect(after != nil, "run \(run), operation \(turn)")
                 try await expectHeals(scratch, reset: run % 2 == 0, "run \(run), operation \(turn)")
@@ -146,12 +147,12 @@ struct ExportFaultTests {
                 // Again until every reader has read while they wrote: on a busy machine it may not get there in one round.
                 for round in 1... {
                     async let first = Probe(directory, tag: tags[0], sample: "writer 0", exports: exports, reset: reset)
-                        .run()
+                        .isKilled()
                     async let second = Probe(
                         directory, tag: tags[1], sample: "writer 1", exports: exports, reset: reset
-                    ).run()
-                    let reasons = try await [first, second]
-                    #expect(reasons == [.exit, .exit])
+                    ).isKilled()
+                    let areKilled = try await [first, second]
+                    #expect(areKilled == [false, false])
                     if seen.allSatisfy({ $0.reads.value > 0 }) { break }
                     try #require(round < 100, "a reader never saw a cache")
                 }
@@ -185,26 +186,15 @@ private struct Probe {
         return tests.deletingLastPathComponent().appending(path: "ExportProbe")
     }()
 
-    /// Waits for its end.
-    func run() async throws -> Process.TerminationReason {
-        let process = Process()
-        process.executableURL = Probe.executable
-        process.arguments = arguments
-        return try await withCheckedThrowingContinuation { continuation in
-            process.terminationHandler = { process in
-                if process.terminationReason == .exit, process.terminationStatus != 0 {
-                    continuation.resume(throwing: ProbeFailure(status: process.terminationStatus))
-                } else {
-                    continuation.resume(returning: process.terminationReason)
-                }
-            }
-            do { try process.run() } catch { continuation.resume(throwing: error) }
+    /// Waits for its end, and says whether it was killed.
+    func isKilled() async throws -> Bool {
+        do {
+            _ = try await Tool(path: Probe.executable.path).output(arguments)
+            return false
+        } catch let failure as ToolFailure where failure.end == .killed(SIGKILL) {
+            return true
         }
     }
-}
-
-private struct ProbeFailure: Error {
-    var status: Int32
 }
 
 extension LocalCache {

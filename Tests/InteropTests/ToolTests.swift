@@ -1,5 +1,6 @@
 import BuildCache
 import Foundation
+import TestTools
 import Testing
 
 @Suite("Another tool")
@@ -22,7 +23,7 @@ struct ToolTests {
             let options = ExportOptions(
                 mode: .max, compression: CompressionOptions(type: .zstd, force: true), layout: layout)
             let receipt = try await copy(cache, to: path, options, scratch: scratch)
-            let manifest = try await Tool.skopeo.run("inspect", "--raw", "oci:\(path):latest")
+            let manifest = try await Tool.skopeo.output("inspect", "--raw", "oci:\(path):latest")
             #expect(Digest(of: manifest) == receipt.published["latest"]?.digest)
         }
     }
@@ -34,7 +35,7 @@ struct ToolTests {
         try await ScratchStore.withTemporary { scratch in
             let cache = try await importCache(fixture, scratch: scratch)
             try await copy(cache, to: path, ExportOptions(mode: .max), scratch: scratch)
-            let tags = try await Tool.umoci.run("list", "--layout", path)
+            let tags = try await Tool.umoci.output("list", "--layout", path)
             #expect(String(decoding: tags, as: UTF8.self) == "latest\n")
         }
     }

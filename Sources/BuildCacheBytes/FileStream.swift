@@ -1,5 +1,5 @@
 package import BuildCacheCore
-import NIOCore
+package import NIOCore
 import Synchronization
 
 /// Streams the file at `path`, or the bytes `range` of it, in chunks of 1 MiB.
@@ -16,9 +16,20 @@ package func streamFile(at path: String, range: Range<Int64>? = nil) async throw
         throw CacheError(
             .corrupted, "\(path) has \(file.size) bytes: there are no bytes \(range.lowerBound)..<\(range.upperBound)")
     }
-    return BlobStream(length: Int64(range.count)) {
-        let reader = FileReader(file, range)
-        return { try await reader.next() }
+    return BlobStream(blocking: range) { part throws(CacheError) in try file.read(part) }
+}
+
+extension BlobStream {
+    /// Streams `range` of something that blocks while it is read, in chunks of 1 MiB.
+    ///
+    /// - Parameter read: Gives the bytes of a part. Runs on ``Workers/files``, one chunk ahead of the reader.
+    package init(
+        blocking range: Range<Int64>, read: @escaping @Sendable (Range<Int64>) throws(CacheError) -> ByteBuffer
+    ) {
+        self.init(length: Int64(range.count)) {
+            let reader = ReadAhead(range, read)
+            return { try await reader.next() }
+        }
     }
 }
 
@@ -39,8 +50,8 @@ package struct FileBlobSource: BlobSource {
     package func path(of digest: Digest) -> String { "\(directory)/\(digest.hex)" }
 }
 
-/// Reads one range of a file front to back and keeps one chunk in hand.
-private final class FileReader: Sendable {
+/// Reads one range front to back and keeps one chunk in hand.
+private final class ReadAhead: Sendable {
     private static let chunkSize: Int64 = 1 << 20
 
     private enum Chunk {
@@ -53,12 +64,12 @@ private final class FileReader: Sendable {
         var chunk = Chunk.none
     }
 
-    private let file: OpenFile
+    private let read: @Sendable (Range<Int64>) throws(CacheError) -> ByteBuffer
     private let end: Int64
     private let state: Mutex<State>
 
-    init(_ file: OpenFile, _ range: Range<Int64>) {
-        self.file = file
+    init(_ range: Range<Int64>, _ read: @escaping @Sendable (Range<Int64>) throws(CacheError) -> ByteBuffer) {
+        self.read = read
         end = range.upperBound
         state = Mutex(State(offset: range.lowerBound))
     }
@@ -87,13 +98,13 @@ private final class FileReader: Sendable {
     private func start() -> Bool {
         let range = state.withLock { state -> Range<Int64>? in
             guard case .none = state.chunk, state.offset < end else { return nil }
-            let range = state.offset..<min(end, state.offset + FileReader.chunkSize)
+            let range = state.offset..<min(end, state.offset + ReadAhead.chunkSize)
             state.offset = range.upperBound
             state.chunk = .underWay
             return range
         }
         if let range {
-            Workers.files.submit { [self] in finish(Result { () throws(CacheError) in try file.read(range) }) }
+            Workers.files.submit { [self] in finish(Result { () throws(CacheError) in try read(range) }) }
             return true
         }
         return state.withLock { state in if case .none = state.chunk { false } else { true } }

@@ -1,3 +1,4 @@
+import BuildCacheBytes
 import BuildCacheCore
 
 #if canImport(Darwin)
@@ -25,26 +26,15 @@ struct FileError: Error {
 }
 
 extension CacheError {
-    /// What a failed system call means to a caller: the one place where `errno` becomes a code.
+    /// What a failed system call on a layout means to a caller.
     init(_ error: FileError) {
-        let code: Code
-        var retry = Retry.never
-        let remedy: StaticString
-        switch error.number {
-        case ENOSPC, EDQUOT:
-            (code, remedy) = (.storageFull, "; free some space there")
-        case EACCES, EPERM, EROFS:
-            (code, remedy) = (.denied, "; check the permissions of the cache directory")
-        case ENOENT:
-            (code, remedy) = (.notFound, "")
-        case ELOOP, ENOTDIR, EISDIR:
-            (code, remedy) = (.corrupted, "; a symbolic link or another misplaced file stands there: remove it")
-        default:
-            (code, remedy, retry) = (.unavailable, "", .worthwhile)
+        self = cacheError(errno: error.number, "\(error.operation) \(error.path)")
+        context = Context(backend: "local", subject: error.path)
+        cause = SystemError(error.number)
+        // Every path of a layout is known, so what stands in its way was put there by somebody.
+        if error.isNoDirectory || error.number == EISDIR {
+            code = .corrupted
+            message += "; a symbolic link or another misplaced file stands there: remove it"
         }
-        let reason = String(cString: strerror(error.number)).lowercased()
-        self.init(
-            code, "cannot \(error.operation) \(error.path): \(reason)\(remedy)",
-            context: Context(backend: "local", subject: error.path), retry: retry, cause: SystemError(error.number))
     }
 }

@@ -3,31 +3,29 @@ import BuildCacheCore
 import NIOCore
 
 extension OpenFile {
-    /// Streams `range` of the file in chunks of 1 MiB, one hop to a thread each.
+    /// Streams `range` of the file.
     ///
     /// The stream keeps the file open: what is removed or replaced meanwhile is read to its end all the same.
     func stream(_ range: Range<Int64>) -> BlobStream {
-        BlobStream(length: range.upperBound - range.lowerBound) {
-            var offset = range.lowerBound
-            return {
-                guard offset < range.upperBound else { return nil }
-                try Task.checkCancellation()
-                let start = offset
-                let count = Int(Swift.min(1 << 20, range.upperBound - start))
-                offset += Int64(count)
-                return try await Blocking.run { try self.chunk(count, at: start) }
-            }
-        }
+        BlobStream(blocking: range) { part throws(CacheError) in try self.bytes(part) }
     }
 
-    private func chunk(_ count: Int, at offset: Int64) throws -> ByteBuffer {
-        var buffer = ByteBufferAllocator().buffer(capacity: count)
-        let filled = try buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { bytes in
-            try read(into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<count]), at: offset)
+    private func bytes(_ range: Range<Int64>) throws(CacheError) -> ByteBuffer {
+        var buffer = ByteBufferAllocator().buffer(capacity: range.count)
+        var failure: FileError?
+        let filled = buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: range.count) { free in
+            do throws(FileError) {
+                let wanted = UnsafeMutableRawBufferPointer(rebasing: free[..<range.count])
+                return try read(into: wanted, at: range.lowerBound)
+            } catch {
+                failure = error
+                return 0
+            }
         }
-        guard filled == count else {
-            throw CacheError(
-                .corrupted, "\(path) ends at byte \(offset + Int64(filled)), somebody shortened it while it was read")
+        if let failure { throw CacheError(failure) }
+        guard filled == range.count else {
+            let end = range.lowerBound + Int64(filled)
+            throw CacheError(.corrupted, "\(path) ends at byte \(end), somebody shortened it while it was read")
         }
         return buffer
     }

@@ -46,6 +46,11 @@ package final class StreamDigest: Sendable {
         }
     }
 
+    /// The digest and number of all bytes so far; more may follow.
+    package var value: Value {
+        state.withLock { state in Value(digest: state.hasher.digest(), size: state.size) }
+    }
+
     /// The digest and number of all bytes since the beginning, or since this was last called.
     package func finish() -> Value {
         state.withLock { state in

@@ -17,6 +17,13 @@ package final class SHA256 {
         EVP_DigestUpdate(context, bytes.baseAddress, bytes.count)
     }
 
+    /// The digest of all bytes so far; more may follow.
+    package func digest() -> Digest {
+        let copy = SHA256()
+        EVP_MD_CTX_copy_ex(copy.context, context)
+        return copy.finalize()
+    }
+
     package func finalize() -> Digest {
         var value: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
         withUnsafeMutableBytes(of: &value) { buffer in

@@ -1,7 +1,7 @@
 package import BuildCacheCore
 
-/// Writes JSON exactly as Go's `encoding/json` does: compact, keys in the order they are written, `<`, `>`, `&`, U+2028 and
-/// U+2029 escaped, `/` not.
+/// Writes JSON exactly as Go's `encoding/json` does: compact or indented, keys in the order they are written, `<`, `>`,
+/// `&`, U+2028 and U+2029 escaped, `/` not.
 ///
 /// It writes what it is told and checks no structure: the documents here are few, and their golden bytes are tested.
 ///
@@ -9,8 +9,15 @@ package import BuildCacheCore
 package struct JSONWriter {
     package private(set) var bytes: [UInt8] = []
     private var needsComma = false
+    private let isIndented: Bool
+    private var depth = 0
+    private var followsKey = false
 
-    package init(reservingCapacity capacity: Int = 0) { bytes.reserveCapacity(capacity) }
+    /// Starts a document; with `indented`, it is laid out as Go's `MarshalIndent` does with a tab for each level.
+    package init(reservingCapacity capacity: Int = 0, indented: Bool = false) {
+        isIndented = indented
+        bytes.reserveCapacity(capacity)
+    }
 
     // MARK: Structure
 
@@ -25,15 +32,13 @@ package struct JSONWriter {
         bytes.append(UInt8(ascii: "\""))
         name.withUTF8Buffer { bytes.append(contentsOf: $0) }
         bytes.append(UInt8(ascii: "\""))
-        bytes.append(UInt8(ascii: ":"))
-        needsComma = false
+        colon()
     }
 
     /// A key from outside.
     package mutating func key(_ name: String) {
         string(name)
-        bytes.append(UInt8(ascii: ":"))
-        needsComma = false
+        colon()
     }
 
     // MARK: Values
@@ -105,6 +110,24 @@ package struct JSONWriter {
         bytes.append(UInt8(ascii: "\""))
     }
 
+    /// A string of bytes that need not be UTF-8; each byte that is none of it becomes the escape `\ufffd`, as in Go.
+    package mutating func string(utf8: [UInt8]) {
+        if let text = String(validating: utf8, as: UTF8.self) { return string(text) }
+        var rest = utf8[...]
+        separate()
+        bytes.append(UInt8(ascii: "\""))
+        while !rest.isEmpty {
+            let end = JSONWriter.endOfUTF8(rest)
+            var piece = JSONWriter()
+            piece.string(String(decoding: rest[..<end], as: UTF8.self))
+            bytes.append(contentsOf: piece.bytes.dropFirst().dropLast())
+            guard end < rest.endIndex else { break }
+            bytes.append(contentsOf: "\\ufffd".utf8)
+            rest = rest[(end + 1)...]
+        }
+        bytes.append(UInt8(ascii: "\""))
+    }
+
     /// A value that is JSON already, taken as it is.
     package mutating func verbatim(_ json: some Sequence<UInt8>) {
         separate()
@@ -122,16 +145,35 @@ package struct JSONWriter {
         separate()
         bytes.append(bracket)
         needsComma = false
+        depth += 1
     }
 
     private mutating func close(_ bracket: UInt8) {
+        depth -= 1
+        // What is empty stays on one line.
+        if needsComma { breakLine() }
         bytes.append(bracket)
         needsComma = true
     }
 
+    private mutating func colon() {
+        bytes.append(UInt8(ascii: ":"))
+        if isIndented { bytes.append(UInt8(ascii: " ")) }
+        needsComma = false
+        followsKey = true
+    }
+
     private mutating func separate() {
         if needsComma { bytes.append(UInt8(ascii: ",")) }
+        if !followsKey { breakLine() }
         needsComma = true
+        followsKey = false
+    }
+
+    private mutating func breakLine() {
+        guard isIndented, !bytes.isEmpty else { return }
+        bytes.append(UInt8(ascii: "\n"))
+        bytes.append(contentsOf: repeatElement(UInt8(ascii: "\t"), count: depth))
     }
 
     private mutating func appendInPlace(_ capacity: Int, _ write: (UnsafeMutableRawBufferPointer) -> Int) {
@@ -139,6 +181,23 @@ package struct JSONWriter {
             let count = write(buffer)
             bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         }
+    }
+
+    /// Where the first byte stands that begins no valid scalar.
+    private static func endOfUTF8(_ bytes: ArraySlice<UInt8>) -> Int {
+        var index = bytes.startIndex
+        while index < bytes.endIndex {
+            let length =
+                switch bytes[index] {
+                case 0..<0x80: 1
+                case 0xC0..<0xE0: 2
+                case 0xE0..<0xF0: 3
+                default: 4
+                }
+            guard String(validating: bytes[index...].prefix(length), as: UTF8.self) != nil else { break }
+            index += length
+        }
+        return min(index, bytes.endIndex)
     }
 
     private static func escape(of byte: UInt8) -> [UInt8]? {

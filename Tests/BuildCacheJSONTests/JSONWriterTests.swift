@@ -25,6 +25,39 @@ struct JSONWriterTests {
         #expect(String(decoding: writer.bytes, as: UTF8.self) == json)
     }
 
+    @Test(
+        "writes an escape for each byte that is no UTF-8",
+        arguments: [
+            ([0x61, 0xFF, 0x62], #""a\ufffdb""#), ([0xC3], #""\ufffd""#), ([0xE2, 0x82], #""\ufffd\ufffd""#),
+            ([0xC3, 0xBC, 0x80, 0x3C], #""ü\ufffd\u003c""#), ([0xED, 0xA0, 0x80], #""\ufffd\ufffd\ufffd""#),
+            ([], #""""#),
+        ] as [([UInt8], String)])
+    func replaces(_ bytes: [UInt8], _ json: String) {
+        var writer = JSONWriter()
+        writer.string(utf8: bytes)
+        #expect(String(decoding: writer.bytes, as: UTF8.self) == json)
+    }
+
+    @Test("indents as Go does, and leaves what is empty on one line")
+    func indents() {
+        var writer = JSONWriter(indented: true)
+        writer.beginObject()
+        writer.key("a")
+        writer.beginArray()
+        writer.integer(1)
+        writer.beginObject()
+        writer.key("b")
+        writer.null()
+        writer.endObject()
+        writer.endArray()
+        writer.key("c")
+        writer.beginArray()
+        writer.endArray()
+        writer.endObject()
+        let expected = "{\n\t\"a\": [\n\t\t1,\n\t\t{\n\t\t\t\"b\": null\n\t\t}\n\t],\n\t\"c\": []\n}"
+        #expect(String(decoding: writer.bytes, as: UTF8.self) == expected)
+    }
+
     @Test("puts commas between members and elements, and nowhere else")
     func separates() {
         var writer = JSONWriter()

@@ -10,8 +10,8 @@ final class ZstdCompressor {
     /// What compresses, with its version: other versions may give other bytes.
     static var encoderName: String { "zstd \(String(cString: ZSTD_versionString()))" }
 
-    // Each worker holds about two of these and its tables.
-    private static let jobSize: Int32 = 8 << 20
+    // Each worker holds about two of these and its tables. With 8 MiB a layer grew by 0.4 %.
+    private static let jobSize: Int32 = 12 << 20
     private static let chunkSize = 1 << 20
 
     private let context: OpaquePointer

@@ -103,7 +103,7 @@ let package = Package(
         tests("BuildCacheSpecTests", ["BuildCacheSpec", "BuildCacheCore"]),
         tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "BuildCacheJSON"]),
-        tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "TestTools", nioCore]),
+        tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
         tests("BuildCacheTests", ["BuildCache", nioCore]),
         tests(
             "BuildCacheLocalTests",

@@ -10,6 +10,8 @@ import NIOCore
 package enum EStargz {
     /// The name of the table of contents in its tar.
     static let tocName = "stargz.index.json"
+    /// The data of a file begins a new gzip member after this many bytes.
+    static let chunkSize: Int64 = 4 << 20
     static let footerSize = 51
     // What stargz wrote before it became eStargz, still read.
     private static let legacyFooterSize = 47
@@ -34,6 +36,23 @@ package enum EStargz {
         } catch let error as CacheError where error.code == .corrupted {
             return nil
         }
+    }
+
+    /// Whether a tar's entry has the name of the table of contents, however it is spelled.
+    static func isTOC(_ name: [UInt8]) -> Bool {
+        name.reversed().drop { $0 == UInt8(ascii: "/") }.starts(with: tocName.utf8.reversed())
+            && path(String(decoding: name, as: UTF8.self)) == tocName
+    }
+
+    /// A name in a tar or a table of contents without what changes nothing: slashes at either end, `//`, `.` and `..`.
+    ///
+    /// - Source: stargz-snapshotter `estargz/estargz.go: cleanEntryName`.
+    static func path(_ name: String) -> String {
+        var parts: [Substring.UTF8View] = []
+        for part in name.utf8.split(separator: UInt8(ascii: "/")) where !part.elementsEqual(".".utf8) {
+            if part.elementsEqual("..".utf8) { _ = parts.popLast() } else { parts.append(part) }
+        }
+        return parts.map { String(Substring($0)) }.joined(separator: "/")
     }
 
     /// The footer of a blob whose table of contents begins at `offset`.

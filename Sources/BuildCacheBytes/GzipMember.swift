@@ -35,70 +35,123 @@ struct GzipMember: Sendable {
     }
 
     /// The gzip member that holds `data`.
-    func compress(_ data: ByteBuffer) throws(CacheError) -> ByteBuffer {
-        #if Libdeflate
-            let isHuffmanOnly = level == -2  // libdeflate has no such level
-            return isHuffmanOnly ? try compressWithZlib(data) : try compressWithLibdeflate(data)
-        #else
-            return try compressWithZlib(data)
-        #endif
+    func compress(_ data: ByteBuffer) throws(CacheError) -> ByteBuffer { try compress([data]).members }
+
+    /// The gzip members that hold `pieces`, one each and one after the other, and their lengths.
+    func compress(_ pieces: [ByteBuffer]) throws(CacheError) -> (members: ByteBuffer, sizes: [Int]) {
+        let deflater = try Deflater(level: level)
+        var members = ByteBufferAllocator().buffer(
+            capacity: pieces.reduce(0) { $0 + 18 + deflater.bound($1.readableBytes) })
+        let sizes = pieces.map { piece in
+            let start = members.writerIndex
+            piece.withUnsafeReadableBytes { write($0, to: &members, deflater) }
+            return members.writerIndex - start
+        }
+        return (members, sizes)
     }
 
-    #if Libdeflate
-        private func compressWithLibdeflate(_ data: ByteBuffer) throws(CacheError) -> ByteBuffer {
-            guard let compressor = libdeflate_alloc_compressor(Int32(level)) else { throw GzipMember.noMemory }
-            defer { libdeflate_free_compressor(compressor) }
-            let bound = libdeflate_deflate_compress_bound(compressor, data.readableBytes)
-            return data.withUnsafeReadableBytes { bytes in
-                member(of: bytes, bound: bound, crc: libdeflate_crc32(0, bytes.baseAddress, bytes.count)) { room in
-                    libdeflate_deflate_compress(
-                        compressor, bytes.baseAddress, bytes.count, room.baseAddress, room.count)
-                }
-            }
-        }
-    #endif
-
-    private func compressWithZlib(_ data: ByteBuffer) throws(CacheError) -> ByteBuffer {
-        var stream = z_stream()
-        let strategy = level == -2 ? Z_HUFFMAN_ONLY : Z_DEFAULT_STRATEGY
-        // -15: raw deflate with the largest window; 8: zlib's default memory level.
-        let status = deflateInit2_(
-            &stream, Int32(max(level, 0)), Z_DEFLATED, -15, 8, strategy, ZLIB_VERSION,
-            Int32(MemoryLayout<z_stream>.size))
-        guard status == Z_OK else { throw GzipMember.noMemory }
-        defer { deflateEnd(&stream) }
-        let bound = Int(deflateBound(&stream, UInt(data.readableBytes)))
-        return data.withUnsafeReadableBytes { bytes in
-            let input = UnsafeMutableRawPointer(mutating: bytes.baseAddress)?.assumingMemoryBound(to: UInt8.self)
-            let crc = crc32_z(0, input, bytes.count)
-            return member(of: bytes, bound: bound, crc: UInt32(crc)) { room in
-                stream.next_in = input
-                stream.avail_in = UInt32(bytes.count)
-                stream.next_out = room.baseAddress?.assumingMemoryBound(to: UInt8.self)
-                stream.avail_out = UInt32(room.count)
-                deflate(&stream, Z_FINISH)
-                return room.count - Int(stream.avail_out)
-            }
-        }
-    }
-
-    private func member(
-        of bytes: UnsafeRawBufferPointer, bound: Int, crc: UInt32, _ deflate: (UnsafeMutableRawBufferPointer) -> Int
-    ) -> ByteBuffer {
+    private func write(_ bytes: UnsafeRawBufferPointer, to members: inout ByteBuffer, _ deflater: Deflater) {
         let extraFlags: UInt8 =
             switch level {
             case 9: 2
             case 1: 4
             default: 0
             }
-        var member = ByteBufferAllocator().buffer(capacity: 18 + bound)
         // Deflate, no flags, no time, no system: the same bytes on every machine, as Go writes them.
-        member.writeBytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, extraFlags, 0xFF])
-        member.writeWithUnsafeMutableBytes(minimumWritableBytes: bound) { deflate($0) }
-        member.writeInteger(crc, endianness: .little)
-        member.writeInteger(UInt32(truncatingIfNeeded: bytes.count), endianness: .little)
-        return member
+        members.writeBytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, extraFlags, 0xFF])
+        members.writeWithUnsafeMutableBytes(minimumWritableBytes: deflater.bound(bytes.count)) {
+            deflater.deflate(bytes, to: $0)
+        }
+        members.writeInteger(deflater.checksum(bytes), endianness: .little)
+        members.writeInteger(UInt32(truncatingIfNeeded: bytes.count), endianness: .little)
+    }
+}
+
+/// Compresses pieces of data one after the other; what it needs for that it keeps.
+private final class Deflater {
+    private enum Library {
+        case zlib(UnsafeMutablePointer<z_stream>)
+        #if Libdeflate
+            case libdeflate(OpaquePointer)
+        #endif
     }
 
     private static let noMemory = CacheError(.unavailable, "the compressor has no memory left", retry: .worthwhile)
+
+    private let library: Library
+
+    init(level: Int) throws(CacheError) {
+        #if Libdeflate
+            // Libdeflate cannot do with Huffman codes alone.
+            if level != -2 {
+                guard let compressor = libdeflate_alloc_compressor(Int32(level)) else { throw Deflater.noMemory }
+                library = .libdeflate(compressor)
+                return
+            }
+        #endif
+        let stream = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
+        stream.initialize(to: z_stream())
+        let strategy = level == -2 ? Z_HUFFMAN_ONLY : Z_DEFAULT_STRATEGY
+        // -15: raw deflate with the largest window; 8: zlib's default memory level.
+        let status = deflateInit2_(
+            stream, Int32(max(level, 0)), Z_DEFLATED, -15, 8, strategy, ZLIB_VERSION,
+            Int32(MemoryLayout<z_stream>.size))
+        guard status == Z_OK else {
+            stream.deallocate()
+            throw Deflater.noMemory
+        }
+        library = .zlib(stream)
+    }
+
+    deinit {
+        switch library {
+        case .zlib(let stream):
+            deflateEnd(stream)
+            stream.deallocate()
+        #if Libdeflate
+            case .libdeflate(let compressor): libdeflate_free_compressor(compressor)
+        #endif
+        }
+    }
+
+    /// The most bytes that `count` bytes come to.
+    func bound(_ count: Int) -> Int {
+        switch library {
+        case .zlib(let stream): Int(deflateBound(stream, UInt(count)))
+        #if Libdeflate
+            case .libdeflate(let compressor): libdeflate_deflate_compress_bound(compressor, count)
+        #endif
+        }
+    }
+
+    /// Writes `bytes` to `room`, which has the size that ``bound(_:)`` says, and returns how many they became.
+    func deflate(_ bytes: UnsafeRawBufferPointer, to room: UnsafeMutableRawBufferPointer) -> Int {
+        switch library {
+        case .zlib(let stream):
+            deflateReset(stream)
+            // zlib never writes through next_in; its type is only older than const.
+            stream.pointee.next_in = UnsafeMutableRawPointer(mutating: bytes.baseAddress)?.assumingMemoryBound(
+                to: UInt8.self)
+            stream.pointee.avail_in = UInt32(bytes.count)
+            stream.pointee.next_out = room.baseAddress?.assumingMemoryBound(to: UInt8.self)
+            stream.pointee.avail_out = UInt32(room.count)
+            CZlib.deflate(stream, Z_FINISH)
+            return room.count - Int(stream.pointee.avail_out)
+        #if Libdeflate
+            case .libdeflate(let compressor):
+                return libdeflate_deflate_compress(
+                    compressor, bytes.baseAddress, bytes.count, room.baseAddress, room.count)
+        #endif
+        }
+    }
+
+    /// The CRC-32 of `bytes`.
+    func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
+        switch library {
+        case .zlib: UInt32(crc32_z(0, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count))
+        #if Libdeflate
+            case .libdeflate: libdeflate_crc32(0, bytes.baseAddress, bytes.count)
+        #endif
+        }
+    }
 }

@@ -64,6 +64,15 @@ struct PieceReader {
         return piece.readableBytes > 0 ? piece : nil
     }
 
+    /// The next bytes, as many as are at hand but at least one and at most `limit`; `nil` at the end of the stream.
+    mutating func some(upTo limit: Int) async throws -> ByteBuffer? {
+        while rest.readableBytes == 0 {
+            guard let chunk = try await chunks.next() else { return nil }
+            rest = chunk
+        }
+        return take(limit)
+    }
+
     private mutating func take(_ size: Int) -> ByteBuffer {
         rest.readSlice(length: min(size, rest.readableBytes)) ?? ByteBuffer()
     }

@@ -30,6 +30,7 @@ package struct LayerEncoder: Sendable {
     private enum Method {
         case store
         case gzip(GzipMember)
+        case estargz(GzipMember)
         case zstd(level: Int)
     }
 
@@ -48,7 +49,10 @@ package struct LayerEncoder: Sendable {
             let gzip = try GzipMember(level: options.level)
             method = .gzip(gzip)
             level = gzip.level
-        case .estargz: throw CacheError(.unsupported, "estargz layers cannot be written yet")
+        case .estargz:
+            let gzip = try GzipMember(level: options.level)
+            method = .estargz(gzip)
+            level = gzip.level
         case .zstd:
             let zstd = ZstdCompressor.effectiveLevel(options.level)
             method = .zstd(level: zstd)
@@ -61,7 +65,7 @@ package struct LayerEncoder: Sendable {
     package var name: String {
         switch method {
         case .store: "tar"
-        case .gzip(let gzip): "\(options.type) 1 \(GzipMember.encoderName) level \(gzip.level)"
+        case .gzip(let gzip), .estargz(let gzip): "\(options.type) 1 \(GzipMember.encoderName) level \(gzip.level)"
         case .zstd(let level): "zstd 1 \(ZstdCompressor.encoderName) level \(level)"
         }
     }
@@ -103,6 +107,10 @@ package struct LayerEncoder: Sendable {
             } deliver: { compressed in
                 try await emit(compressed)
             }
+        case .estargz(let member):
+            return try await EStargzEncoder(parallelism: parallelism) { pieces throws(CacheError) in
+                try member.compress(pieces)
+            }.encode(tar, to: write)
         case .zstd(let level):
             let compressor = Mutex(try ZstdCompressor(level: level, threads: min(parallelism, 8)))
             for try await chunk in tar {

@@ -5,6 +5,33 @@ enum TarBlock {
     static let size = 512
     private static let checksum = 148..<156
 
+    /// How many zeros fill the last block of `size` bytes.
+    static func padding(behind size: Int64) -> Int {
+        Int((Int64(TarBlock.size) - size % Int64(TarBlock.size)) % Int64(TarBlock.size))
+    }
+
+    /// The header of a file that belongs to nobody and has no date, as Go's `archive/tar` writes it.
+    static func header(ofFile name: String, size: Int64) -> ByteBuffer {
+        var block = [UInt8](repeating: 0, count: TarBlock.size)
+        func octal(_ value: Int64, _ digits: Int) -> String {
+            let text = String(value, radix: 8)
+            return String(repeating: "0", count: digits - text.count) + text
+        }
+        func put(_ text: String, at index: Int) {
+            block.replaceSubrange(index..<index + text.utf8.count, with: text.utf8)
+        }
+        put(name, at: 0)
+        for field in [100, 108, 116, 329, 337] { put(octal(0, 7), at: field) }
+        put(octal(size, 11), at: 124)
+        put(octal(0, 11), at: 136)
+        put("0", at: 156)
+        put("ustar\u{0}00", at: 257)
+        // The sum counts its own field as spaces.
+        let sum = block.reduce(8 * 32) { $0 + Int64($1) }
+        put(octal(sum, 6) + "\u{0} ", at: checksum.lowerBound)
+        return ByteBuffer(bytes: block)
+    }
+
     /// Whether the first block of `bytes` can begin a tar: a header whose checksum is right, or zeros, which end one.
     static func isHeaderOrZero(_ bytes: ByteBuffer) -> Bool {
         bytes.withUnsafeReadableBytes { bytes in

@@ -1,0 +1,266 @@
+import BuildCacheCore
+import NIOCore
+
+/// One entry of a tar, as its headers together describe it.
+///
+/// Names are bytes: a tar does not say how they are encoded.
+struct TarEntry: Hashable, Sendable {
+    enum Kind: Hashable, Sendable {
+        case file, hardLink, symbolicLink, characterDevice, blockDevice, directory, fifo
+    }
+
+    /// As it stands in the tar, the slash behind a directory's name included.
+    var name: [UInt8] = []
+    var kind = Kind.file
+    /// How many bytes of data follow the headers, before padding; 0 for what is no file.
+    var size: Int64 = 0
+    var mode: Int64 = 0
+    var userID: Int64 = 0
+    var groupID: Int64 = 0
+    var userName: [UInt8] = []
+    var groupName: [UInt8] = []
+    /// What a link points to.
+    var linkName: [UInt8] = []
+    /// Seconds since 1970, rounded to the nearest.
+    var modified: Int64 = 0
+    var deviceMajor: Int64 = 0
+    var deviceMinor: Int64 = 0
+    /// Extended attributes by name.
+    var attributes: [[UInt8]: [UInt8]] = [:]
+}
+
+/// Puts the headers of a tar together to entries, one block after the other.
+///
+/// It understands V7, ustar, PAX and GNU, each as Go's `archive/tar` does. It never reads data: whoever calls it passes over
+/// the data of an entry, padding included, before the next block.
+///
+/// - Source: POSIX pax, "ustar Interchange Format" and "pax Extended Header"; GNU tar manual, "Basic Tar Format".
+struct TarHeaders {
+    /// What must come next.
+    enum Step: Hashable {
+        /// Another block.
+        case block
+        /// This many bytes, a multiple of a block, for ``takeExtension(_:)``.
+        case `extension`(Int)
+        /// The data of this entry, then another block.
+        case entry(TarEntry)
+        /// Nothing: the two blocks of zeros that end a tar have passed. What may follow is no part of it.
+        case end
+    }
+
+    // As much as Go's reader takes; names and attributes of Linux are far shorter.
+    private static let maximumExtensionSize: Int64 = 1 << 20
+
+    private enum Extension { case pax, name, linkName }
+
+    // What the headers before the entry's own say of it.
+    private var records: [[UInt8]: [UInt8]] = [:]
+    private var longName: [UInt8]?
+    private var longLinkName: [UInt8]?
+    private var awaited: (kind: Extension, size: Int)?
+    private var zeroBlocks = 0
+
+    /// Whether the headers of an entry have begun, so that a tar may not end here.
+    var isInsideEntry: Bool { awaited != nil || !records.isEmpty || longName != nil || longLinkName != nil }
+
+    /// Takes the next block.
+    ///
+    /// - Throws: ``CacheError`` `.corrupted` for what is no header, `.unsupported` for entries that no layer has, sparse
+    ///   files among them.
+    mutating func take(_ block: ByteBuffer) throws(CacheError) -> Step {
+        let (header, isZero) = block.withUnsafeReadableBytes { bytes in
+            (HeaderBlock(bytes), bytes.allSatisfy { $0 == 0 })
+        }
+        if isZero {
+            zeroBlocks += 1
+            return zeroBlocks == 2 ? .end : .block
+        }
+        guard let header, zeroBlocks == 0 else {
+            throw CacheError(.corrupted, "the layer is no tar: a header's checksum is wrong")
+        }
+        switch header.type {
+        case UInt8(ascii: "x"): return try extend(.pax, header)
+        case UInt8(ascii: "L"): return try extend(.name, header)
+        case UInt8(ascii: "K"): return try extend(.linkName, header)
+        default:
+            defer {
+                records = [:]
+                longName = nil
+                longLinkName = nil
+            }
+            return .entry(try entry(header))
+        }
+    }
+
+    /// Takes the bytes that ``Step/extension(_:)`` asked for.
+    ///
+    /// - Throws: ``CacheError`` `.corrupted`.
+    mutating func takeExtension(_ bytes: ByteBuffer) throws(CacheError) {
+        guard let (kind, size) = awaited else { return }
+        awaited = nil
+        let bytes = Array(bytes.readableBytesView.prefix(size))
+        switch kind {
+        case .pax: try readRecords(bytes)
+        case .name: longName = Array(bytes.prefix { $0 != 0 })
+        case .linkName: longLinkName = Array(bytes.prefix { $0 != 0 })
+        }
+    }
+
+    private mutating func extend(_ kind: Extension, _ header: HeaderBlock) throws(CacheError) -> Step {
+        guard let size = header.size, size >= 0 else { throw TarHeaders.badNumber("size") }
+        guard size <= TarHeaders.maximumExtensionSize else {
+            throw CacheError(.limitExceeded, "a header of the tar has \(size) bytes, more than a MiB")
+        }
+        awaited = (kind, Int(size))
+        if size == 0 {
+            try takeExtension(ByteBuffer())
+            return .block
+        }
+        return .extension((Int(size) + TarBlock.size - 1) / TarBlock.size * TarBlock.size)
+    }
+
+    /// Reads records of the form `<length> <key>=<value>\n`.
+    private mutating func readRecords(_ bytes: [UInt8]) throws(CacheError) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            guard let space = rest.firstIndex(of: UInt8(ascii: " ")),
+                let length = Int(String(decoding: rest[..<space], as: UTF8.self)), length > space - rest.startIndex,
+                length <= rest.count, rest[rest.startIndex + length - 1] == UInt8(ascii: "\n")
+            else { throw CacheError(.corrupted, "a PAX header of the tar is malformed") }
+            let record = rest[(space + 1)..<(rest.startIndex + length - 1)]
+            guard let equals = record.firstIndex(of: UInt8(ascii: "=")), equals > record.startIndex else {
+                throw CacheError(.corrupted, "a PAX header of the tar is malformed")
+            }
+            records[Array(record[..<equals])] = Array(record[(equals + 1)...])
+            rest = rest[(rest.startIndex + length)...]
+        }
+    }
+
+    // MARK: Entries
+
+    private func entry(_ header: HeaderBlock) throws(CacheError) -> TarEntry {
+        var entry = TarEntry()
+        entry.name = longName ?? text("path") ?? header.name
+        entry.linkName = longLinkName ?? text("linkpath") ?? header.linkName
+        entry.userName = text("uname") ?? header.userName
+        entry.groupName = text("gname") ?? header.groupName
+        entry.kind = try kind(header.type, named: entry.name)
+        guard let mode = header.mode else { throw TarHeaders.badNumber("mode") }
+        entry.mode = mode
+        entry.userID = try number("uid", or: header.userID)
+        entry.groupID = try number("gid", or: header.groupID)
+        entry.modified = try time("mtime", or: header.modified)
+        guard let major = header.deviceMajor, let minor = header.deviceMinor else {
+            throw TarHeaders.badNumber("device")
+        }
+        entry.deviceMajor = major
+        entry.deviceMinor = minor
+        let size = try number("size", or: header.size)
+        guard size >= 0 else { throw TarHeaders.badNumber("size") }
+        // Some writers put a size into the headers of links and devices, whose data never follows.
+        entry.size = entry.kind == .file ? size : 0
+        for (key, value) in records {
+            if key.starts(with: "GNU.sparse.".utf8) { throw TarHeaders.sparse(entry.name) }
+            if key.starts(with: TarHeaders.attributePrefix) {
+                entry.attributes[Array(key.dropFirst(TarHeaders.attributePrefix.count))] = value
+            }
+        }
+        return entry
+    }
+
+    private static let attributePrefix = Array("SCHILY.xattr.".utf8)
+
+    private func kind(_ type: UInt8, named name: [UInt8]) throws(CacheError) -> TarEntry.Kind {
+        switch type {
+        // Before POSIX there were no directories but files whose name ends so.
+        case 0: return name.last == UInt8(ascii: "/") ? .directory : .file
+        case UInt8(ascii: "0"): return .file
+        case UInt8(ascii: "1"): return .hardLink
+        case UInt8(ascii: "2"): return .symbolicLink
+        case UInt8(ascii: "3"): return .characterDevice
+        case UInt8(ascii: "4"): return .blockDevice
+        case UInt8(ascii: "5"): return .directory
+        case UInt8(ascii: "6"): return .fifo
+        case UInt8(ascii: "S"): throw TarHeaders.sparse(name)
+        default:
+            let type = String(decoding: [type], as: UTF8.self).debugDescription
+            throw CacheError(.unsupported, "the layer has an entry of the type \(type), which eStargz cannot list")
+        }
+    }
+
+    /// A record's value; an empty one stands for the header's own.
+    private func text(_ key: StaticString) -> [UInt8]? {
+        guard let value = records[Array("\(key)".utf8)], !value.isEmpty else { return nil }
+        return value
+    }
+
+    private func number(_ key: StaticString, or field: Int64?) throws(CacheError) -> Int64 {
+        let record = text(key).map { Int64(String(decoding: $0, as: UTF8.self)) }
+        guard let value = record ?? field else { throw TarHeaders.badNumber(key) }
+        return value
+    }
+
+    private func time(_ key: StaticString, or field: Int64?) throws(CacheError) -> Int64 {
+        guard let record = text(key) else { return try number(key, or: field) }
+        let parts = record.split(separator: UInt8(ascii: "."), maxSplits: 1, omittingEmptySubsequences: false)
+        let fraction = parts.count == 2 ? parts[1] : []
+        guard let whole = parts.first, let seconds = Int64(String(decoding: whole, as: UTF8.self)),
+            fraction.allSatisfy({ (48...57).contains($0) }), seconds > .min, seconds < .max
+        else { throw TarHeaders.badNumber(key) }
+        guard whole.first == UInt8(ascii: "-") else {
+            return (fraction.first ?? 48) >= 53 ? seconds + 1 : seconds
+        }
+        // Halves are rounded up, so here only what is more than a half goes down.
+        let isMoreThanHalf = fraction.first.map { $0 > 53 || $0 == 53 && fraction.dropFirst().contains { $0 > 48 } }
+        return isMoreThanHalf == true ? seconds - 1 : seconds
+    }
+
+    private static func badNumber(_ field: StaticString) -> CacheError {
+        CacheError(.corrupted, "a header of the tar has no valid number for \(field)")
+    }
+
+    private static func sparse(_ name: [UInt8]) -> CacheError {
+        let name = String(decoding: name.prefix(256), as: UTF8.self).debugDescription
+        return CacheError(
+            .unsupported, "the layer holds a sparse file, \(name), which eStargz cannot list (use gzip or zstd)")
+    }
+}
+
+/// The fields of one header block; numbers that are none are `nil`.
+private struct HeaderBlock {
+    let type: UInt8
+    let name: [UInt8]
+    let linkName: [UInt8]
+    let mode, userID, groupID, size, modified: Int64?
+    private(set) var userName: [UInt8] = []
+    private(set) var groupName: [UInt8] = []
+    private(set) var deviceMajor: Int64? = 0
+    private(set) var deviceMinor: Int64? = 0
+
+    /// `nil` if the checksum is wrong or the block is not whole.
+    init?(_ bytes: UnsafeRawBufferPointer) {
+        guard bytes.count == TarBlock.size, TarBlock.hasValidChecksum(bytes) else { return nil }
+        func text(_ range: Range<Int>) -> [UInt8] { Array(bytes[range].prefix { $0 != 0 }) }
+        type = bytes[156]
+        linkName = text(157..<257)
+        mode = TarBlock.number(bytes[100..<108])
+        userID = TarBlock.number(bytes[108..<116])
+        groupID = TarBlock.number(bytes[116..<124])
+        size = TarBlock.number(bytes[124..<136])
+        modified = TarBlock.number(bytes[136..<148])
+        var name = text(0..<100)
+        if bytes[257..<262].elementsEqual("ustar".utf8) {
+            userName = text(265..<297)
+            groupName = text(297..<329)
+            deviceMajor = TarBlock.number(bytes[329..<337])
+            deviceMinor = TarBlock.number(bytes[337..<345])
+            // GNU's magic has a space here, and other things than a prefix behind it; star's prefix is shorter.
+            if bytes[262] == 0 {
+                let isStar = bytes[508..<512].elementsEqual("tar\0".utf8)
+                let prefix = text(isStar ? 345..<476 : 345..<500)
+                if !prefix.isEmpty { name = prefix + [UInt8(ascii: "/")] + name }
+            }
+        }
+        self.name = name
+    }
+}

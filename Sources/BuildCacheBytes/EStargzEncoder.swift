@@ -1,4 +1,4 @@
-package import BuildCacheCore
+import BuildCacheCore
 package import NIOCore
 
 /// Compresses the tar of a layer to eStargz, as BuildKit does: nothing in the tar is changed, moved or left out.
@@ -11,22 +11,13 @@ package import NIOCore
 ///
 /// - Source: `spec/compression.md` §5.
 package struct EStargzEncoder: Sendable {
-    typealias Compress = @Sendable ([ByteBuffer]) throws(CacheError) -> (members: ByteBuffer, sizes: [Int])
-
     private let parallelism: Int
-    private let compress: Compress
+    private let compressor: any MemberCompressor
 
-    /// Makes an encoder.
-    ///
-    /// - Parameters:
-    ///   - parallelism: How many pieces of up to 6 MiB are compressed at once.
-    ///   - compress: Compresses each piece to a gzip member; returns all members together, and the length of each.
-    package init(
-        parallelism: Int,
-        compress: @escaping @Sendable ([ByteBuffer]) throws(CacheError) -> (members: ByteBuffer, sizes: [Int])
-    ) {
+    /// Makes an encoder that compresses up to `parallelism` pieces of up to 6 MiB at once.
+    package init(parallelism: Int, compressor: any MemberCompressor) {
         self.parallelism = parallelism
-        self.compress = compress
+        self.compressor = compressor
     }
 
     /// Compresses `tar` and gives the stored bytes, in order, to `write`.
@@ -41,7 +32,7 @@ package struct EStargzEncoder: Sendable {
         let file = StreamDigest()
         var cutter = TarCutter(tar)
         var contents = EStargzContents()
-        let compress = compress
+        let compressor = compressor
         try await transformInOrder(limit: parallelism + 2) {
             guard let batch = try await cutter.next() else { return nil }
             return await Workers.processors.run {
@@ -49,7 +40,7 @@ package struct EStargzEncoder: Sendable {
                 return batch.hashingFiles(with: file)
             }
         } transform: { batch throws(CacheError) in
-            try CompressedBatch(batch, compress)
+            try CompressedBatch(batch, compressor)
         } deliver: { (batch: CompressedBatch) in
             contents.add(batch)
             await stored.update(batch.bytes)
@@ -59,7 +50,7 @@ package struct EStargzEncoder: Sendable {
         let offset = stored.size
         let (tocDigest, toc) = contents.finish()
         await uncompressed.update(toc)
-        var end = try await Workers.processors.run { () throws(CacheError) in try compress([toc]).members }
+        var end = try await Workers.processors.run { () throws(CacheError) in try compressor.compress([toc]).members }
         end.writeImmutableBuffer(EStargz.footer(tocOffset: offset))
         await stored.update(end)
         try await write(end)
@@ -232,9 +223,9 @@ private struct CompressedBatch: Sendable {
     let bytes: ByteBuffer
     let members: [Member]
 
-    init(_ batch: TarBatch, _ compress: EStargzEncoder.Compress) throws(CacheError) {
+    init(_ batch: TarBatch, _ compressor: any MemberCompressor) throws(CacheError) {
         let pieces = batch.pieces
-        let (bytes, sizes) = try compress(pieces)
+        let (bytes, sizes) = try compressor.compress(pieces)
         self.bytes = bytes
         members = zip(zip(batch.members, pieces), sizes).map { member, size in
             let (member, piece) = member

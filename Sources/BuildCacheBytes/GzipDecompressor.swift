@@ -13,13 +13,18 @@ final class GzipDecompressor: Decompressor {
     private let stream: UnsafeMutablePointer<z_stream>
     private let stop: Int64?
     private var phase = Phase.betweenMembers
-    private var members = 0
-    private var offset: Int64 = 0
-    private(set) var isPastStop = false
+    private var members: Int
+    private var offset: Int64
+    private(set) var isPastStop: Bool
 
+    /// Begins `offset` bytes into a stream, between two members.
+    ///
     /// With `stop`, the member that begins at this offset is the first one past the caller's part.
-    init(stop: Int64? = nil) throws(CacheError) {
+    init(stop: Int64? = nil, offset: Int64 = 0) throws(CacheError) {
         self.stop = stop
+        self.offset = offset
+        isPastStop = stop.map { $0 < offset } ?? false
+        members = offset > 0 ? 1 : 0
         stream = .allocate(capacity: 1)
         stream.initialize(to: z_stream())
         // 15 bits of window, and 16 more to say: gzip, nothing else.

@@ -1,16 +1,30 @@
-import BuildCacheCore
+package import BuildCacheCore
 import CZlib
-import NIOCore
+package import NIOCore
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
 
 #if Libdeflate
     import CDeflate
 #endif
 
+/// Something that compresses pieces of data to gzip members.
+package protocol MemberCompressor: Sendable {
+    /// The gzip members that hold `pieces`, one each and one after the other, and their lengths.
+    func compress(_ pieces: [ByteBuffer]) throws(CacheError) -> (members: ByteBuffer, sizes: [Int])
+}
+
 /// Compresses pieces of data to gzip members, each complete in itself.
 ///
 /// Members have nothing to do with each other, so they are made in parallel; put one after the other they are a gzip
 /// file. Libdeflate compresses them, or zlib if the package is built without the trait `Libdeflate`.
-struct GzipMember: Sendable {
+struct GzipMember: MemberCompressor {
     /// What compressed, with its version: other versions may give other bytes.
     static var encoderName: String {
         #if Libdeflate
@@ -34,11 +48,33 @@ struct GzipMember: Sendable {
         self.level = level == -1 ? 6 : level
     }
 
+    /// How long the header of a member is, without the optional parts that only a footer of eStargz has.
+    static let headerSize = 10
+
+    /// Where, at `start` or behind it, the header of a member stands that this package or BuildKit may have written.
+    ///
+    /// Deflate, no flags or those of eStargz's footer, no time, any level, unknown system.
+    static func firstHeader(in bytes: UnsafeRawBufferPointer, from start: Int) -> Int? {
+        var index = start
+        while index + headerSize <= bytes.count, let base = bytes.baseAddress,
+            let found = memchr(base + index, 0x1F, bytes.count - headerSize - index + 1)
+        {
+            index = UnsafeRawPointer(found) - base
+            let header = UnsafeRawBufferPointer(rebasing: bytes[index..<index + headerSize])
+            if header[1] == 0x8B, header[2] == 8, header[3] & ~4 == 0, header[4..<8].allSatisfy({ $0 == 0 }),
+                header[9] == 0xFF
+            {
+                return index
+            }
+            index += 1
+        }
+        return nil
+    }
+
     /// The gzip member that holds `data`.
     func compress(_ data: ByteBuffer) throws(CacheError) -> ByteBuffer { try compress([data]).members }
 
-    /// The gzip members that hold `pieces`, one each and one after the other, and their lengths.
-    func compress(_ pieces: [ByteBuffer]) throws(CacheError) -> (members: ByteBuffer, sizes: [Int]) {
+    package func compress(_ pieces: [ByteBuffer]) throws(CacheError) -> (members: ByteBuffer, sizes: [Int]) {
         let deflater = try Deflater(level: level)
         var members = ByteBufferAllocator().buffer(
             capacity: pieces.reduce(0) { $0 + 18 + deflater.bound($1.readableBytes) })

@@ -16,7 +16,7 @@ package struct LayerDecoder: Sendable {
 
     package init(maxUncompressedBytes: Int64? = nil) { self.maxUncompressedBytes = maxUncompressedBytes }
 
-    /// The uncompressed bytes of a stored layer, in chunks of up to 1 MiB.
+    /// The uncompressed bytes of a stored layer, in chunks of up to 8 MiB.
     ///
     /// While reading it throws ``CacheError`` `.corrupted` if the bytes are damaged or cut off, `.limitExceeded` as
     /// ``maxUncompressedBytes`` says.
@@ -54,6 +54,7 @@ private final class Decoding {
     enum Kind {
         case unknown, passing
         case estargz(toc: Int64)
+        case gunzipping(ParallelGunzip)
         case decompressing(Decompressing)
     }
 
@@ -75,20 +76,21 @@ private final class Decoding {
         while true {
             switch kind {
             case .unknown: kind = try await sniff()
-            case .estargz(let toc): kind = .decompressing(Decompressing(try GzipDecompressor(stop: toc)))
+            case .estargz(let toc): kind = .gunzipping(ParallelGunzip(stop: toc))
             case .passing:
                 let chunk = if let head { head } else { try await stored.next() }
                 head = nil
                 if let chunk { try count(chunk) }
                 return chunk
             case .decompressing(let pump):
-                switch try await pump.next(from: &stored) {
-                case .none: return nil
-                case .some(let (chunk, isPastStop)):
-                    try count(chunk)
-                    await whole?.update(chunk)
-                    if !isPastStop, chunk.readableBytes > 0 { return chunk }
-                }
+                guard let (chunk, _) = try await pump.next(from: &stored) else { return nil }
+                try count(chunk)
+                return chunk
+            case .gunzipping(let pump):
+                guard let (chunk, isPastStop) = try await pump.next(from: &stored) else { return nil }
+                try count(chunk)
+                await whole?.update(chunk)
+                if !isPastStop, chunk.readableBytes > 0 { return chunk }
             }
         }
     }
@@ -107,7 +109,7 @@ private final class Decoding {
             if head.readableBytes == 0 { head = chunk } else { head.writeBuffer(&chunk) }
         }
         switch SniffedFormat(head) {
-        case .gzip: return .decompressing(Decompressing(try GzipDecompressor(), head))
+        case .gzip: return .gunzipping(ParallelGunzip(head))
         case .zstd: return .decompressing(Decompressing(try ZstdDecompressor(), head))
         case .tar:
             self.head = head
@@ -140,7 +142,7 @@ enum SniffedFormat {
 }
 
 /// Feeds a decompressor and empties it, one chunk of output at a time, on ``Workers/processors``.
-private final class Decompressing: Sendable {
+final class Decompressing: Sendable {
     private static let chunkSize = 1 << 20
 
     private struct State {

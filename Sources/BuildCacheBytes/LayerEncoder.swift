@@ -108,9 +108,7 @@ package struct LayerEncoder: Sendable {
                 try await emit(compressed)
             }
         case .estargz(let member):
-            return try await EStargzEncoder(parallelism: parallelism) { pieces throws(CacheError) in
-                try member.compress(pieces)
-            }.encode(tar, to: write)
+            return try await EStargzEncoder(parallelism: parallelism, compressor: member).encode(tar, to: write)
         case .zstd(let level):
             let compressor = Mutex(try ZstdCompressor(level: level, threads: min(parallelism, 8)))
             for try await chunk in tar {

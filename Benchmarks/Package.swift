@@ -1,6 +1,9 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+// Set to anything, it measures zlib in the place of libdeflate.
+let usesZlib = Context.environment["BUILD_CACHE_BENCHMARK_ZLIB"] != nil
+
 let settings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("MemberImportVisibility"),
@@ -13,7 +16,7 @@ let package = Package(
     name: "Benchmarks",
     platforms: [.macOS(.v15)],
     dependencies: [
-        .package(name: "swift-build-cache", path: ".."),
+        .package(name: "swift-build-cache", path: "..", traits: usesZlib ? [] : [.defaults]),
         .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
     ],
     targets: [
@@ -27,6 +30,13 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
             swiftSettings: settings),
+        .executableTarget(
+            name: "compression-bench",
+            dependencies: [
+                .product(name: "BuildCache", package: "swift-build-cache"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: settings + (usesZlib ? [] : [.define("Libdeflate")])),
     ],
     swiftLanguageModes: [.v6]
 )

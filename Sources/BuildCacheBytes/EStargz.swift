@@ -16,6 +16,7 @@ package enum EStargz {
     // What stargz wrote before it became eStargz, still read.
     private static let legacyFooterSize = 47
     private static let mark = "STARGZ"
+    private static let maximumTOCSize = 256 << 20
 
     /// Where in the stored bytes the table of contents begins, or `nil` if the blob is no eStargz layer.
     ///
@@ -23,6 +24,28 @@ package enum EStargz {
     ///
     /// - Throws: What `source` throws, other than `.corrupted`.
     package static func tocOffset(of descriptor: Descriptor, in source: any BlobSource) async throws -> Int64? {
+        try await readTOC(of: descriptor, in: source) { _ in }
+    }
+
+    /// The table of contents and where in the stored bytes it begins, or `nil` if the blob is no eStargz layer.
+    ///
+    /// - Throws: ``CacheError`` `.limitExceeded` if it has more than 256 MiB; what `source` throws, other than `.corrupted`.
+    static func contents(
+        of descriptor: Descriptor, in source: any BlobSource
+    ) async throws -> (offset: Int64, json: [UInt8])? {
+        var json: [UInt8] = []
+        let offset = try await readTOC(of: descriptor, in: source) { part in
+            guard json.count + part.readableBytes <= maximumTOCSize else {
+                throw CacheError(.limitExceeded, "the layer's table of contents has more than 256 MiB")
+            }
+            json.append(contentsOf: part.readableBytesView)
+        }
+        return offset.map { ($0, json) }
+    }
+
+    private static func readTOC(
+        of descriptor: Descriptor, in source: any BlobSource, _ body: (ByteBuffer) throws -> Void
+    ) async throws -> Int64? {
         guard descriptor.size >= legacyFooterSize else { return nil }
         do {
             let tail = max(0, descriptor.size - Int64(footerSize))..<descriptor.size
@@ -32,7 +55,8 @@ package enum EStargz {
                 (0..<descriptor.size - Int64(size)).contains(offset)
             else { return nil }
             let toc = try await source.open(descriptor, range: offset..<descriptor.size - Int64(size))
-            return try await holdsOnlyTOC(LayerDecoder().decode(toc, mediaType: .layer(.gzip))) ? offset : nil
+            let tar = try LayerDecoder().decode(toc, mediaType: .layer(.gzip))
+            return try await holdsOnlyTOC(tar, body) ? offset : nil
         } catch let error as CacheError where error.code == .corrupted {
             return nil
         }
@@ -86,17 +110,22 @@ package enum EStargz {
         return nil
     }
 
-    /// Whether a tar has the table of contents as its only entry.
-    private static func holdsOnlyTOC(_ tar: BlobStream) async throws -> Bool {
+    /// Whether a tar has the table of contents as its only entry; `body` gets what it holds.
+    private static func holdsOnlyTOC(
+        _ tar: BlobStream, _ body: (ByteBuffer) throws -> Void
+    ) async throws -> Bool {
         var pieces = PieceReader(tar)
         guard let header = try await pieces.next(TarBlock.size),
             let size = header.withUnsafeReadableBytes({ tocSize(header: $0) })
         else { return false }
-        var rest = (size + 511) / 512 * 512
-        while let piece = try await pieces.next(1 << 20) {
-            let content = min(rest, Int64(piece.readableBytes))
-            rest -= content
-            guard piece.readableBytesView.dropFirst(Int(content)).allSatisfy({ $0 == 0 }) else { return false }
+        var rest = size
+        while rest > 0, let piece = try await pieces.some(upTo: Int(min(rest, 1 << 20))) {
+            rest -= Int64(piece.readableBytes)
+            try body(piece)
+        }
+        // Nothing but padding and the blocks that end a tar may follow.
+        while let piece = try await pieces.some(upTo: 1 << 20) {
+            guard rest == 0, piece.readableBytesView.allSatisfy({ $0 == 0 }) else { return false }
         }
         return rest == 0
     }

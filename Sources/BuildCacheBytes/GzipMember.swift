@@ -114,13 +114,21 @@ private final class Deflater {
 
     private static let noMemory = CacheError(.unavailable, "the compressor has no memory left", retry: .worthwhile)
 
+    #if Libdeflate
+        // For each of zlib's levels the fastest of libdeflate's that compresses at least as well, measured over programs,
+        // libraries and text with libdeflate 1.14 and zlib 1.2.13. At 6 the sizes differ by 0.2 %.
+        private static let libdeflateLevels: [Int32] = [0, 1, 2, 3, 4, 5, 5, 6, 7, 9]
+    #endif
+
     private let library: Library
 
     init(level: Int) throws(CacheError) {
         #if Libdeflate
             // Libdeflate cannot do with Huffman codes alone.
             if level != -2 {
-                guard let compressor = libdeflate_alloc_compressor(Int32(level)) else { throw Deflater.noMemory }
+                guard let compressor = libdeflate_alloc_compressor(Deflater.libdeflateLevels[level]) else {
+                    throw Deflater.noMemory
+                }
                 library = .libdeflate(compressor)
                 return
             }

@@ -73,6 +73,12 @@ struct PieceReader {
         return take(limit)
     }
 
+    /// Passes over the next `count` bytes, or as many as there are.
+    mutating func skip(_ count: Int) async throws {
+        var left = count
+        while left > 0, let piece = try await some(upTo: left) { left -= piece.readableBytes }
+    }
+
     private mutating func take(_ size: Int) -> ByteBuffer {
         rest.readSlice(length: min(size, rest.readableBytes)) ?? ByteBuffer()
     }

@@ -1,4 +1,4 @@
-package import BuildCacheCore
+public import BuildCacheCore
 import NIOCore
 
 #if canImport(Glibc)
@@ -96,7 +96,7 @@ public struct ScratchStore: Sendable {
     ///   level that does not exist, `.unsupported` for a layer of an unknown type, `.storageFull`, `.denied`; what
     ///   `source` throws; `CancellationError`.
     /// - Source: `spec/compression.md` §3.
-    package func layer(
+    public func layer(
         from descriptor: Descriptor, in source: any BlobSource, to options: CompressionOptions
     ) async throws -> StoredLayer {
         do {
@@ -179,14 +179,21 @@ public struct ScratchStore: Sendable {
         _ descriptor: Descriptor, _ form: StoredForm, in source: any BlobSource, with encoder: LayerEncoder,
         to file: AtomicFile
     ) async throws -> Conversion {
-        let stored = try await VerifiedSource(source).open(descriptor, range: nil)
         let whole = StreamDigest()
-        let tar =
-            switch form {
-            case .tar, .compressed: try LayerDecoder().decode(stored, mediaType: descriptor.mediaType)
-            case .estargz(let toc): LayerDecoder().decode(stored, upToTOC: toc, whole: whole)
-            }
+        let tar: BlobStream
+        switch form {
+        case .tar:
+            // The encoder computes its digest anyway.
+            tar = try await source.open(descriptor, range: nil).limited(to: descriptor)
+        case .compressed:
+            let stored = try await VerifiedSource(source).open(descriptor, range: nil)
+            tar = try LayerDecoder().decode(stored, mediaType: descriptor.mediaType)
+        case .estargz(let toc):
+            let stored = try await VerifiedSource(source).open(descriptor, range: nil)
+            tar = LayerDecoder().decode(stored, upToTOC: toc, whole: whole)
+        }
         let encoded = try await encoder.encode(tar) { try await file.write($0) }
+        if form == .tar { try encoded.tar.check(against: descriptor) }
         let diffID = if case .estargz = form { whole.finish().digest } else { encoded.tar.digest }
         return Conversion(
             source: StreamDigest.Value(digest: descriptor.digest, size: descriptor.size), sourceDiffID: DiffID(diffID),
@@ -233,11 +240,11 @@ public struct ScratchStore: Sendable {
 }
 
 /// A layer as a backend is to store it, and where its bytes are.
-package struct StoredLayer: Sendable {
+public struct StoredLayer: Sendable {
     /// The layer, in OCI's media types if it was converted.
-    package var descriptor: Descriptor
-    /// Where ``descriptor`` can be opened.
-    package var source: any BlobSource
+    public var descriptor: Descriptor
+    /// Where ``descriptor`` can be opened; a ``ScratchStore`` has it until it is removed.
+    public var source: any BlobSource
 }
 
 /// How a layer that must be converted is stored now.

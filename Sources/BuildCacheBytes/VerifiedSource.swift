@@ -29,8 +29,7 @@ extension BlobStream {
             var ended = false
             let passed = StreamDigest()
 
-            func fail(_ problem: String) -> CacheError {
-                let error = CacheError(.corrupted, problem, context: .init(subject: "\(descriptor.digest)"))
+            func fail(_ error: CacheError) -> CacheError {
                 failure = error
                 held = nil
                 return error
@@ -40,18 +39,16 @@ extension BlobStream {
                 while !ended {
                     guard let chunk = try await iterator.next() else {
                         ended = true
-                        let value = passed.finish()
-                        guard value.size == descriptor.size else {
-                            throw fail("the blob has \(value.size) bytes instead of \(descriptor.size)")
-                        }
-                        guard value.digest == descriptor.digest else {
-                            throw fail("the blob's digest is \(value.digest)")
+                        do throws(CacheError) {
+                            try passed.finish().check(against: descriptor)
+                        } catch {
+                            throw fail(error)
                         }
                         break
                     }
                     await passed.update(chunk)
                     guard passed.size <= descriptor.size else {
-                        throw fail("the blob has more than the \(descriptor.size) bytes it should have")
+                        throw fail(.tooLong(descriptor))
                     }
                     defer { held = chunk }
                     if let previous = held { return previous }
@@ -60,5 +57,44 @@ extension BlobStream {
                 return held
             }
         }
+    }
+}
+
+extension BlobStream {
+    /// The same bytes, failing with `.corrupted` as soon as there are more than they should be, so that no source fills the disk.
+    func limited(to descriptor: Descriptor) -> BlobStream {
+        let stream = self
+        return BlobStream(length: descriptor.size) {
+            var iterator = stream.makeAsyncIterator()
+            var rest = descriptor.size
+            return {
+                guard let chunk = try await iterator.next() else { return nil }
+                rest -= Int64(chunk.readableBytes)
+                guard rest >= 0 else { throw CacheError.tooLong(descriptor) }
+                return chunk
+            }
+        }
+    }
+}
+
+extension StreamDigest.Value {
+    /// Checks that these are the bytes that `descriptor` names.
+    func check(against descriptor: Descriptor) throws(CacheError) {
+        let context = CacheError.Context(subject: "\(descriptor.digest)")
+        guard size == descriptor.size else {
+            throw CacheError(
+                .corrupted, "the blob has \(size) bytes instead of \(descriptor.size)", context: context)
+        }
+        guard digest == descriptor.digest else {
+            throw CacheError(.corrupted, "the blob's digest is \(digest)", context: context)
+        }
+    }
+}
+
+extension CacheError {
+    fileprivate static func tooLong(_ descriptor: Descriptor) -> CacheError {
+        CacheError(
+            .corrupted, "the blob has more than the \(descriptor.size) bytes it should have",
+            context: .init(subject: "\(descriptor.digest)"))
     }
 }

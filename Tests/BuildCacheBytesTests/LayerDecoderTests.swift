@@ -142,25 +142,3 @@ struct LayerDecoderTests {
         #expect(largest == 1 << 20)
     }
 }
-
-/// Tars for tests.
-enum TarSample {
-    /// One small file, made by hand: a header, a block of data, two blocks of zeros.
-    static let small: ByteBuffer = {
-        var header = [UInt8](repeating: 0, count: 512)
-        func put(_ text: String, _ offset: Int) {
-            header.replaceSubrange(offset..<offset + text.utf8.count, with: text.utf8)
-        }
-        put("hello.txt", 0)
-        put("0000644", 100)
-        put("00000000005", 124)
-        put("00000000000", 136)
-        put("        ", 148)
-        put("0", 156)
-        put("ustar", 257)
-        put("00", 263)
-        let sum = header.reduce(0) { $0 + Int($1) }
-        put("0" + String(sum, radix: 8) + "\0 ", 148)
-        return ByteBuffer(bytes: header) + ByteBuffer(string: "hello") + .zeros(507 + 1024)
-    }()
-}

@@ -33,6 +33,21 @@ final class MemorySource: BlobSource {
     }
 }
 
+/// One blob in memory, which counts how much of it was read.
+final class RecordingSource: BlobSource {
+    private let base: MemorySource
+    private let counted = Mutex<Int64>(0)
+
+    init(_ bytes: ByteBuffer) { base = MemorySource(bytes) }
+
+    var bytesRead: Int64 { counted.withLock { $0 } }
+
+    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        counted.withLock { $0 += Int64(range?.count ?? Int(descriptor.size)) }
+        return try await base.open(descriptor, range: range)
+    }
+}
+
 extension BlobStream {
     /// Streams `bytes` in chunks of `size`.
     static func chunks(_ bytes: ByteBuffer, of size: Int = 1 << 20) -> BlobStream {
@@ -81,6 +96,11 @@ extension Descriptor {
 extension ByteBuffer {
     /// The first bytes.
     func prefix(_ count: Int) -> ByteBuffer { getSlice(at: readerIndex, length: count) ?? self }
+
+    /// All but the first bytes.
+    func dropFirst(_ count: Int) -> ByteBuffer {
+        getSlice(at: readerIndex + count, length: readableBytes - count) ?? ByteBuffer()
+    }
 
     /// The same bytes with one of them changed.
     func flipping(_ index: Int) -> ByteBuffer {

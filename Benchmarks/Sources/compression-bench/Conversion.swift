@@ -1,0 +1,89 @@
+import BuildCache
+import Foundation
+import NIOCore
+
+/// One conversion of one layer, done by a process of its own so that its memory can be told.
+///
+/// Its command line is `convert FILE FROM SHA256 TO DIRECTORY [COPY]`; it prints the size of the result and the peak of memory, in
+/// bytes.
+struct Conversion {
+    var file: String
+    var from: Compression
+    var digest: Digest
+    var to: Compression
+    var directory: String
+    /// Where to leave a copy of the result, if anywhere.
+    var copy: String?
+
+    var command: Command {
+        Command(
+            line: [
+                CommandLine.arguments[0], "convert", file, from.rawValue, digest.description, to.rawValue, directory,
+            ] + (copy.map { [$0] } ?? []))
+    }
+
+    init(_ file: String, _ from: Compression, _ digest: Digest, to: Compression, in directory: String) {
+        self.file = file
+        self.from = from
+        self.digest = digest
+        self.to = to
+        self.directory = directory
+    }
+
+    init(arguments: [String]) throws {
+        guard (5...6).contains(arguments.count), let from = Compression(rawValue: arguments[1]),
+            let to = Compression(rawValue: arguments[3])
+        else { throw Failure(description: "convert FILE FROM SHA256 TO DIRECTORY [COPY] is expected") }
+        self.init(arguments[0], from, try Digest(arguments[2]), to: to, in: arguments[4])
+        copy = arguments.dropFirst(5).first
+    }
+
+    func run() async throws {
+        let attributes = try FileManager.default.attributesOfItem(atPath: file)
+        let layer = Descriptor(
+            mediaType: .layer(from), digest: digest, size: (attributes[.size] as? NSNumber)?.int64Value ?? 0)
+        try await ScratchStore.withTemporary(in: directory) { scratch in
+            let options = CompressionOptions(type: to, force: true)
+            let converted = try await scratch.layer(from: layer, in: FileSource(path: file), to: options)
+            if let copy {
+                _ = FileManager.default.createFile(atPath: copy, contents: nil)
+                let file = try FileHandle(forWritingTo: URL(fileURLWithPath: copy))
+                for try await chunk in try await converted.source.open(converted.descriptor, range: nil) {
+                    try file.write(contentsOf: Data(chunk.readableBytesView))
+                }
+                try file.close()
+            }
+            let usage = rusage(ofChildren: false)
+            #if os(Linux)
+                let unit = 1024
+            #else
+                let unit = 1
+            #endif
+            print(converted.descriptor.size, Int(usage.ru_maxrss) * unit)
+        }
+    }
+}
+
+/// A file as a blob, read a mebibyte at a time.
+private struct FileSource: BlobSource {
+    let path: String
+
+    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
+        let range = range ?? 0..<descriptor.size
+        return BlobStream(length: Int64(range.count)) {
+            var offset = range.lowerBound
+            return {
+                let wanted = Int(min(1 << 20, range.upperBound - offset))
+                guard wanted > 0 else { return nil }
+                var chunk = ByteBufferAllocator().buffer(capacity: wanted)
+                let count = chunk.writeWithUnsafeMutableBytes(minimumWritableBytes: wanted) { room in
+                    max(0, pread(file.fileDescriptor, room.baseAddress, wanted, off_t(offset)))
+                }
+                guard count > 0 else { throw Failure(description: "cannot read \(path)") }
+                offset += Int64(count)
+                return chunk
+            }
+        }
+    }
+}

@@ -95,4 +95,27 @@ struct EStargzReader {
         guard status == Z_STREAM_END else { throw Malformed(problem: "gzip") }
         return (content, input.count - Int(stream.avail_in))
     }
+
+    /// One gzip member that holds `bytes`, whatever their number.
+    static func deflate(_ bytes: ByteBuffer) throws -> ByteBuffer {
+        var input = Array(bytes.readableBytesView)
+        var output = [UInt8](repeating: 0, count: input.count + input.count / 1000 + 100)
+        var stream = z_stream()
+        guard
+            deflateInit2_(
+                &stream, 1, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+                == Z_OK
+        else { throw Malformed(problem: "zlib") }
+        defer { deflateEnd(&stream) }
+        let count = input.withUnsafeMutableBufferPointer { input in
+            output.withUnsafeMutableBufferPointer { output in
+                stream.next_in = input.baseAddress
+                stream.avail_in = UInt32(input.count)
+                stream.next_out = output.baseAddress
+                stream.avail_out = UInt32(output.count)
+                return CZlib.deflate(&stream, Z_FINISH) == Z_STREAM_END ? output.count - Int(stream.avail_out) : 0
+            }
+        }
+        return ByteBuffer(bytes: output.prefix(count))
+    }
 }

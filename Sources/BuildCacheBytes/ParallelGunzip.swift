@@ -68,12 +68,21 @@ final class ParallelGunzip {
                 batches.append(Batch(offset: start, members: members, inflated: inflated))
             } else if isInputAtEnd || input.readableBytes >= ParallelGunzip.maximumMemberSize {
                 return
-            } else if var chunk = try await stored.next() {
-                if input.readableBytes == 0 { input = chunk } else { input.writeBuffer(&chunk) }
+            } else if let chunk = try await stored.next() {
+                append(chunk)
             } else {
                 isInputAtEnd = true
             }
         }
+    }
+
+    private func append(_ chunk: ByteBuffer) {
+        guard input.readableBytes > 0 else { return input = chunk }
+        // Writing to the input itself would keep all that was ever read from it.
+        var joined = ByteBufferAllocator().buffer(capacity: input.readableBytes + chunk.readableBytes)
+        joined.writeImmutableBuffer(input)
+        joined.writeImmutableBuffer(chunk)
+        input = joined
     }
 
     /// Cuts members off the input, if it can tell where they end: a large one, or several small ones.

@@ -1,5 +1,6 @@
 public import BuildCacheBytes
 public import BuildCacheCore
+import BuildCacheInline
 import BuildCacheLocal
 public import BuildCacheSpec
 public import BuildCacheTransfer
@@ -16,7 +17,9 @@ extension CacheSpec {
         switch backend {
         case .local(let options):
             return try LocalCache(options, export: export ?? ExportOptions(), scratch: scratch)
-        case .inline, .registry, .gha, .s3, .azblob:
+        case .inline:
+            return InlineCache(compression: (export ?? ExportOptions()).compression, scratch: scratch)
+        case .registry, .gha, .s3, .azblob:
             throw CacheError(
                 .unsupported,
                 "this version reads and writes type=local only; use a local cache and copy it with a tool that speaks \(type.rawValue)",

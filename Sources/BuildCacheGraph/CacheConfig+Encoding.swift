@@ -33,9 +33,13 @@ extension LayerGraph {
     ///   descriptor or no diffID, which other readers could not import.
     /// - Source: `spec/cache-format.md` §1, §2.2 and §5.2.
     public func encodeConfig(_ form: EncodedCacheConfig.Form = .plain) throws(CacheError) -> EncodedCacheConfig {
+        try cleanedIfNeeded().encodeCleanConfig(form)
+    }
+
+    /// The graph as it is written: without aliases and ephemeral records.
+    func cleanedIfNeeded() -> LayerGraph {
         let needsCleaning = records.contains { $0.mergedInto >= 0 || $0.isEphemeral } || !isOrdered
-        let graph = needsCleaning ? cleaned() : self
-        return try graph.encodeCleanConfig(form)
+        return needsCleaning ? cleaned() : self
     }
 
     /// A copy without aliases and ephemeral records, all results that stay being the best ones.
@@ -59,7 +63,7 @@ extension LayerGraph {
 
         // Gathered first, in loops that do not wait for memory: looked up one by one between the writing of other things, these are
         // most of the time at a million records.
-        let linkRow = links.map { recordRow.indices.contains(Int($0.record)) ? recordRow[Int($0.record)] : -1 }
+        let linkRow = rowsOfLinks(recordRow)
         var rowResult = [(layer: Int32, createdAt: Timestamp)](repeating: (-1, .zero), count: recordOrder.count)
         for (record, result) in best.enumerated() where result >= 0 {
             let result = results[Int(result)]
@@ -150,7 +154,7 @@ extension LayerGraph {
     }
 
     /// The records in the order they are written, and the row of each.
-    private func recordTable() -> (order: [Int32], row: [Int32]) {
+    func recordTable() -> (order: [Int32], row: [Int32]) {
         var order = records.indices.map { Int32($0) }
         let isTotal = sort(&order, by: { records[Int($0)].digest }, recordPrecedes)
         if !isTotal {
@@ -164,6 +168,12 @@ extension LayerGraph {
         var row = [Int32](repeating: -1, count: records.count)
         for (number, record) in order.enumerated() { row[Int(record)] = Int32(number) }
         return (order, row)
+    }
+
+    /// The row of the record that each link refers to.
+    func rowsOfLinks(_ recordRow: [Int32]) -> [Int32] {
+        // What a duplicate key of a config left behind refers to nothing, and nothing refers to it.
+        links.map { recordRow.indices.contains(Int($0.record)) ? recordRow[Int($0.record)] : -1 }
     }
 
     private func recordPrecedes(_ left: Int32, _ right: Int32) -> Bool {

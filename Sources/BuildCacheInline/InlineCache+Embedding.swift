@@ -62,9 +62,8 @@ extension InlineCache {
         _ receipt: inout ExportReceipt, _ progress: ProgressSink
     ) async throws -> RawDocument {
         guard let descriptor = image.config else { return document }
-        let config = try await store.document(descriptor)
-        let source = LayerSource(
-            blobs: store, images: [ImageDocuments(manifest: document.bytes, config: config.bytes)])
+        let config = try await store.document(descriptor, limit: Document.defaultLimit)
+        let source = LayerSource(blobs: store, images: [ImageDocuments(manifest: document.bytes, config: config)])
         let one = try await exportCache(graph, from: source, progress: progress)
         receipt.warnings += one.warnings
         receipt.converted.formUnion(one.converted)

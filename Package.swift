@@ -35,6 +35,7 @@ let package = Package(
     platforms: [.macOS(.v15)],
     products: [
         .library(name: "BuildCache", targets: ["BuildCache"]),
+        .library(name: "BuildCacheInline", targets: ["BuildCacheInline"]),
         .library(name: "BuildCacheLocal", targets: ["BuildCacheLocal"]),
         .library(name: "BuildCacheTesting", targets: ["BuildCacheTesting"]),
     ],
@@ -87,10 +88,15 @@ let package = Package(
                 "BuildCacheJSON", "BuildCacheSpec", nioCore, nioPosix, logging,
             ]),
         module(
+            "BuildCacheInline",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+            ]),
+        module(
             "BuildCache",
             [
                 "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-                "BuildCacheTransfer", "BuildCacheLocal", nioCore, logging,
+                "BuildCacheTransfer", "BuildCacheInline", "BuildCacheLocal", nioCore, logging,
             ]),
         module(
             "BuildCacheTesting",

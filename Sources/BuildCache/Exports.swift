@@ -2,6 +2,7 @@
 @_exported public import BuildCacheBytes
 @_exported public import BuildCacheCore
 @_exported public import BuildCacheGraph
+@_exported public import BuildCacheInline
 @_exported public import BuildCacheLocal
 @_exported public import BuildCacheOCI
 @_exported public import BuildCacheSpec

@@ -50,6 +50,20 @@ public enum PutOutcome: Hashable, Sendable {
     case refreshed
 }
 
+/// The two documents of an image, of one platform.
+public struct ImageDocuments: Hashable, Sendable {
+    /// The image manifest, OCI's or Docker's.
+    public var manifest: [UInt8]
+    /// The image config that the manifest names.
+    public var config: [UInt8]
+
+    /// Makes an image of its documents.
+    public init(manifest: [UInt8], config: [UInt8]) {
+        self.manifest = manifest
+        self.config = config
+    }
+}
+
 /// Where an export reads layers: stored blobs, and the tars of layers that were never stored.
 public struct LayerSource: Sendable {
     /// The blobs of layers that have a descriptor.
@@ -58,12 +72,16 @@ public struct LayerSource: Sendable {
     ///
     /// `nil` where a graph has no pending layers.
     public var pendingLayers: (@Sendable (PendingLayer) async throws -> BlobStream)?
+    /// The images that were built, one per platform: `type=inline` puts the cache into these, other backends do not look.
+    public var images: [ImageDocuments]
 
     /// Makes a source; without `pendingLayers` an export leaves pending layers out.
     public init(
-        blobs: any BlobSource, pendingLayers: (@Sendable (PendingLayer) async throws -> BlobStream)? = nil
+        blobs: any BlobSource, pendingLayers: (@Sendable (PendingLayer) async throws -> BlobStream)? = nil,
+        images: [ImageDocuments] = []
     ) {
         self.blobs = blobs
         self.pendingLayers = pendingLayers
+        self.images = images
     }
 }

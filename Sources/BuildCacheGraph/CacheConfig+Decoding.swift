@@ -78,6 +78,7 @@ private struct CacheConfigDecoder {
         self.limits = limits
         switch layers {
         case .described(let known):
+            descriptors.reserveCapacity(known.count)
             for descriptor in known { descriptors[descriptor.digest] = descriptor }
         case .image(let image):
             for (position, descriptor) in image.enumerated() {
@@ -324,7 +325,7 @@ extension CacheConfigDecoder {
         graph.records = records
         try placeResults()
         try placeChains(newIndex)
-        for layer in graph.layers { graph.descriptors[layer.blob] = descriptors[layer.blob] }
+        graph.takeDescriptors(from: descriptors)
         return graph
     }
 
@@ -408,7 +409,7 @@ extension CacheConfigDecoder {
     /// Whether a blob can be fetched: its size and type are known, or nobody asked for them.
     private var isDescribed: (Digest) -> Bool {
         if case .undescribed = source { return { $0 != .none } }
-        return { [descriptors] in descriptors[$0] != nil }
+        return { [descriptors] in descriptors.index(forKey: $0) != nil }
     }
 }
 

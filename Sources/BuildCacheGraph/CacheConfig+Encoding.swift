@@ -33,9 +33,13 @@ extension LayerGraph {
     ///   descriptor or no diffID, which other readers could not import.
     /// - Source: `spec/cache-format.md` §1, §2.2 and §5.2.
     public func encodeConfig(_ form: EncodedCacheConfig.Form = .plain) throws(CacheError) -> EncodedCacheConfig {
+        try cleanedIfNeeded().encodeCleanConfig(form)
+    }
+
+    /// The graph as it is written: without aliases and ephemeral records.
+    func cleanedIfNeeded() -> LayerGraph {
         let needsCleaning = records.contains { $0.mergedInto >= 0 || $0.isEphemeral } || !isOrdered
-        let graph = needsCleaning ? cleaned() : self
-        return try graph.encodeCleanConfig(form)
+        return needsCleaning ? cleaned() : self
     }
 
     /// A copy without aliases and ephemeral records, all results that stay being the best ones.
@@ -57,6 +61,15 @@ extension LayerGraph {
         let (layerOrder, layerRow) = layerTable(of: best)
         let (recordOrder, recordRow) = recordTable()
 
+        // Gathered first, in loops that do not wait for memory: looked up one by one between the writing of other things, these are
+        // most of the time at a million records.
+        let linkRow = rowsOfLinks(recordRow)
+        var rowResult = [(layer: Int32, createdAt: Timestamp)](repeating: (-1, .zero), count: recordOrder.count)
+        for (record, result) in best.enumerated() where result >= 0 {
+            let result = results[Int(result)]
+            rowResult[Int(recordRow[record])] = (layerRow[Int(result.layer)], result.createdAt)
+        }
+
         var writer = JSONWriter(reservingCapacity: layerOrder.count * 110 + recordOrder.count * 220 + 64)
         writer.beginObject()
         if !layerOrder.isEmpty {
@@ -68,17 +81,16 @@ extension LayerGraph {
         if !recordOrder.isEmpty {
             writer.key("records")
             writer.beginArray()
-            for record in recordOrder {
-                let result = best[Int(record)]
-                write(record, rows: recordRow, into: &writer) { writer in
-                    guard result >= 0 else { return }
+            for (record, result) in zip(recordOrder, rowResult) {
+                write(record, linkRows: linkRow, into: &writer) { writer in
+                    guard result.layer >= 0 else { return }
                     writer.key("layers")
                     writer.beginArray()
                     writer.beginObject()
                     writer.key("layer")
-                    writer.integer(layerRow[Int(results[Int(result)].layer)])
+                    writer.integer(result.layer)
                     writer.key("createdAt")
-                    writer.timestamp(results[Int(result)].createdAt)
+                    writer.timestamp(result.createdAt)
                     writer.endObject()
                     writer.endArray()
                 }
@@ -103,10 +115,9 @@ extension LayerGraph {
                 layer = layers[Int(layer)].parent
             }
         }
-        sort(&order, by: { layers[Int($0)].blob }, layerPrecedes)
+        let isTotal = sort(&order, by: { layers[Int($0)].blob }, layerPrecedes)
         // Equal blobs on different parents are rare, and only they need to be told apart by their chains.
-        let hasTies = zip(order, order.dropFirst()).contains { !layerPrecedes($0, $1) }
-        if hasTies {
+        if !isTotal {
             let identities = layerIdentities()
             order.sort { left, right in
                 layerPrecedes(left, right)
@@ -121,12 +132,19 @@ extension LayerGraph {
     ///
     /// The first eight bytes of a digest tell nearly all apart. Kept beside the index they spare a walk through all of memory, which at
     /// a million records is most of the time.
-    private func sort(_ order: inout [Int32], by digest: (Int32) -> Digest, _ precedes: (Int32, Int32) -> Bool) {
+    ///
+    /// - Returns: Whether `precedes` tells all of them apart.
+    private func sort(
+        _ order: inout [Int32], by digest: (Int32) -> Digest, _ precedes: (Int32, Int32) -> Bool
+    ) -> Bool {
         var keys = order.map { (start: digest($0).words.0, index: $0) }
         keys.sort { left, right in
             left.start != right.start ? left.start < right.start : precedes(left.index, right.index)
         }
         order = keys.map(\.index)
+        return zip(keys, keys.dropFirst()).allSatisfy { left, right in
+            left.start != right.start || precedes(left.index, right.index)
+        }
     }
 
     private func layerPrecedes(_ left: Int32, _ right: Int32) -> Bool {
@@ -136,11 +154,10 @@ extension LayerGraph {
     }
 
     /// The records in the order they are written, and the row of each.
-    private func recordTable() -> (order: [Int32], row: [Int32]) {
+    func recordTable() -> (order: [Int32], row: [Int32]) {
         var order = records.indices.map { Int32($0) }
-        sort(&order, by: { records[Int($0)].digest }, recordPrecedes)
-        let hasTies = zip(order, order.dropFirst()).contains { !recordPrecedes($0, $1) }
-        if hasTies {
+        let isTotal = sort(&order, by: { records[Int($0)].digest }, recordPrecedes)
+        if !isTotal {
             let identities = recordIdentities()
             order.sort { left, right in
                 if recordPrecedes(left, right) { return true }
@@ -151,6 +168,12 @@ extension LayerGraph {
         var row = [Int32](repeating: -1, count: records.count)
         for (number, record) in order.enumerated() { row[Int(record)] = Int32(number) }
         return (order, row)
+    }
+
+    /// The row of the record that each link refers to.
+    func rowsOfLinks(_ recordRow: [Int32]) -> [Int32] {
+        // What a duplicate key of a config left behind refers to nothing, and nothing refers to it.
+        links.map { recordRow.indices.contains(Int($0.record)) ? recordRow[Int($0.record)] : -1 }
     }
 
     private func recordPrecedes(_ left: Int32, _ right: Int32) -> Bool {
@@ -227,7 +250,7 @@ extension LayerGraph {
 
     /// One record; `writeResults` writes what stands before its digest.
     func write(
-        _ record: Int32, rows: [Int32], into writer: inout JSONWriter, writeResults: (inout JSONWriter) -> Void
+        _ record: Int32, linkRows: [Int32], into writer: inout JSONWriter, writeResults: (inout JSONWriter) -> Void
     ) {
         let node = records[Int(record)]
         writer.beginObject()
@@ -239,14 +262,14 @@ extension LayerGraph {
             writer.beginArray()
             for input in 0..<node.inputCount {
                 writer.beginArray()
-                for link in orderedLinks(of: node, input: input, rows: rows) {
+                for link in orderedLinks(of: node, input: input, rows: linkRows) {
                     writer.beginObject()
                     if links[Int(link)].selector != 0 {
                         writer.key("selector")
                         writer.string(selectors[links[Int(link)].selector])
                     }
                     writer.key("link")
-                    writer.integer(rows[Int(links[Int(link)].record)])
+                    writer.integer(linkRows[Int(link)])
                     writer.endObject()
                 }
                 writer.endArray()
@@ -263,8 +286,7 @@ extension LayerGraph {
         var indices = LinkIndices(links: links, first: place.firstLink).map { Int32($0) }
         indices.sort { left, right in
             let (leftLink, rightLink) = (links[Int(left)], links[Int(right)])
-            let (leftRow, rightRow) = (rows[Int(leftLink.record)], rows[Int(rightLink.record)])
-            if leftRow != rightRow { return leftRow < rightRow }
+            if rows[Int(left)] != rows[Int(right)] { return rows[Int(left)] < rows[Int(right)] }
             // Links have the order of their indices, as they are only ever appended.
             if node.importRow >= 0 { return left < right }
             return selectors[leftLink.selector] < selectors[rightLink.selector]

@@ -112,11 +112,10 @@ extension LayerGraph {
                     pendingLayers.append(pending)
                     pendingNumbers[pending] = node.pending
                 }
-            } else if let descriptor = other.descriptors[node.blob] {
-                descriptors[node.blob] = descriptor
             }
             layers.append(node)
         }
+        takeDescriptors(from: other.descriptors)
         for index in results.indices { results[index].layer = newLayer[Int(results[index].layer)] }
     }
 }

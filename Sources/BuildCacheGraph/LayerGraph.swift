@@ -256,6 +256,18 @@ extension LayerGraph {
         return node.pending < 0 ? descriptors[node.blob] : nil
     }
 
+    /// Takes those of `all` that describe a layer of this graph.
+    ///
+    /// Where that is all of them they are shared, not copied: descriptors are most of what a large graph is in memory.
+    mutating func takeDescriptors(from all: [Digest: Descriptor]) {
+        var needed: Set<Digest> = []
+        needed.reserveCapacity(min(all.count, layers.count))
+        for layer in layers where layer.pending < 0 && all.index(forKey: layer.blob) != nil {
+            needed.insert(layer.blob)
+        }
+        descriptors = needed.count == all.count ? all : all.filter { needed.contains($0.key) }
+    }
+
     /// Whether any record has a result.
     package var hasResults: Bool { !results.isEmpty }
 

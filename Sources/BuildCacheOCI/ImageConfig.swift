@@ -137,16 +137,17 @@ extension ImageConfig {
     ///
     /// - Parameters:
     ///   - records: The JSON array of records; `nil` removes the cache.
+    ///   - diffIDs: What the image's layers are now, if they were converted to eStargz or from it; `nil` leaves them.
     ///   - bytes: The config to change.
     ///   - limit: The most bytes of config to accept.
     /// - Throws: ``CacheError`` `.limitExceeded`, or `.corrupted` if `bytes` are no JSON object.
     /// - Source: BuildKit exporter/containerimage/writer.go `patchImageConfig`.
     public static func settingInlineCache(
-        _ records: [UInt8]?, in bytes: [UInt8], limit: Int = Document.defaultLimit
+        _ records: [UInt8]?, diffIDs: [DiffID]? = nil, in bytes: [UInt8], limit: Int = Document.defaultLimit
     ) throws(CacheError) -> [UInt8] {
-        var members = try readDocument(bytes, "image config", limit: limit) { (reader) throws(CacheError) in
-            guard let members = try reader.members() else { throw reader.invalid("an image config cannot be null") }
-            return members
+        var members = try members(of: bytes, limit: limit)
+        if let diffIDs, let place = members.lastIndex(where: { $0.key == "rootfs" }) {
+            members[place].json = try replacingDiffIDs(in: members[place].json, with: diffIDs)
         }
         let inlineCacheKey = "\(inlineCacheKey)"
         members.removeAll { $0.key == inlineCacheKey }
@@ -163,5 +164,25 @@ extension ImageConfig {
         }
         writer.endObject()
         return writer.bytes
+    }
+
+    private static func replacingDiffIDs(in rootfs: [UInt8], with diffIDs: [DiffID]) throws(CacheError) -> [UInt8] {
+        var writer = JSONWriter()
+        writer.beginObject()
+        for (key, json) in try members(of: rootfs, limit: .max) where key != "diff_ids" {
+            writer.key(key)
+            writer.compact(json)
+        }
+        writer.key("diff_ids")
+        writer.strings(diffIDs.map(\.description))
+        writer.endObject()
+        return writer.bytes
+    }
+
+    private static func members(of bytes: [UInt8], limit: Int) throws(CacheError) -> [(key: String, json: [UInt8])] {
+        try readDocument(bytes, "image config", limit: limit) { (reader) throws(CacheError) in
+            guard let members = try reader.members() else { throw reader.invalid("it cannot be null") }
+            return members
+        }
     }
 }

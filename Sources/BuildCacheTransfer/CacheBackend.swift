@@ -104,6 +104,8 @@ public struct ExportReceipt: Sendable {
     public var transfers: [Digest: PutOutcome]
     /// Layers whose bytes were converted or made for this export, by the digest they have now.
     public var converted: Set<Digest>
+    /// The images with the cache inside, one for each of the source: of `type=inline` only.
+    public var images: [EmbeddedImage] = []
     /// What was left out and why, for people.
     public var warnings: [String]
 

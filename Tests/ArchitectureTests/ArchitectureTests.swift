@@ -24,8 +24,12 @@ private let allowed: [String: Set<String>] = [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
         "BuildCacheTransfer", "NIOCore", "NIOPosix", "Logging", "Synchronization",
     ],
+    "BuildCacheInline": [
+        "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+    ],
     "BuildCache": [
-        "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+        "BuildCacheInline", "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "BuildCacheTransfer",
         "BuildCacheLocal", "NIOCore", "Logging", "Synchronization",
     ],
     "BuildCacheTesting": [

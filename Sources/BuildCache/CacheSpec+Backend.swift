@@ -26,4 +26,23 @@ extension CacheSpec {
                 context: .init(backend: type.rawValue))
         }
     }
+
+    /// Where the image is that the spec names, and its name there: for `type=local` the tag or digest in the directory.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` without a directory, `.unsupported` for a backend that has no images, and what
+    ///   opening the store throws.
+    public func openImages() async throws -> (store: any ImageStore, name: String) {
+        switch backend {
+        case .local(let options):
+            guard let path = options.dest ?? options.src, !path.isEmpty else {
+                throw CacheError(
+                    .invalidSpec, "no directory is named: set src", context: .init(backend: type.rawValue))
+            }
+            return (try await LocalImages(path: path), options.digest?.description ?? options.tag)
+        case .inline, .registry, .gha, .s3, .azblob:
+            throw CacheError(
+                .unsupported, "there are no images in a cache of type=\(type.rawValue)",
+                context: .init(backend: type.rawValue))
+        }
+    }
 }

@@ -44,6 +44,7 @@ let package = Package(
         .library(name: "BuildCache", targets: ["BuildCache"]),
         .library(name: "BuildCacheInline", targets: ["BuildCacheInline"]),
         .library(name: "BuildCacheLocal", targets: ["BuildCacheLocal"]),
+        .library(name: "BuildCacheRegistry", targets: ["BuildCacheRegistry"]),
         .library(name: "BuildCacheHTTP", targets: ["BuildCacheHTTP"]),
         .library(name: "BuildCacheTesting", targets: ["BuildCacheTesting"]),
     ],
@@ -115,10 +116,17 @@ let package = Package(
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
             ]),
         module(
+            "BuildCacheRegistry",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", asyncHTTPClient, nioCore, nioHTTP1, nioSSL,
+                logging, subprocess, systemPackage,
+            ]),
+        module(
             "BuildCache",
             [
                 "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-                "BuildCacheTransfer", "BuildCacheInline", "BuildCacheLocal", "BuildCacheHTTP",
+                "BuildCacheTransfer", "BuildCacheInline", "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry",
                 nioCore, logging,
             ]),
         module(
@@ -139,6 +147,13 @@ let package = Package(
             [
                 "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
                 "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "ExportProbe", "TestTools", nioCore, nioPosix,
+            ]),
+        tests(
+            "BuildCacheRegistryTests",
+            [
+                "BuildCacheRegistry", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheOCI", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
+                nioCore,
             ]),
         // Servers that tests talk to, in this process and beside it; no product.
         .target(

@@ -2,6 +2,7 @@ public import BuildCacheBytes
 public import BuildCacheCore
 import BuildCacheInline
 import BuildCacheLocal
+public import BuildCacheRegistry
 public import BuildCacheSpec
 public import BuildCacheTransfer
 
@@ -10,19 +11,25 @@ extension CacheSpec {
     ///
     /// Nothing is opened or contacted yet.
     ///
-    /// - Parameter scratch: Where layers are converted. Give all backends of one build the same, and each layer is converted once.
+    /// - Parameters:
+    ///   - scratch: Where layers are converted. Give all backends of one build the same, and each layer is converted once.
+    ///   - registries: What is known about registries, for `type=registry`.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for options that cannot be, `.unsupported` for a backend that this version
     ///   does not have.
-    public func makeBackend(scratch: ScratchStore) throws(CacheError) -> any CacheBackend {
+    public func makeBackend(
+        scratch: ScratchStore, registries: RegistryClient = .shared
+    ) throws(CacheError) -> any CacheBackend {
         switch backend {
         case .local(let options):
             return try LocalCache(options, export: export ?? ExportOptions(), scratch: scratch)
         case .inline:
             return InlineCache(compression: (export ?? ExportOptions()).compression, scratch: scratch)
-        case .registry, .gha, .s3, .azblob:
+        case .registry(let options):
+            return RegistryCache(options, export: export ?? ExportOptions(), scratch: scratch, client: registries)
+        case .gha, .s3, .azblob:
             throw CacheError(
                 .unsupported,
-                "this version reads and writes type=local only; use a local cache and copy it with a tool that speaks \(type.rawValue)",
+                "this version knows no type=\(type.rawValue); use a local cache and copy it with a tool that does",
                 context: .init(backend: type.rawValue))
         }
     }

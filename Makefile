@@ -3,10 +3,11 @@ SWIFT ?= swift
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 APT_LIBRARIES := pkg-config zlib1g-dev libzstd-dev libssl-dev libdeflate-dev
 APT_TOOLS := skopeo umoci zstd python3
+APT_INTEROP := docker.io docker-registry busybox-static curl python3
 BREW_LIBRARIES := pkgconf zlib zstd openssl@3 libdeflate
 BREW_TOOLS := skopeo umoci
 
-.PHONY: quickstart test examples lint libraries tools
+.PHONY: quickstart test examples interop lint libraries tools
 
 quickstart: libraries
 	cd Examples && $(SWIFT) run quickstart
@@ -16,6 +17,11 @@ test: libraries tools
 
 examples: libraries
 	cd Examples && $(SWIFT) build
+
+# A real Docker builder reads what we write; on Linux only.
+interop: libraries
+	@for tool in dockerd docker-registry busybox; do command -v $$tool >/dev/null || exec $(MAKE) --no-print-directory install PACKAGES_APT="$(APT_INTEROP)" PACKAGES_BREW=""; done
+	.ci/interop
 
 lint:
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift $(wildcard Sources Tests Examples Benchmarks)

@@ -34,11 +34,12 @@ extension CacheSpec {
         }
     }
 
-    /// Where the image is that the spec names, and its name there: for `type=local` the tag or digest in the directory.
+    /// Where the image is that the spec names, and its name there: a tag or a digest, in a directory or a repository.
     ///
+    /// - Parameter registries: What is known about registries, for `type=registry`.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` without a directory, `.unsupported` for a backend that has no images, and what
     ///   opening the store throws.
-    public func openImages() async throws -> (store: any ImageStore, name: String) {
+    public func openImages(registries: RegistryClient = .shared) async throws -> (store: any ImageStore, name: String) {
         switch backend {
         case .local(let options):
             guard let path = options.dest ?? options.src, !path.isEmpty else {
@@ -46,7 +47,11 @@ extension CacheSpec {
                     .invalidSpec, "no directory is named: set src", context: .init(backend: type.rawValue))
             }
             return (try await LocalImages(path: path), options.digest?.description ?? options.tag)
-        case .inline, .registry, .gha, .s3, .azblob:
+        case .registry(let options):
+            let repository = try await RegistryRepository(
+                options.ref, insecure: options.insecure, client: registries)
+            return (repository, ManifestName(options.ref).description)
+        case .inline, .gha, .s3, .azblob:
             throw CacheError(
                 .unsupported, "there are no images in a cache of type=\(type.rawValue)",
                 context: .init(backend: type.rawValue))

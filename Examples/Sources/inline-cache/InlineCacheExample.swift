@@ -13,7 +13,8 @@ struct InlineCacheExample: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inline-cache", abstract: "Puts build caches into an image.")
     @Option(help: "A cache to read, as docker buildx --cache-from takes it.") var from: [String]
-    @Option(help: "The image, as --cache-from would name it: type=local,src=DIRECTORY[,tag=TAG].") var image: String
+    @Option(help: "The image, as --cache-from would name it: type=local,src=DIRECTORY[,tag=TAG] or a reference.")
+    var image: String
     @Option(help: "What to call the result; without it the image itself is replaced.") var name: String?
     @Option(help: "How to compress the layers of the image: gzip, zstd, estargz, uncompressed.") var compression:
         String?

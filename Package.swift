@@ -149,16 +149,25 @@ let package = Package(
                 "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "ExportProbe", "TestTools", nioCore, nioPosix,
             ]),
         tests(
+            "BuildCacheHTTPTests",
+            [
+                "BuildCacheHTTP", "BuildCacheBytes", "BuildCacheCore", "BuildCacheSpec", "TestServers",
+                asyncHTTPClient, nioCore, nioHTTP1, logging,
+            ]),
+        tests(
             "BuildCacheRegistryTests",
             [
                 "BuildCacheRegistry", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
                 "BuildCacheOCI", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
-                nioCore,
+                nioCore, nioSSL,
             ]),
         // Servers that tests talk to, in this process and beside it; no product.
         .target(
             name: "TestServers",
-            dependencies: ["TestTools", hummingbird, httpTypes, nioCore, subprocess, systemPackage],
+            dependencies: [
+                "BuildCacheCore", "TestTools", asyncHTTPClient, hummingbird, httpTypes, nioCore, nioHTTP1, subprocess,
+                systemPackage,
+            ],
             path: "Tests/TestServers", swiftSettings: settings),
         // Programs that tests start; no product.
         .target(

@@ -28,6 +28,8 @@ final class Authenticator: Sendable {
         var scopes: AuthScopes
         var expires: ContinuousClock.Instant
         var generation: Int
+        /// Whether the registry let somebody in with it: a refusal after that means that it ended.
+        var wasAccepted = false
     }
     private struct State {
         var scheme: Scheme?
@@ -92,11 +94,29 @@ final class Authenticator: Sendable {
         }
     }
 
+    /// Takes note that the registry let in who carried this.
+    func accepted(_ authorization: Authorization) {
+        state.withLock { state in
+            guard let index = state.tokens.firstIndex(where: { $0.generation == authorization.generation }) else {
+                return
+            }
+            state.tokens[index].wasAccepted = true
+        }
+    }
+
+    /// Whether it is a token that was good before, or that another request has replaced already: nothing is wrong with the credentials.
+    func hasEnded(_ authorization: Authorization) -> Bool {
+        state.withLock { state in
+            guard case .bearer = state.scheme else { return false }
+            return state.tokens.first { $0.generation == authorization.generation }?.wasAccepted ?? true
+        }
+    }
+
     /// Learns from a 401.
     ///
     /// - Parameters:
     ///   - rejected: What the request carried.
-    ///   - rejections: How often in a row this request carried something that was refused.
+    ///   - rejections: How often this request carried something that was refused when it was new.
     /// - Returns: Whether there is something else to try.
     func learn(from headers: HTTPHeaders, rejected: Authorization?, rejections: Int) async throws -> Bool {
         let challenges = AuthChallenge.parse(headers["WWW-Authenticate"])

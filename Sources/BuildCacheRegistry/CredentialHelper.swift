@@ -41,8 +41,9 @@ struct CredentialHelper: Sendable {
         }
         do {
             let result = try await Subprocess.run(
-                .path(FilePath(path)), arguments: ["get"], input: .string(key), output: .bytes(limit: Self.outputLimit),
-                error: .discarded)
+                .path(FilePath(path)), arguments: ["get"],
+                input: .fileDescriptor(try Self.pipe(holding: key), closeAfterSpawningProcess: true),
+                output: .bytes(limit: Self.outputLimit), error: .discarded)
             guard case .exited(0) = result.terminationStatus else {
                 // It prints its errors where its answers go.
                 let said = String(decoding: result.standardOutput.prefix(200), as: UTF8.self)
@@ -57,6 +58,24 @@ struct CredentialHelper: Sendable {
             try Task.checkCancellation()
             throw CacheError(
                 .unavailable, "\(program), which Docker's configuration names, cannot be run: \(error)", cause: error)
+        }
+    }
+
+    /// The end to read of a pipe that holds a text already.
+    ///
+    /// Not written while the program runs: one that ends without reading would break the pipe, which Subprocess does not survive.
+    private static func pipe(holding text: String) throws -> FileDescriptor {
+        let bytes = Array(text.utf8)
+        // What every pipe holds at least.
+        guard bytes.count <= 4096 else { throw CacheError(.limitExceeded, "the registry's name is too long") }
+        let (reading, writing) = try FileDescriptor.pipe()
+        for end in [reading, writing] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
+        do {
+            try writing.closeAfter { _ = try writing.writeAll(bytes) }
+            return reading
+        } catch {
+            try reading.close()
+            throw error
         }
     }
 

@@ -109,6 +109,7 @@ public struct RegistryClient: Sendable {
         // What belongs to the registry goes to the registry, wherever it sends us.
         let isOwn = request.url.origin == endpoint.base.origin
         request.tls = isOwn ? endpoint.tls : nil
+        var refusals = 0
         var rejections = 0
         while true {
             let authorization = isOwn ? try await endpoint.authenticator.authorization(for: scopes) : nil
@@ -120,8 +121,13 @@ public struct RegistryClient: Sendable {
                 } else {
                     try await transport.sendOnce(request)
                 }
-            guard response.status == .unauthorized else { return response }
-            guard isOwn, response.url.origin == endpoint.base.origin, rejections < 4,
+            guard response.status == .unauthorized else {
+                if let authorization { endpoint.authenticator.accepted(authorization) }
+                return response
+            }
+            refusals += 1
+            if let authorization, !endpoint.authenticator.hasEnded(authorization) { rejections += 1 }
+            guard isOwn, response.url.origin == endpoint.base.origin, rejections < 4, refusals < 20,
                 try await endpoint.authenticator.learn(
                     from: response.headers, rejected: authorization, rejections: rejections)
             else {
@@ -130,7 +136,6 @@ public struct RegistryClient: Sendable {
                 throw error
             }
             await response.discard()
-            if authorization != nil { rejections += 1 }
         }
     }
 }

@@ -10,7 +10,10 @@ package struct ServerRequest: Sendable {
     package var method: String
     /// Without the query.
     package var path: String
-    package var query: [String: String]
+    /// In their order; a name may occur twice.
+    package var parameters: [(name: String, value: String)]
+    /// The first value of each.
+    package var query: [String: String] { Dictionary(parameters.map { ($0.name, $0.value) }) { first, _ in first } }
     /// By lower-case name.
     package var headers: [String: String]
     /// Who was asked, as in `127.0.0.1:4711`.
@@ -111,13 +114,12 @@ private func answer(
     _ request: Request, _ context: ConnectionContext,
     _ respond: @Sendable (ServerRequest) async throws -> ServerResponse
 ) async throws -> Response {
-    var query: [String: String] = [:]
-    for parameter in request.uri.queryParameters { query[String(parameter.key)] = String(parameter.value) }
+    let parameters = request.uri.queryParameters.map { (name: String($0.key), value: String($0.value)) }
     var headers: [String: String] = [:]
     for field in request.headers { headers[field.name.canonicalName] = field.value }
     let response = try await respond(
         ServerRequest(
-            method: request.method.rawValue, path: request.uri.path, query: query, headers: headers,
+            method: request.method.rawValue, path: request.uri.path, parameters: parameters, headers: headers,
             host: request.head.authority ?? "", body: request.body))
     if response.resetAfter == 0 {
         await context.reset()

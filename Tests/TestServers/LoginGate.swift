@@ -1,0 +1,149 @@
+import BuildCacheCore
+import Foundation
+import Synchronization
+
+/// Lets only those through to a registry who show what it wants to see, and hands out the tokens for it.
+///
+/// Time is its own: a minute passes for every so many requests, so that tokens end in the middle of a push.
+///
+/// - Source: distribution, "Token Authentication Specification" and "OAuth 2 Token Authentication".
+package final class LoginGate: Sendable {
+    /// How one gets in.
+    package enum Way: Sendable {
+        case basic
+        /// With a token, for which one shows a password; `takesPost` also by OAuth 2.
+        case token(takesPost: Bool)
+    }
+    /// The user and the password that are right.
+    package static let user = "builder"
+    package static let password = "right & secret"
+    package static let refreshToken = "refresh-me"
+
+    private struct State {
+        /// Seconds.
+        var time = 0
+        var tokens: [String: (scopes: Set<String>, end: Int)] = [:]
+        var issued = 0
+        var refused = 0
+        var methods: [String] = []
+        /// Set when the token server listens.
+        var realm = ""
+    }
+    private let state = Mutex(State())
+    private let way: Way
+    /// Seconds that pass with every request.
+    private let pace: Int
+    private let inside: @Sendable (ServerRequest) async throws -> ServerResponse
+
+    package init(
+        _ way: Way, pace: Int = 0, _ inside: @escaping @Sendable (ServerRequest) async throws -> ServerResponse
+    ) {
+        self.way = way
+        self.pace = pace
+        self.inside = inside
+    }
+
+    /// How many tokens were handed out.
+    package var issued: Int { state.withLock { $0.issued } }
+    /// How often a token was shown that had ended.
+    package var refused: Int { state.withLock { $0.refused } }
+    /// How tokens were asked for.
+    package var methods: [String] { state.withLock { $0.methods } }
+
+    /// Answers at the registry's address.
+    package func respond(_ request: ServerRequest) async throws -> ServerResponse {
+        if request.path == "/token" { return try await token(request) }
+        let authorization = request.headers["authorization"]
+        switch way {
+        case .basic:
+            guard authorization == "Basic " + Data("\(Self.user):\(Self.password)".utf8).base64EncodedString() else {
+                _ = try await request.bytes()
+                return challenge("Basic realm=\"test\"")
+            }
+        case .token:
+            let scope = wanted(request)
+            let isIn = state.withLock { state -> Bool in
+                state.time += pace
+                guard let authorization, authorization.hasPrefix("Bearer "),
+                    let token = state.tokens[String(authorization.dropFirst(7))]
+                else { return false }
+                guard state.time < token.end else {
+                    state.refused += 1
+                    return false
+                }
+                return scope.isSubset(of: token.scopes)
+            }
+            guard isIn else {
+                _ = try await request.bytes()
+                let needed = scope.sorted().joined(separator: " ")
+                return challenge("Bearer realm=\"http://\(request.host)/token\",service=\"test\",scope=\"\(needed)\"")
+            }
+        }
+        return try await inside(request)
+    }
+
+    private func challenge(_ text: String) -> ServerResponse {
+        ServerResponse(
+            401, headers: [("WWW-Authenticate", text)],
+            json: #"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#)
+    }
+
+    /// What a token must allow for a request.
+    private func wanted(_ request: ServerRequest) -> Set<String> {
+        let parts = request.path.split(separator: "/").map { String($0) }
+        guard let end = parts.firstIndex(where: { $0 == "blobs" || $0 == "manifests" }), end > 1 else { return [] }
+        let repository = parts[1..<end].joined(separator: "/")
+        let isReading = ["GET", "HEAD"].contains(request.method) && !parts.contains("uploads")
+        return [isReading ? "repository:\(repository):pull" : "repository:\(repository):pull,push"]
+    }
+
+    // MARK: Tokens
+
+    private func token(_ request: ServerRequest) async throws -> ServerResponse {
+        guard case .token(let takesPost) = way else { return ServerResponse(404) }
+        var fields = request.query
+        var isRight = false
+        state.withLock { $0.methods.append(request.method) }
+        if request.method == "POST" {
+            let form = String(decoding: try await request.bytes(), as: UTF8.self)
+            guard takesPost else { return ServerResponse(405) }
+            for pair in form.split(separator: "&") {
+                let parts = pair.split(separator: "=", maxSplits: 1).map {
+                    String($0).removingPercentEncoding ?? ""
+                }
+                fields[parts[0]] = parts.count > 1 ? parts[1] : ""
+            }
+            isRight =
+                fields["grant_type"] == "refresh_token"
+                ? fields["refresh_token"] == Self.refreshToken
+                : fields["username"] == Self.user && fields["password"] == Self.password
+        } else {
+            let login = Data("\(Self.user):\(Self.password)".utf8).base64EncodedString()
+            isRight = request.headers["authorization"] == "Basic " + login
+        }
+        guard isRight, fields["service"] == "test" else {
+            return ServerResponse(401, json: #"{"details":"incorrect username or password"}"#)
+        }
+        let scopes =
+            (request.method == "POST"
+            ? [fields["scope"] ?? ""] : request.parameters.filter { $0.name == "scope" }.map(\.value))
+            .flatMap { $0.split(separator: " ").map { String($0) } }
+        let name = state.withLock { state -> String in
+            state.issued += 1
+            let name = "token-\(state.issued)"
+            state.tokens[name] = (allowed(scopes), state.time + 60)
+            return name
+        }
+        return ServerResponse(200, json: #"{"token":"\#(name)","access_token":"\#(name)","expires_in":60}"#)
+    }
+
+    /// Whoever may push may pull.
+    private func allowed(_ scopes: [String]) -> Set<String> {
+        var allowed = Set(scopes)
+        for scope in scopes where scope.hasSuffix(":pull,push") || scope.hasSuffix(":push,pull") {
+            let repository = scope.split(separator: ":").dropLast().joined(separator: ":")
+            allowed.formUnion([repository + ":pull", repository + ":pull,push"])
+        }
+        return allowed
+    }
+}

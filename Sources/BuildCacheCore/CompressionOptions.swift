@@ -8,7 +8,9 @@ public struct CompressionOptions: Hashable, Sendable {
     public var type: Compression
     /// The level, `nil` for the compressor's default.
     ///
-    /// gzip and estargz: -2 to 9; zstd: any, see `spec/compression.md` §1.
+    /// gzip and estargz: -2 to 9, where -1 is 6 and -2 encodes without looking for repetitions. zstd: any; 1 to 22 and below 0 are
+    /// libzstd's, 0 is 3, and what lies beyond counts as the nearest. BuildKit has four zstd encoders and takes everything below 3 as
+    /// its fastest, 3 to 5 as its default, 6 to 9 as its better and 10 or more as its best one.
     public var level: Int?
     /// Converts stored layers of another type too.
     ///

@@ -2,6 +2,8 @@
 //
 //     swift run -c release compression-bench TAR [directory] [pairs]
 //
+// TAR must be whole: one that was cut off inside an entry is no layer.
+//
 // Each pair runs the two commands one after the other, each a process of its own that reads a file and writes one. The best
 // of the pairs counts: that is what is left when nobody else uses the machine. Fails if a threshold is crossed. With a tar
 // of 4 GiB it shows that memory does not grow with the layer.

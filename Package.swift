@@ -29,6 +29,13 @@ let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-s
 let systemPackage = Target.Dependency.product(
     name: "SystemPackage", package: "swift-system", condition: .when(platforms: [.linux]))
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let tracing = Target.Dependency.product(name: "Tracing", package: "swift-distributed-tracing")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 
 let package = Package(
     name: "swift-build-cache",
@@ -37,6 +44,8 @@ let package = Package(
         .library(name: "BuildCache", targets: ["BuildCache"]),
         .library(name: "BuildCacheInline", targets: ["BuildCacheInline"]),
         .library(name: "BuildCacheLocal", targets: ["BuildCacheLocal"]),
+        .library(name: "BuildCacheRegistry", targets: ["BuildCacheRegistry"]),
+        .library(name: "BuildCacheHTTP", targets: ["BuildCacheHTTP"]),
         .library(name: "BuildCacheTesting", targets: ["BuildCacheTesting"]),
     ],
     traits: [
@@ -46,6 +55,13 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.24.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.29.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.1.0"),
+        // Tests' servers only.
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.5.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.3.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.0", traits: []),
         .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
     ],
@@ -79,6 +95,13 @@ let package = Package(
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheSpec", nioCore,
                 logging,
             ]),
+        module(
+            "BuildCacheHTTP",
+            [
+                "BuildCacheCore", "BuildCacheJSON", "BuildCacheBytes", "BuildCacheSpec", asyncHTTPClient, nioCore,
+                nioPosix, nioHTTP1,
+                nioSSL, logging, metrics, tracing,
+            ]),
 
         // One module per backend, and the umbrella over them.
         module(
@@ -93,10 +116,18 @@ let package = Package(
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
             ]),
         module(
+            "BuildCacheRegistry",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", asyncHTTPClient, nioCore, nioHTTP1, nioSSL,
+                logging, subprocess, systemPackage,
+            ]),
+        module(
             "BuildCache",
             [
                 "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-                "BuildCacheTransfer", "BuildCacheInline", "BuildCacheLocal", nioCore, logging,
+                "BuildCacheTransfer", "BuildCacheInline", "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry",
+                nioCore, logging,
             ]),
         module(
             "BuildCacheTesting",
@@ -117,6 +148,18 @@ let package = Package(
                 "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
                 "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "ExportProbe", "TestTools", nioCore, nioPosix,
             ]),
+        tests(
+            "BuildCacheRegistryTests",
+            [
+                "BuildCacheRegistry", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheOCI", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
+                nioCore,
+            ]),
+        // Servers that tests talk to, in this process and beside it; no product.
+        .target(
+            name: "TestServers",
+            dependencies: ["TestTools", hummingbird, httpTypes, nioCore, subprocess, systemPackage],
+            path: "Tests/TestServers", swiftSettings: settings),
         // Programs that tests start; no product.
         .target(
             name: "TestTools", dependencies: [subprocess, systemPackage], path: "Tests/TestTools",

@@ -23,5 +23,6 @@ let package = Package(
         example("quickstart"),
         example("copy-cache"),
         example("inspect-cache"),
+        example("inline-cache"),
     ]
 )

@@ -1,6 +1,7 @@
 public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheGraph
+public import BuildCacheRegistry
 public import BuildCacheSpec
 public import BuildCacheTransfer
 
@@ -36,10 +37,10 @@ public struct CacheClient: Sendable {
 
         /// The backend of a spec.
         ///
-        /// - Throws: ``/BuildCacheCore/CacheError`` as ``/BuildCacheSpec/CacheSpec/makeBackend(scratch:)``.
-        public init(_ spec: CacheSpec, scratch: ScratchStore) throws(CacheError) {
+        /// - Throws: ``/BuildCacheCore/CacheError`` as ``/BuildCacheSpec/CacheSpec/makeBackend(scratch:registries:)``.
+        public init(_ spec: CacheSpec, scratch: ScratchStore, registries: RegistryClient = .shared) throws(CacheError) {
             self.init(
-                name: spec.description, backend: try spec.makeBackend(scratch: scratch),
+                name: spec.description, backend: try spec.makeBackend(scratch: scratch, registries: registries),
                 ignoresErrors: spec.export?.ignoreError ?? false)
         }
     }
@@ -64,9 +65,11 @@ public struct CacheClient: Sendable {
     ///   - cacheTo: Caches to write.
     ///   - environment: Where options that are not given come from.
     ///   - scratch: Where layers are converted, once for all destinations.
+    ///   - registries: What is known about registries.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
     public init(
-        cacheFrom: [String] = [], cacheTo: [String] = [], environment: Environment = .process, scratch: ScratchStore
+        cacheFrom: [String] = [], cacheTo: [String] = [], environment: Environment = .process, scratch: ScratchStore,
+        registries: RegistryClient = .shared
     ) throws(CacheError) {
         var imports: [CacheSpec] = []
         for text in cacheFrom { imports += try CacheSpec.parse(text, for: .import, environment: environment) }
@@ -75,9 +78,9 @@ public struct CacheClient: Sendable {
         try CacheSpec.validate(exports: exports)
         self.init(sources: [], destinations: [])
         for spec in CacheSpec.removingDuplicates(imports: imports) {
-            sources.append(try Endpoint(spec, scratch: scratch))
+            sources.append(try Endpoint(spec, scratch: scratch, registries: registries))
         }
-        for spec in exports { destinations.append(try Endpoint(spec, scratch: scratch)) }
+        for spec in exports { destinations.append(try Endpoint(spec, scratch: scratch, registries: registries)) }
     }
 
     // MARK: Importing

@@ -2,6 +2,7 @@ public import BuildCacheBytes
 public import BuildCacheCore
 import BuildCacheInline
 import BuildCacheLocal
+public import BuildCacheRegistry
 public import BuildCacheSpec
 public import BuildCacheTransfer
 
@@ -10,19 +11,44 @@ extension CacheSpec {
     ///
     /// Nothing is opened or contacted yet.
     ///
-    /// - Parameter scratch: Where layers are converted. Give all backends of one build the same, and each layer is converted once.
+    /// - Parameters:
+    ///   - scratch: Where layers are converted. Give all backends of one build the same, and each layer is converted once.
+    ///   - registries: What is known about registries, for `type=registry`.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for options that cannot be, `.unsupported` for a backend that this version
     ///   does not have.
-    public func makeBackend(scratch: ScratchStore) throws(CacheError) -> any CacheBackend {
+    public func makeBackend(
+        scratch: ScratchStore, registries: RegistryClient = .shared
+    ) throws(CacheError) -> any CacheBackend {
         switch backend {
         case .local(let options):
             return try LocalCache(options, export: export ?? ExportOptions(), scratch: scratch)
         case .inline:
             return InlineCache(compression: (export ?? ExportOptions()).compression, scratch: scratch)
-        case .registry, .gha, .s3, .azblob:
+        case .registry(let options):
+            return RegistryCache(options, export: export ?? ExportOptions(), scratch: scratch, client: registries)
+        case .gha, .s3, .azblob:
             throw CacheError(
                 .unsupported,
-                "this version reads and writes type=local only; use a local cache and copy it with a tool that speaks \(type.rawValue)",
+                "this version knows no type=\(type.rawValue); use a local cache and copy it with a tool that does",
+                context: .init(backend: type.rawValue))
+        }
+    }
+
+    /// Where the image is that the spec names, and its name there: for `type=local` the tag or digest in the directory.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` without a directory, `.unsupported` for a backend that has no images, and what
+    ///   opening the store throws.
+    public func openImages() async throws -> (store: any ImageStore, name: String) {
+        switch backend {
+        case .local(let options):
+            guard let path = options.dest ?? options.src, !path.isEmpty else {
+                throw CacheError(
+                    .invalidSpec, "no directory is named: set src", context: .init(backend: type.rawValue))
+            }
+            return (try await LocalImages(path: path), options.digest?.description ?? options.tag)
+        case .inline, .registry, .gha, .s3, .azblob:
+            throw CacheError(
+                .unsupported, "there are no images in a cache of type=\(type.rawValue)",
                 context: .init(backend: type.rawValue))
         }
     }

@@ -4,7 +4,7 @@ import Synchronization
 ///
 /// The work goes on as long as one of them waits: who is cancelled leaves at once, and the last one takes the work along
 /// and waits until it has cleaned up.
-final class SharedWork<Key: Hashable & Sendable, Value: Sendable>: Sendable {
+package final class SharedWork<Key: Hashable & Sendable, Value: Sendable>: Sendable {
     private struct Flight {
         let key: Key
         var task: Task<Void, Never>?
@@ -26,8 +26,10 @@ final class SharedWork<Key: Hashable & Sendable, Value: Sendable>: Sendable {
 
     private let state = Mutex(State())
 
+    package init() {}
+
     /// The result of `work`, or of the same key's work that is under way.
-    func value(for key: Key, _ work: @escaping @Sendable () async throws -> Value) async throws -> Value {
+    package func value(for key: Key, _ work: @escaping @Sendable () async throws -> Value) async throws -> Value {
         let waiter = state.withLock { $0.number() }
         defer { state.withLock { _ = $0.cancelled.remove(waiter) } }
         return try await withTaskCancellationHandler {

@@ -29,6 +29,20 @@ enum TarBlock {
         return expected == unsigned || expected == signed
     }
 
+    /// The number in a field: octal digits, or big-endian two's complement behind a set bit, as GNU writes large ones.
+    static func number(_ field: Slice<UnsafeRawBufferPointer>) -> Int64? {
+        guard let first = field.first, first & 0x80 != 0 else { return octal(field) }
+        let isNegative = first & 0x40 != 0
+        var value: Int64 = isNegative ? -1 : 0
+        for (index, byte) in field.enumerated() {
+            // The topmost bit only says that this is no text; the next one is the sign.
+            let byte = index == 0 ? (isNegative ? byte : byte & 0x7F) : byte
+            guard value >> 55 == (isNegative ? -1 : 0) else { return nil }
+            value = value << 8 | Int64(byte)
+        }
+        return value
+    }
+
     /// The number written in octal digits, with spaces and zero bytes around it; empty is 0, anything else `nil`.
     static func octal(_ field: Slice<UnsafeRawBufferPointer>) -> Int64? {
         var value: Int64 = 0

@@ -24,13 +24,22 @@ private let allowed: [String: Set<String>] = [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
         "BuildCacheTransfer", "NIOCore", "NIOPosix", "Logging", "Synchronization",
     ],
+    "BuildCacheHTTP": [
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheBytes", "AsyncHTTPClient", "NIOCore",
+        "NIOPosix", "NIOHTTP1", "NIOSSL", "Logging", "Metrics", "Tracing", "Synchronization",
+    ],
+    "BuildCacheRegistry": [
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "BuildCacheTransfer", "BuildCacheHTTP", "NIOCore", "NIOHTTP1", "NIOSSL", "Logging", "Synchronization",
+        "Subprocess", "System", "SystemPackage",
+    ],
     "BuildCacheInline": [
         "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
     ],
     "BuildCache": [
         "BuildCacheInline", "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
         "BuildCacheTransfer",
-        "BuildCacheLocal", "NIOCore", "Logging", "Synchronization",
+        "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry", "NIOCore", "Logging", "Synchronization",
     ],
     "BuildCacheTesting": [
         "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "NIOCore", "Synchronization",

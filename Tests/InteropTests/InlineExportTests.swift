@@ -85,6 +85,30 @@ struct InlineExportTests {
         }
     }
 
+    @Test("is replaced by one with the cache of another build inside, whole index and all", arguments: images)
+    func embedsInPlace(_ fixture: Fixture) async throws {
+        let directory = try TemporaryDirectory()
+        try FileManager.default.copyItem(atPath: fixture.path, toPath: directory.path + "/image")
+        try await ScratchStore.withTemporary { scratch in
+            let cache = try await importCache(fixture, scratch: scratch)
+            let name = fixture.isTaggedLatest ? "latest" : fixture.expected.caches[0].manifestDigest
+            let spec = try CacheSpec.parse("type=local,src=\(directory.path)/image", for: .import)[0]
+            let (store, _) = try await spec.openImages()
+            // First without any cache, then with its own again.
+            try await InlineCache(scratch: scratch).embed(LayerGraph(), into: name, as: "bare", in: store)
+            let options = LocalOptions(src: directory.path + "/image", tag: "bare")
+            let empty = try await LocalCache(options, scratch: scratch).importCache(progress: .discarded)
+            #expect(try #require(empty).parts.isEmpty)
+
+            let receipt = try await InlineCache(scratch: scratch).embed(
+                cache.graph, into: "bare", as: "full", in: store)
+            #expect(receipt.images.count == fixture.expected.caches.count)
+            let full = LocalOptions(src: directory.path + "/image", tag: "full")
+            let copy = try #require(try await LocalCache(full, scratch: scratch).importCache(progress: .discarded))
+            #expect(copy.graph == cache.graph)
+        }
+    }
+
     @Test("is refused where it is none")
     func refusesOthers() async throws {
         try await ScratchStore.withTemporary { scratch in

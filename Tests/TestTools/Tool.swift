@@ -21,7 +21,7 @@ package struct Tool: Sendable, CustomStringConvertible {
 
     /// Its name or path.
     package let description: String
-    private let path: String?
+    package let path: String?
 
     /// One that the shell would find.
     package init(_ name: String) {
@@ -68,4 +68,9 @@ package struct ToolFailure: Error {
 
     package var tool: String
     package var end: End
+
+    package init(tool: String, end: End) {
+        self.tool = tool
+        self.end = end
+    }
 }

@@ -1,7 +1,7 @@
 /// Base64 with the standard alphabet and padding: how Go writes bytes in JSON.
 ///
 /// - Source: RFC 4648 §4; Go `encoding/base64` `StdEncoding`.
-enum Base64 {
+package enum Base64 {
     private static let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
 
     /// The value of a digit, 255 for any other byte.
@@ -11,7 +11,7 @@ enum Base64 {
         return values
     }()
 
-    static func encode(_ bytes: [UInt8]) -> [UInt8] {
+    package static func encode(_ bytes: [UInt8]) -> [UInt8] {
         var text: [UInt8] = []
         text.reserveCapacity((bytes.count + 2) / 3 * 4)
         for start in stride(from: 0, to: bytes.count, by: 3) {
@@ -30,7 +30,7 @@ enum Base64 {
     /// The bytes that `text` stands for, or `nil` if it is no base64.
     ///
     /// Line ends are passed over, as Go does.
-    static func decode(_ text: some Sequence<UInt8>) -> [UInt8]? {
+    package static func decode(_ text: some Sequence<UInt8>) -> [UInt8]? {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(text.underestimatedCount / 4 * 3)
         var bits: UInt32 = 0

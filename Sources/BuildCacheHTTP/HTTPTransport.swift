@@ -1,0 +1,236 @@
+public import AsyncHTTPClient
+package import BuildCacheCore
+public import BuildCacheSpec
+public import Logging
+import Metrics
+import NIOCore
+import NIOHTTP1
+package import NIOSSL
+import Tracing
+
+/// How all network backends speak HTTP: one pool of connections, one policy of retries, one way to fail.
+///
+/// - **Retries**: as ``RetryPolicy`` says, and the body of a request is opened afresh each time.
+/// - **Time-outs**: none on a transfer as a whole, which may take as long as it needs while bytes move; see ``stallTimeout``.
+/// - **Redirects**: ten at most; credentials never leave the scheme, host and port they were meant for.
+/// - **Proxies and authorities**: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` of the environment, also in lower case;
+///   with a client of your own, whatever that has.
+/// - **Observability**: requests are logged at `debug`, without queries, headers and bodies; a span per request, counters and a timer
+///   named `build_cache.http.…`.
+public struct HTTPTransport: Sendable {
+    /// When a request that failed is sent again.
+    public var retry: RetryPolicy
+    /// How long a connection may stand still before it counts as broken.
+    ///
+    /// Default 60 seconds.
+    public var stallTimeout: Duration
+    /// How long a server may think after it has got the whole body of a request, as when it assembles a large blob.
+    ///
+    /// Default 5 minutes.
+    public var responseTimeout: Duration
+    /// Where requests are logged.
+    public var logger: Logger
+
+    /// What retries and time-outs are measured with.
+    package var clock: any Clock<Duration> = ContinuousClock()
+    /// From 0 to 1, for pauses.
+    package var jitter: @Sendable () -> Double = { Double.random(in: 0...1) }
+
+    private let clients: HTTPClients
+    private let limiter: ExchangeLimiter
+
+    /// Exchanges with one host at once; others wait for their turn.
+    public static let defaultConnectionsPerHost = 8
+    private static let maximumRedirects = 10
+
+    /// The transport of this process, made of its environment and never shut down.
+    public static let shared = HTTPTransport(environment: .process, connectionsPerHost: defaultConnectionsPerHost)
+
+    /// Speaks through a client of the caller's, who shuts it down when nobody uses it any more.
+    ///
+    /// Let it have no time-out on reading, follow no redirects and decompress nothing.
+    ///
+    /// - Parameter connectionsPerHost: Exchanges with one host at once, 1 or more.
+    public init(client: HTTPClient, connectionsPerHost: Int = defaultConnectionsPerHost) {
+        self.init(HTTPClients(client), connectionsPerHost)
+    }
+
+    /// Gives `body` a transport with clients of its own, which are shut down when it returns or throws.
+    ///
+    /// - Parameters:
+    ///   - environment: Where proxies and authorities come from.
+    ///   - connectionsPerHost: Exchanges with one host at once, 1 or more.
+    public static func withTransport<Value>(
+        environment: Environment = .process, connectionsPerHost: Int = defaultConnectionsPerHost,
+        _ body: (HTTPTransport) async throws -> Value
+    ) async throws -> Value {
+        let transport = HTTPTransport(environment: environment, connectionsPerHost: connectionsPerHost)
+        do {
+            let value = try await body(transport)
+            await transport.clients.shutdown()
+            return value
+        } catch {
+            await transport.clients.shutdown()
+            throw error
+        }
+    }
+
+    private init(environment: Environment, connectionsPerHost: Int) {
+        // Bodies that are being read have connections beside those of exchanges: who reads slowly must not keep others from sending.
+        self.init(HTTPClients(environment, connectionsPerHost: connectionsPerHost * 3), connectionsPerHost)
+    }
+
+    private init(_ clients: HTTPClients, _ connectionsPerHost: Int) {
+        self.clients = clients
+        limiter = ExchangeLimiter(limit: connectionsPerHost)
+        retry = RetryPolicy()
+        stallTimeout = .seconds(60)
+        responseTimeout = .seconds(300)
+        logger = Logger(label: "build-cache.http")
+    }
+
+    /// How to connect to a host with options of its own; `nil` where these are the usual ones.
+    package func tls(_ options: TLSOptions) throws(CacheError) -> TLSConfiguration? {
+        guard options != TLSOptions() else { return nil }
+        return try options.configuration(certificateFile: clients.certificateFile)
+    }
+
+    /// The tries of a new operation.
+    package func retries() -> Retries { Retries(retry, clock: clock, jitter: jitter) }
+
+    // MARK: Sending
+
+    /// Sends a request until it is answered, not counting answers that ask to come again.
+    ///
+    /// - Parameter retries: Those of the operation that the request is part of; `nil` makes it one of its own.
+    /// - Returns: The answer, which may be a refusal.
+    /// - Throws: ``CacheError`` `.unavailable` when all tries are used up; what the source of the body throws; `CancellationError`.
+    package func send(_ request: OutgoingRequest, retries: Retries? = nil) async throws -> IncomingResponse {
+        let retries = retries ?? self.retries()
+        while true {
+            do {
+                return try await sendOnce(request)
+            } catch let error as SourceFailure {
+                throw error.cause
+            } catch let error as CacheError {
+                count("retries", request.url)
+                logger.debug("a request failed", metadata: ["error": "\(error)"])
+                try await retries.pause(after: error)
+            }
+        }
+    }
+
+    /// Sends a request one time, along redirects.
+    ///
+    /// - Throws: As ``send(_:retries:)``, at the first failure; ``SourceFailure`` for what the source of the body throws.
+    package func sendOnce(_ request: OutgoingRequest) async throws -> IncomingResponse {
+        var current = request
+        for _ in 0...HTTPTransport.maximumRedirects {
+            let response = try await exchange(current)
+            guard let location = response.headers.first(name: "Location"),
+                [301, 302, 303, 307, 308].contains(response.status.code)
+            else {
+                guard isTransient(response.status) else { return response }
+                throw await response.failure().error
+            }
+            await response.discard()
+            let target = try response.url.resolving(location)
+            // The older codes let a client change the method, so whoever sends a body cannot rely on them.
+            guard [307, 308].contains(response.status.code) || [.GET, .HEAD].contains(current.method) else {
+                throw CacheError(
+                    .unsupported,
+                    "\(current.summary) returned \(response.status.code) to \(target.base), which only reading may follow"
+                )
+            }
+            if target.origin != current.url.origin {
+                current.credentials = [:]
+                // A client certificate is a credential, too, and an exception for one host is none for another.
+                current.tls = nil
+            }
+            current.url = target
+        }
+        throw CacheError(
+            .unsupported, "\(request.summary) is redirected more than \(HTTPTransport.maximumRedirects) times")
+    }
+
+    /// One request, one response.
+    private func exchange(_ request: OutgoingRequest) async throws -> IncomingResponse {
+        let started = ContinuousClock.now
+        let client = try clients.client(for: request.url)
+        return try await withSpan("HTTP \(request.method)", ofKind: .client) { span in
+            span.attributes["http.request.method"] = "\(request.method)"
+            span.attributes["server.address"] = request.url.host
+            span.attributes["url.full"] = request.url.base
+            count("requests", request.url, [("method", "\(request.method)")])
+            do {
+                let response = try await limiter.run(request.url.origin) { try await execute(request, client) }
+                span.attributes["http.response.status_code"] = Int(response.status.code)
+                record(request, status: "\(response.status.code)", started)
+                return response
+            } catch {
+                record(request, status: "none", started)
+                throw error
+            }
+        }
+    }
+
+    private func execute(_ request: OutgoingRequest, _ client: HTTPClient) async throws -> IncomingResponse {
+        let activity = Activity(patience: stallTimeout)
+        var message = HTTPClientRequest(url: request.url.exposed)
+        message.method = request.method
+        message.headers = request.headers
+        message.headers.add(contentsOf: request.credentials)
+        if !message.headers.contains(name: "User-Agent") {
+            message.headers.add(name: "User-Agent", value: "swift-build-cache")
+        }
+        message.tlsConfiguration = request.tls
+        var body: OutgoingBody?
+        switch request.body {
+        case .bytes(let bytes): message.body = .bytes(bytes)
+        case .stream(let length, let open):
+            let stream = OutgoingBody(length: length, activity: activity, patience: responseTimeout, open: open)
+            message.body = .stream(stream, length: .known(length))
+            body = stream
+        case nil: break
+        }
+        do {
+            let prepared = message
+            let response = try await withStallTimeout(activity, clock: clock) {
+                try await client.execute(prepared, deadline: .distantFuture)
+            }
+            count("bytes_sent", request.url, by: body?.sent ?? 0)
+            return IncomingResponse(
+                status: response.status, headers: response.headers, url: request.url, summary: request.summary,
+                body: response.body, patience: stallTimeout, clock: clock, now: { Timestamp.now() })
+        } catch {
+            try Task.checkCancellation()
+            if let cause = body?.sourceFailure { throw SourceFailure(cause: cause) }
+            throw CacheError(connection: error, request.summary)
+        }
+    }
+
+    // MARK: Observing
+
+    private func record(_ request: OutgoingRequest, status: String, _ started: ContinuousClock.Instant) {
+        let elapsed = (ContinuousClock.now - started).components
+        let nanoseconds = elapsed.seconds * 1_000_000_000 + elapsed.attoseconds / 1_000_000_000
+        logger.debug(
+            "\(request.summary)", metadata: ["status": "\(status)", "milliseconds": "\(nanoseconds / 1_000_000)"])
+        Timer(
+            label: "build_cache.http.duration",
+            dimensions: [("method", "\(request.method)"), ("host", request.url.host), ("status", status)]
+        ).recordNanoseconds(nanoseconds)
+    }
+
+    private func count(_ what: String, _ url: ServiceURL, _ dimensions: [(String, String)] = [], by count: Int64 = 1) {
+        guard count > 0 else { return }
+        Counter(label: "build_cache.http.\(what)", dimensions: [("host", url.host)] + dimensions).increment(by: count)
+    }
+}
+
+/// What the source of a body threw.
+///
+/// A type of its own, because it says nothing about the connection and is no reason to send again.
+package struct SourceFailure: Error {
+    package var cause: any Error
+}

@@ -1,0 +1,115 @@
+package import BuildCacheBytes
+import BuildCacheCore
+package import BuildCacheSpec
+package import NIOCore
+package import NIOHTTP1
+package import NIOSSL
+import Synchronization
+
+/// A request that can be sent as often as needed: its body is a recipe.
+package struct OutgoingRequest: Sendable {
+    /// What is sent after the head.
+    package enum Body: Sendable {
+        case bytes(ByteBuffer)
+        /// So many bytes of what `open` opens afresh each time.
+        case stream(length: Int64, open: @Sendable () async throws -> BlobStream)
+    }
+
+    package var method: HTTPMethod
+    package var url: ServiceURL
+    package var headers: HTTPHeaders
+    /// Headers that only the host of ``url`` may see: a redirect to another one leaves them behind.
+    package var credentials: HTTPHeaders
+    package var body: Body?
+    /// How to connect, where that is not the transport's usual way.
+    package var tls: TLSConfiguration?
+
+    package init(
+        _ method: HTTPMethod, _ url: ServiceURL, headers: HTTPHeaders = [:], body: Body? = nil,
+        tls: TLSConfiguration? = nil
+    ) {
+        self.method = method
+        self.url = url
+        self.headers = headers
+        credentials = [:]
+        self.body = body
+        self.tls = tls
+    }
+
+    /// What errors and logs call it; never with a query, which may be a signature.
+    package var summary: String { "\(method) \(url.base)" }
+}
+
+/// The body of one try: pulled by the connection as fast as it sends.
+final class OutgoingBody: AsyncSequence, Sendable {
+    typealias Element = ByteBuffer
+
+    // Small enough to tell a slow connection from one that stands still.
+    private static let pieceSize = 256 << 10
+
+    private let length: Int64
+    private let open: @Sendable () async throws -> BlobStream
+    private let activity: Activity
+    /// How long the other side may think once it has everything.
+    private let patience: Duration
+    private let failure = Mutex<(any Error)?>(nil)
+    private let count = Mutex<Int64>(0)
+
+    init(length: Int64, activity: Activity, patience: Duration, open: @escaping @Sendable () async throws -> BlobStream)
+    {
+        self.length = length
+        self.activity = activity
+        self.patience = patience
+        self.open = open
+    }
+
+    /// What the source of the bytes threw: no fault of the connection, which breaks off all the same.
+    var sourceFailure: (any Error)? { failure.withLock { $0 } }
+    /// Bytes handed to the connection.
+    var sent: Int64 { count.withLock { $0 } }
+
+    func makeAsyncIterator() -> AsyncIterator { AsyncIterator(body: self) }
+
+    struct AsyncIterator: AsyncIteratorProtocol {
+        let body: OutgoingBody
+        private var stream: BlobStream.AsyncIterator?
+        private var rest = ByteBuffer()
+
+        init(body: OutgoingBody) { self.body = body }
+
+        mutating func next() async throws -> ByteBuffer? {
+            do {
+                if rest.readableBytes == 0 { rest = try await nextChunk() }
+            } catch {
+                body.failure.withLock { $0 = error }
+                throw error
+            }
+            guard let piece = rest.readSlice(length: Swift.min(rest.readableBytes, OutgoingBody.pieceSize)),
+                piece.readableBytes > 0
+            else {
+                body.activity.touch(patience: body.patience)
+                return nil
+            }
+            body.count.withLock { $0 += Int64(piece.readableBytes) }
+            body.activity.touch()
+            return piece
+        }
+
+        /// The next chunk, empty at the end.
+        private mutating func nextChunk() async throws -> ByteBuffer {
+            var iterator = if let stream { stream } else { try await body.open().makeAsyncIterator() }
+            defer { stream = iterator }
+            while let chunk = try await iterator.next() {
+                guard chunk.readableBytes > 0 else { continue }
+                guard body.sent + Int64(chunk.readableBytes) <= body.length else { throw wrongLength("more") }
+                return chunk
+            }
+            guard body.sent == body.length else { throw wrongLength("fewer") }
+            return ByteBuffer()
+        }
+
+        private func wrongLength(_ word: String) -> CacheError {
+            CacheError(.corrupted, "the source gave \(word) than the \(body.length) bytes that were announced")
+        }
+    }
+}

@@ -1,0 +1,157 @@
+import BuildCacheCore
+import BuildCacheSpec
+
+/// Which requests go through a proxy, as the environment says.
+///
+/// `HTTP_PROXY` and `HTTPS_PROXY` name proxies by the scheme of a request, `NO_PROXY` hosts that are reached without; each may be
+/// written in lower case. This machine is never reached through a proxy.
+///
+/// - Source: Go `golang.org/x/net/http/httpproxy`, which BuildKit and Docker use.
+struct ProxySettings: Sendable {
+    /// One proxy.
+    struct Server: Hashable, Sendable {
+        var isSOCKS: Bool
+        var host: String
+        var port: Int
+        /// `user:password`, as written before the host.
+        var login: Secret<String>?
+    }
+
+    private let http: Server?
+    private let https: Server?
+    private let exceptions: [Exception]
+
+    /// - Throws: ``CacheError`` `.invalidSpec` for a proxy that is no URL, `.unsupported` for one that is spoken to over TLS.
+    init(_ environment: Environment) throws(CacheError) {
+        func value(_ name: String) -> String? {
+            for name in [name, name.lowercased()] {
+                if let value = environment[name], !value.isEmpty { return value }
+            }
+            return nil
+        }
+        // A CGI script gets a client's "Proxy:" header as HTTP_PROXY.
+        let isCGI = environment["REQUEST_METHOD"] != nil
+        http = isCGI ? nil : try value("HTTP_PROXY").map { text throws(CacheError) in try Server(text, "HTTP_PROXY") }
+        https = try value("HTTPS_PROXY").map { text throws(CacheError) in try Server(text, "HTTPS_PROXY") }
+        exceptions = (value("NO_PROXY") ?? "").split { $0 == "," || $0 == " " }.compactMap { Exception($0) }
+    }
+
+    /// The proxy for a URL, `nil` for none.
+    func server(for url: ServiceURL) -> Server? {
+        guard let server = url.scheme == "https" ? https : http else { return nil }
+        let host = url.host.hasPrefix("[") ? String(url.host.dropFirst().dropLast()) : url.host
+        let port = url.port ?? (url.scheme == "https" ? 443 : 80)
+        if url.isLoopback || exceptions.contains(where: { $0.matches(host, port) }) { return nil }
+        return server
+    }
+
+    /// One entry of `NO_PROXY`.
+    private struct Exception: Sendable {
+        private enum Pattern {
+            case everything
+            /// A host, and those below it unless only those.
+            case domain(String, onlyBelow: Bool)
+            case network([UInt8], bits: Int)
+        }
+        private let pattern: Pattern
+        private let port: Int?
+
+        init?(_ text: Substring) {
+            if text == "*" {
+                (pattern, port) = (.everything, nil)
+                return
+            }
+            let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+            if let address = parseAddress(String(parts[0])) {
+                guard let bits = parts.count == 2 ? Int(parts[1]) : address.count * 8, (0...address.count * 8) ~= bits
+                else { return nil }
+                (pattern, port) = (.network(address, bits: bits), nil)
+                return
+            }
+            var name = text.lowercased()[...]
+            var number: Int?
+            if let colon = name.lastIndex(of: ":") {
+                number = Int(name[name.index(after: colon)...])
+                name = name[..<colon]
+            }
+            if name.hasPrefix("*.") { name = name.dropFirst() }
+            let onlyBelow = name.hasPrefix(".")
+            if onlyBelow { name = name.dropFirst() }
+            guard !name.isEmpty else { return nil }
+            port = number
+            if let address = parseAddress(String(name)) {
+                pattern = .network(address, bits: address.count * 8)
+            } else {
+                pattern = .domain(String(name), onlyBelow: onlyBelow)
+            }
+        }
+
+        func matches(_ host: String, _ port: Int) -> Bool {
+            if let wanted = self.port, wanted != port { return false }
+            switch pattern {
+            case .everything: return true
+            case .domain(let domain, let onlyBelow):
+                return host.hasSuffix("." + domain) || (!onlyBelow && host == domain)
+            case .network(let network, let bits):
+                guard let address = parseAddress(host), address.count == network.count else { return false }
+                return (0..<bits).allSatisfy { bit in
+                    (address[bit / 8] ^ network[bit / 8]) & (0x80 >> UInt8(bit % 8)) == 0
+                }
+            }
+        }
+    }
+}
+
+extension ProxySettings.Server {
+    /// Parses `[http://|socks5://][user:password@]host[:port]`.
+    fileprivate init(_ text: String, _ variable: String) throws(CacheError) {
+        // The value may hold a password, so errors do not repeat it.
+        func invalid(_ code: CacheError.Code, _ problem: String) -> CacheError {
+            CacheError(code, "\(variable) is no proxy that can be used: \(problem)")
+        }
+        let parts = text.range(of: "://").map { (text[..<$0.lowerBound].lowercased(), text[$0.upperBound...]) }
+        let (scheme, rest) = parts ?? ("http", text[...])
+        guard ["http", "socks5", "socks5h"].contains(scheme) else {
+            throw invalid(.unsupported, "only http:// and socks5:// are spoken, not \(scheme.prefix(20)):// ")
+        }
+        var authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
+        if let at = authority.lastIndex(of: "@") {
+            login = Secret(authority[..<at].removingPercentEncoding)
+            authority = authority[authority.index(after: at)...]
+        }
+        let url: ServiceURL
+        do { url = try ServiceURL("http://" + authority) } catch { throw invalid(.invalidSpec, error.message) }
+        isSOCKS = scheme != "http"
+        host = url.host.hasPrefix("[") ? String(url.host.dropFirst().dropLast()) : url.host
+        port = url.port ?? (isSOCKS ? 1080 : 80)
+    }
+}
+
+extension StringProtocol {
+    /// Where `text` stands first.
+    fileprivate func range(of text: String) -> Range<Index>? {
+        var start = startIndex
+        while start != endIndex {
+            if self[start...].hasPrefix(text) { return start..<index(start, offsetBy: text.count) }
+            start = index(after: start)
+        }
+        return nil
+    }
+
+    /// The text with every `%XX` as the byte it stands for.
+    fileprivate var removingPercentEncoding: String {
+        var bytes: [UInt8] = []
+        var rest = Array(utf8)[...]
+        while let byte = rest.popFirst() {
+            if byte == UInt8(ascii: "%"), rest.count >= 2,
+                let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+            {
+                bytes.append(value)
+                rest = rest.dropFirst(2)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

@@ -1,0 +1,66 @@
+package import BuildCacheCore
+package import NIOSSL
+
+/// How a server proves who it is, and how we do.
+public struct TLSOptions: Hashable, Sendable {
+    /// A certificate of ours and its key, as files in PEM.
+    public struct ClientCertificate: Hashable, Sendable {
+        /// The certificate, with those it is signed by.
+        public var certificate: String
+        /// Its private key.
+        public var key: String
+
+        /// Names the files.
+        public init(certificate: String, key: String) {
+            self.certificate = certificate
+            self.key = key
+        }
+    }
+
+    /// Whether certificates are checked.
+    ///
+    /// Default `true`.
+    public var verifiesCertificates: Bool
+    /// Files in PEM with authorities that are trusted beside the system's.
+    public var authorities: [String]
+    /// The certificate to show, if a server wants one.
+    public var clientCertificate: ClientCertificate?
+
+    /// Makes options; without arguments, those of the system.
+    public init(
+        verifiesCertificates: Bool = true, authorities: [String] = [], clientCertificate: ClientCertificate? = nil
+    ) {
+        self.verifiesCertificates = verifiesCertificates
+        self.authorities = authorities
+        self.clientCertificate = clientCertificate
+    }
+
+    /// Reads the files.
+    ///
+    /// - Parameter certificateFile: What is trusted in place of the system's authorities, `nil` for these.
+    /// - Throws: ``CacheError`` `.invalidSpec` if a file is not there or no PEM.
+    package func configuration(certificateFile: String?) throws(CacheError) -> TLSConfiguration {
+        var configuration = TLSConfiguration.makeClientConfiguration()
+        if !verifiesCertificates { configuration.certificateVerification = .none }
+        if let certificateFile { configuration.trustRoots = .file(certificateFile) }
+        for file in authorities {
+            let certificates = try read(file, "certificate authority") { try NIOSSLCertificate.fromPEMFile(file) }
+            configuration.additionalTrustRoots.append(.certificates(certificates))
+        }
+        if let own = clientCertificate {
+            let chain = try read(own.certificate, "client certificate") {
+                try NIOSSLCertificate.fromPEMFile(own.certificate)
+            }
+            configuration.certificateChain = chain.map { .certificate($0) }
+            let key = try read(own.key, "client key") { try NIOSSLPrivateKey(file: own.key, format: .pem) }
+            configuration.privateKey = .privateKey(key)
+        }
+        return configuration
+    }
+
+    private func read<Value>(_ file: String, _ what: String, _ body: () throws -> Value) throws(CacheError) -> Value {
+        do { return try body() } catch {
+            throw CacheError(.invalidSpec, "the \(what) \(file) cannot be read: \(error)", cause: error)
+        }
+    }
+}

@@ -1,0 +1,88 @@
+import BuildCacheCore
+import BuildCacheJSON
+import BuildCacheSpec
+import Subprocess
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+#if canImport(System)
+    import System
+#else
+    import SystemPackage
+#endif
+
+/// A program that keeps credentials, as `docker-credential-pass`.
+///
+/// - Source: docker/docker-credential-helpers, "Development"; `spec/backends.md` §1.3.
+struct CredentialHelper: Sendable {
+    var name: String
+
+    private static let outputLimit = 1 << 20
+
+    /// What the program says when it knows nothing.
+    private static let notFound = "credentials not found in native keychain"
+
+    func credential(for key: String, _ environment: BuildCacheSpec.Environment) async throws -> RegistryCredential? {
+        // The name comes from a file and becomes part of a program's: it must not lead elsewhere.
+        guard !name.isEmpty, name.allSatisfy({ $0.isLetter || $0.isNumber || "-_.".contains($0) }) else {
+            throw CacheError(.invalidSpec, "Docker's configuration names a credential helper that is no program's name")
+        }
+        let program = "docker-credential-\(name)"
+        let folders = (environment["PATH"] ?? "").split(separator: ":")
+        guard let path = folders.map({ $0 + "/" + program }).first(where: { isExecutable($0) }) else {
+            throw CacheError(
+                .unavailable,
+                "\(program), which Docker's configuration names, is not installed: install it or log in without")
+        }
+        do {
+            let result = try await Subprocess.run(
+                .path(FilePath(path)), arguments: ["get"], input: .string(key), output: .bytes(limit: Self.outputLimit),
+                error: .discarded)
+            guard case .exited(0) = result.terminationStatus else {
+                // It prints its errors where its answers go.
+                let said = String(decoding: result.standardOutput.prefix(200), as: UTF8.self)
+                if said.contains(Self.notFound) { return nil }
+                throw CacheError(
+                    .denied, "\(program) has no credentials for \(key): it ended with \(result.terminationStatus)")
+            }
+            return try Self.credential(result.standardOutput, program)
+        } catch let error as CacheError {
+            throw error
+        } catch {
+            try Task.checkCancellation()
+            throw CacheError(
+                .unavailable, "\(program), which Docker's configuration names, cannot be run: \(error)", cause: error)
+        }
+    }
+
+    private func isExecutable(_ path: String) -> Bool { access(path, X_OK) == 0 }
+
+    private static func credential(_ output: [UInt8], _ program: String) throws(CacheError) -> RegistryCredential? {
+        let user: String?
+        let secret: String?
+        do {
+            (user, secret) = try JSONReader.read(output, as: "answer") { reader throws(CacheError) in
+                var found: (user: String?, secret: String?)
+                guard try reader.beginObject() else { return found }
+                while let key = try reader.nextKey() {
+                    switch key {
+                    case "username": found.user = try reader.string()
+                    case "secret": found.secret = try reader.nonEmptyString()
+                    default: try reader.skipValue()
+                    }
+                }
+                return found
+            }
+        } catch {
+            // Not with the error's own words: they may quote the secret.
+            throw CacheError(.corrupted, "\(program) answers with something else than JSON")
+        }
+        guard let user, let secret else { return nil }
+        return user == "<token>" ? .identityToken(Secret(secret)) : .password(user: user, Secret(secret))
+    }
+}

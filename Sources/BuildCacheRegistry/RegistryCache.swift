@@ -1,0 +1,167 @@
+public import BuildCacheBytes
+import BuildCacheCore
+public import BuildCacheGraph
+import BuildCacheOCI
+public import BuildCacheSpec
+public import BuildCacheTransfer
+
+/// A cache in a registry: `type=registry`.
+///
+/// The cache is a manifest in a repository, under a tag; its layers are blobs of that repository. Any number of tags share them. Reading
+/// also takes any image with an inline cache, for one platform or several.
+///
+/// - **Permissions**: `pull` to read, `pull` and `push` to write. Credentials are Docker's, or come from ``RegistrySettings/credentials``.
+/// - **Limits**: none on layers. BuildKit reads manifests and configs up to 1 MiB; an export of larger ones says so. Registries limit
+///   manifests, too, most to 4 MiB.
+/// - **Concurrency**: of writers to one tag the later wins whole. A reader sees a cache from before or after, never between.
+/// - **Faults**: a connection that breaks costs the bytes under way. The tag is moved last, so a failure leaves what was there.
+/// - **Costs**: blobs that no tag needs any more stay until the registry collects them.
+///
+/// - Source: `spec/backends.md` §1; `spec/spec-syntax.md` §4, registry.
+public struct RegistryCache: CacheBackend {
+    /// Where.
+    public let options: RegistryOptions
+    /// What an export takes and how it is written.
+    public let export: ExportOptions
+    private let client: RegistryClient
+    private let scratch: ScratchStore
+
+    /// Existence checks at once: they are small and mostly waiting.
+    private static let checksInFlight = 16
+
+    /// Makes a cache at the reference of `options`.
+    ///
+    /// Contacts nobody yet.
+    ///
+    /// - Parameters:
+    ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
+    ///   - client: What is known about registries; share one.
+    public init(
+        _ options: RegistryOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore,
+        client: RegistryClient = .shared
+    ) {
+        self.options = options
+        self.export = export
+        self.scratch = scratch
+        self.client = client
+    }
+
+    /// Four layers at once, as BuildKit; a manifest of its own.
+    public var traits: BackendTraits { BackendTraits(name: "registry", transfersInFlight: 4, envelope: .ociManifest) }
+
+    // MARK: Exporting
+
+    /// Writes the layers, then the config, then the manifest under its tag.
+    ///
+    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``. A reference with a digest gets a manifest of another
+    /// digest under that alone, with a warning: its tag stays.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied`, `.unavailable`, `.unsupported` if the registry does not take what `export` asks
+    ///   for, `.corrupted` if it stores something else, `.storageFull`.
+    public func exportCache(
+        _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
+    ) async throws -> ExportReceipt {
+        let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
+        try repository.checkProfile(export)
+
+        let present = try await present(graph, in: repository)
+        let layers = try await LayerExport(
+            graph, from: source, mode: export.mode, compression: export.compression, scratch: scratch,
+            limit: traits.transfersInFlight, progress: progress
+        ) { descriptor, blob in
+            present.contains(descriptor.digest) ? .alreadyPresent : try await repository.put(descriptor, from: blob)
+        }
+        var receipt = ExportReceipt(transfers: layers.transfers, converted: layers.converted, warnings: layers.warnings)
+        func warn(_ warning: String) {
+            receipt.warnings.append(warning)
+            progress(.warning(warning))
+        }
+        guard layers.hasLayers else {
+            warn("the selection has no layers, so nothing is written and the cache stays as it was")
+            return receipt
+        }
+
+        let config = try layers.graph.encodeConfig()
+        let document = RawDocument(mediaType: .cacheConfig, bytes: config.bytes)
+        let manifest = CacheManifest(
+            config: config.descriptor, layers: config.layers.compactMap { layers.graph.descriptors[$0] },
+            layout: export.layout
+        ).encode()
+        receipt.transfers[document.digest] = try await repository.put(
+            document.descriptor, from: DocumentSource(document))
+        for warning in [document, manifest].compactMap(\.buildKitLimitWarning) { warn(warning) }
+
+        let name = name(for: manifest)
+        if case .digest = name {
+            warn(
+                "\(options.ref) names another digest, so the manifest is stored as \(manifest.digest) and no tag is moved"
+            )
+        }
+        // Writing what is there would look like a change to whoever watches the tag.
+        let limit = CacheConfigLimits().maximumBytes
+        if try await repository.digest(of: name, limit: limit) == manifest.digest {
+            receipt.transfers[manifest.digest] = .alreadyPresent
+        } else {
+            try await repository.putManifest(manifest, as: name)
+            receipt.transfers[manifest.digest] = .written
+        }
+        receipt.published[name.description] = manifest.descriptor
+        progress(.published(name: name.description, manifest.digest))
+        return receipt
+    }
+
+    /// The tag to move; a digest where the reference has another one than the manifest.
+    private func name(for manifest: RawDocument) -> ManifestName {
+        if let digest = options.ref.digest, digest != manifest.digest { return .digest(manifest.digest) }
+        return options.ref.tag.map { .tag($0) } ?? .digest(manifest.digest)
+    }
+
+    /// The layers that the registry has, of those that go as they are: asked for all at once, because each answer takes a while.
+    private func present(_ graph: LayerGraph, in repository: RegistryRepository) async throws -> Set<Digest> {
+        let wanted = export.compression
+        let candidates = graph.selected(export.mode).descriptors.values.filter {
+            // A layer that may be converted is looked for when its new digest is known.
+            !wanted.force || (wanted.type != .estargz && $0.mediaType.layer?.compression == wanted.type)
+        }
+        let found = try await candidates.mapConcurrently(limit: RegistryCache.checksInFlight) { descriptor in
+            try await repository.stat(descriptor.digest, at: repository.origin) == nil ? nil : descriptor.digest
+        }
+        return Set(found.compactMap { $0 })
+    }
+
+    // MARK: Importing
+
+    /// Reads the manifest, or the image, that the reference names, and the cache in it.
+    ///
+    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that the registry does not have are left out
+    /// with a warning. Layers are read when somebody wants them, large ones in several ranges at once.
+    ///
+    /// - Returns: `nil` if the repository, the tag or the digest is not there.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
+        let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
+        let limits = CacheConfigLimits()
+        guard let manifest = try await repository.manifest(ManifestName(options.ref), limit: limits.maximumBytes) else {
+            return nil
+        }
+        var cache = try await ImportedCache(
+            manifest: manifest.descriptor, from: RootedSource(root: manifest, rest: repository),
+            layers: VerifiedSource(repository), limits: limits)
+        try await cache.removeMissing(from: repository)
+        client.places.add(cache.graph.descriptors.keys, options.ref.path, options.ref.domain)
+        for warning in cache.warnings { progress(.warning(warning)) }
+        return cache
+    }
+}
+
+/// A document that was read already, and what it leads to.
+private struct RootedSource: BlobSource {
+    let root: RawDocument
+    let rest: RegistryRepository
+
+    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        descriptor.digest == root.digest
+            ? try await DocumentSource(root).open(descriptor, range: range)
+            : try await rest.open(descriptor, range: range)
+    }
+}

@@ -1,0 +1,206 @@
+import BuildCacheCore
+public import BuildCacheHTTP
+import BuildCacheSpec
+import NIOHTTP1
+import NIOSSL
+import Synchronization
+
+/// What the repositories of all registries share: settings, tokens, and what was learned about each registry.
+///
+/// Give all backends of one program the same client: then one login serves all, and a blob that was seen in one repository of a
+/// registry is mounted in the next instead of sent.
+public struct RegistryClient: Sendable {
+    let transport: HTTPTransport
+    private let settings: RegistrySettings
+    private let known: Known
+
+    /// The client of this process: Docker's credentials, the environment's proxies.
+    public static let shared = RegistryClient()
+
+    /// Makes a client with an empty memory.
+    public init(settings: RegistrySettings = RegistrySettings(), transport: HTTPTransport = .shared) {
+        self.settings = settings
+        self.transport = transport
+        known = Known()
+    }
+
+    /// What was learned, for as long as the client lives.
+    private final class Known: Sendable {
+        struct Key: Hashable {
+            var domain: String
+            var insecure: Bool
+        }
+        let endpoints = Mutex<[Key: Endpoint]>([:])
+        let places = BlobPlaces()
+    }
+
+    /// Which repositories have which blobs.
+    var places: BlobPlaces { known.places }
+
+    // MARK: Hosts
+
+    /// How a domain is reached.
+    ///
+    /// - Parameter insecure: The domain's settings do not count, certificates neither, and plain HTTP will do.
+    func endpoint(for domain: String, insecure: Bool) async throws -> Endpoint {
+        let key = Known.Key(domain: domain, insecure: insecure)
+        if let endpoint = known.endpoints.withLock({ $0[key] }) { return endpoint }
+        let settings = insecure ? nil : settings.hosts[domain]
+        let options = insecure ? TLSOptions(verifiesCertificates: false) : settings?.tls ?? TLSOptions()
+        let tls = try transport.tls(options)
+        let host = domain == "docker.io" ? "registry-1.docker.io" : domain
+        let encrypted = try ServiceURL("https://\(host)")
+        let isPlain: Bool
+        if insecure || (settings?.plainHTTP == true && !options.verifiesCertificates) {
+            isPlain = try await !answers(OutgoingRequest(.GET, try ServiceURL("https://\(host)/v2/"), tls: tls))
+        } else {
+            isPlain = settings?.plainHTTP ?? encrypted.isLoopback
+        }
+        let made = Endpoint(
+            domain: domain, base: isPlain ? try ServiceURL("http://\(host)") : encrypted, tls: isPlain ? nil : tls,
+            profile: settings?.profile ?? .known(for: domain),
+            authenticator: Authenticator(
+                domain: domain, isPlain: isPlain, credentials: self.settings.credentials, transport: transport))
+        return known.endpoints.withLock { endpoints in
+            if let other = endpoints[key] { return other }
+            endpoints[key] = made
+            return made
+        }
+    }
+
+    /// Where a repository is read: mirrors first, then the registry itself.
+    func sources(for domain: String, insecure: Bool) async throws -> [Endpoint] {
+        var sources: [Endpoint] = []
+        for mirror in insecure ? [] : settings.hosts[domain]?.mirrors ?? [] {
+            let slash = mirror.firstIndex(of: "/") ?? mirror.endIndex
+            var endpoint = try await endpoint(for: String(mirror[..<slash]), insecure: false)
+            endpoint.path = String(mirror[slash...].drop { $0 == "/" })
+            endpoint.mirrored = domain
+            sources.append(endpoint)
+        }
+        return sources + [try await endpoint(for: domain, insecure: insecure)]
+    }
+
+    /// Whether somebody answers an encrypted request, whatever the answer is.
+    private func answers(_ request: OutgoingRequest) async throws -> Bool {
+        do {
+            await (try await transport.sendOnce(request)).discard()
+            return true
+        } catch let error as CacheError {
+            // A status is an answer; without one there was no connection.
+            return error.cause == nil
+        }
+    }
+
+    // MARK: Requests
+
+    /// Sends a request with what the registry wants to see, and again with something better if it is refused.
+    ///
+    /// - Parameters:
+    ///   - scopes: What a token must allow.
+    ///   - retries: The tries of the operation; `nil` sends once each time.
+    /// - Returns: The answer, also if it is a refusal that is none of ours to mend.
+    /// - Throws: ``CacheError`` `.denied` when there is nothing else to show.
+    func send(
+        _ request: OutgoingRequest, to endpoint: Endpoint, _ scopes: AuthScopes, retries: Retries?
+    ) async throws -> IncomingResponse {
+        var request = request
+        if let domain = endpoint.mirrored { request.url = try request.url.adding([(name: "ns", value: domain)]) }
+        // What belongs to the registry goes to the registry, wherever it sends us.
+        let isOwn = request.url.origin == endpoint.base.origin
+        request.tls = isOwn ? endpoint.tls : nil
+        var rejections = 0
+        while true {
+            let authorization = isOwn ? try await endpoint.authenticator.authorization(for: scopes) : nil
+            request.credentials = [:]
+            if let authorization { request.credentials.add(name: "Authorization", value: authorization.header.exposed) }
+            let response =
+                if let retries {
+                    try await transport.send(request, retries: retries)
+                } else {
+                    try await transport.sendOnce(request)
+                }
+            guard response.status == .unauthorized else { return response }
+            guard isOwn, response.url.origin == endpoint.base.origin, rejections < 4,
+                try await endpoint.authenticator.learn(
+                    from: response.headers, rejected: authorization, rejections: rejections)
+            else {
+                var error = await response.failure().error
+                error.message += isOwn ? endpoint.authenticator.advice : ""
+                throw error
+            }
+            await response.discard()
+            if authorization != nil { rejections += 1 }
+        }
+    }
+}
+
+/// One server that speaks for a registry.
+struct Endpoint: Sendable {
+    /// As in a reference.
+    let domain: String
+    let base: ServiceURL
+    let tls: TLSConfiguration?
+    let profile: RegistryProfile
+    let authenticator: Authenticator
+    /// Before the path of a repository, at a mirror.
+    var path = ""
+    /// Whose repositories these are, at a mirror.
+    var mirrored: String?
+
+    init(
+        domain: String, base: ServiceURL, tls: TLSConfiguration?, profile: RegistryProfile, authenticator: Authenticator
+    ) {
+        self.domain = domain
+        self.base = base
+        self.tls = tls
+        self.profile = profile
+        self.authenticator = authenticator
+    }
+
+    /// The repository's path at this server.
+    func repository(_ path: String) -> String { self.path.isEmpty ? path : "\(self.path)/\(path)" }
+
+    /// As in `/v2/library/app/blobs/…`.
+    func url(_ repository: String, _ rest: String) throws(CacheError) -> ServiceURL {
+        try ServiceURL("\(base.base)/v2/\(self.repository(repository))/\(rest)")
+    }
+}
+
+/// Which repositories of a registry have which blobs, as far as this process has seen.
+final class BlobPlaces: Sendable {
+    private struct Place: Hashable {
+        var domain: String
+        var digest: Digest
+    }
+
+    // Some 100 bytes each; a process that sees more forgets what it saw.
+    private static let limit = 100_000
+
+    private let repositories = Mutex<[Place: Set<String>]>([:])
+
+    func add(_ digests: some Sequence<Digest>, _ repository: String, _ domain: String) {
+        repositories.withLock { repositories in
+            if repositories.count > BlobPlaces.limit { repositories = [:] }
+            for digest in digests {
+                repositories[Place(domain: domain, digest: digest), default: []].insert(repository)
+            }
+        }
+    }
+
+    /// The repository to mount a blob from: the one whose path has most in common with the target's.
+    ///
+    /// - Source: `spec/backends.md` §1.4.
+    func source(of descriptor: Descriptor, for target: String, _ domain: String) -> String? {
+        var candidates = repositories.withLock { $0[Place(domain: domain, digest: descriptor.digest)] ?? [] }
+        if let noted = descriptor.annotations["containerd.io/distribution.source.\(domain)"] {
+            candidates.formUnion(noted.split(separator: ",").map { String($0) })
+        }
+        candidates.remove(target)
+        let parts = target.split(separator: "/")
+        func common(_ candidate: String) -> Int {
+            zip(parts, candidate.split(separator: "/")).prefix { $0 == $1 }.count
+        }
+        return candidates.sorted().max { common($0) < common($1) }
+    }
+}

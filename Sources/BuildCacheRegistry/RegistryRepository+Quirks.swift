@@ -1,0 +1,97 @@
+import BuildCacheBytes
+import BuildCacheCore
+import BuildCacheGraph
+import BuildCacheHTTP
+import BuildCacheOCI
+import BuildCacheSpec
+import NIOHTTP1
+
+// Where registries differ from their specification, and from each other.
+extension RegistryRepository {
+    /// Some registries know no HEAD, and some send HEAD to a storage whose signed address is good for GET only.
+    func refusesToTell(_ response: IncomingResponse, _ endpoint: Endpoint) -> Bool {
+        [405, 501].contains(response.status.code)
+            || (response.status == .forbidden && response.url.origin != endpoint.base.origin)
+    }
+
+    /// The size of a blob from the head of its first byte, for who gives none without reading.
+    func statByReading(
+        _ url: ServiceURL, at endpoint: Endpoint, _ scopes: AuthScopes, _ retries: Retries
+    ) async throws -> BlobStat? {
+        let headers: HTTPHeaders = ["Accept": "*/*", "Accept-Encoding": "identity", "Range": "bytes=0-0"]
+        let response = try await client.send(
+            OutgoingRequest(.GET, url, headers: headers), to: endpoint, scopes, retries: retries)
+        switch response.status.code {
+        case 200:
+            // The whole blob is on its way; leaving it costs the connection, reading it may cost gigabytes.
+            guard let size = response.length else { break }
+            return BlobStat(size: size)
+        case 206:
+            await response.discard()
+            let total = response.headers.first(name: "Content-Range")?.split(separator: "/").last
+            guard let size = total.flatMap({ Int64($0) }) else { break }
+            return BlobStat(size: size)
+        case 404:
+            await response.discard()
+            return nil
+        case 416:
+            // An empty blob has no first byte.
+            await response.discard()
+            return BlobStat(size: 0)
+        default: throw await response.failure().error
+        }
+        throw CacheError(.unsupported, "\(url.base): the registry does not say how large its blobs are")
+    }
+
+    /// A proxy in front of a registry ends TLS, and the registry believes it is spoken to in the clear.
+    ///
+    /// Its addresses then are `http` ones of the same host, and those of the proxy are meant.
+    func upgraded(_ location: ServiceURL) throws(CacheError) -> ServiceURL {
+        guard origin.base.scheme == "https", location.scheme == "http", location.host == origin.base.host,
+            location.port == nil || location.port == origin.base.port
+        else { return location }
+        return try ServiceURL("\(origin.base.base)\(location.path)\(location.query.map { "?" + $0.exposed } ?? "")")
+    }
+
+    /// A registry that knows no sessions, or no parts, says so in one of these ways.
+    func refusesParts(_ failure: HTTPFailure) -> Bool { [400, 404, 405, 415, 501].contains(failure.status) }
+
+    /// A proxy that limits the size of a request.
+    func refusesSize(_ failure: HTTPFailure) -> Bool { failure.status == 413 }
+
+    /// The part size to try where a whole blob is too large: less than any known proxy's limit.
+    static let smallerPart: Int64 = 16 << 20
+
+    /// What is known to be refused, before anything is sent.
+    ///
+    /// - Throws: ``CacheError`` `.unsupported` that names the option to set.
+    func checkProfile(_ export: ExportOptions) throws(CacheError) {
+        let profile = origin.profile
+        if !profile.acceptsIndexes, export.layout != .imageManifest {
+            throw CacheError(
+                .unsupported, "\(origin.domain) takes no cache in the form of an index: set image-manifest=true")
+        }
+        if !profile.acceptsZstd, export.compression.type == .zstd {
+            throw CacheError(.unsupported, "\(origin.domain) takes no zstd layers: set compression=gzip")
+        }
+    }
+
+    /// The refusal of a manifest, with the option that may help.
+    func explained(_ failure: HTTPFailure, _ document: RawDocument) -> CacheError {
+        var error = failure.error.adding(backend: "registry", subject: "\(document.digest)")
+        guard [400, 404, 405, 406, 415, 422].contains(failure.status) else { return error }
+        switch document.mediaType {
+        case .ociIndex, .dockerManifestList:
+            error.message += "; many registries take no index of layers: set image-manifest=true"
+        default:
+            let text = String(decoding: document.bytes, as: UTF8.self)
+            if text.contains("tar+zstd") {
+                error.message += "; a registry that does not know zstd takes compression=gzip,force-compression=true"
+            } else if failure.code != "MANIFEST_BLOB_UNKNOWN" {
+                error.message += "; the registry takes no manifest of a cache, or none of this type"
+            }
+        }
+        error.code = .unsupported
+        return error
+    }
+}

@@ -1,0 +1,230 @@
+public import BuildCacheBytes
+public import BuildCacheCore
+import BuildCacheHTTP
+public import BuildCacheOCI
+import Logging
+import NIOCore
+import NIOHTTP1
+
+/// One repository of a registry: its blobs, and its manifests by tag or digest.
+///
+/// Reading goes through the mirrors of the registry, if it has some; whether something must be written, the registry itself decides.
+///
+/// - Source: OCI distribution-spec 1.1; `spec/backends.md` §1.
+public struct RegistryRepository: BlobStore {
+    let client: RegistryClient
+    /// As in `library/app`.
+    let path: String
+    /// The registry itself.
+    let origin: Endpoint
+    /// Where to read, the registry itself last.
+    let sources: [Endpoint]
+
+    /// Looks up how the registry of `reference` is reached; its tag and digest do not count.
+    ///
+    /// - Parameter insecure: Whether plain HTTP and certificates of unknown origin will do.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` if the settings of the registry cannot be used.
+    public init(_ reference: Reference, insecure: Bool = false, client: RegistryClient = .shared) async throws {
+        self.client = client
+        path = reference.path
+        sources = try await client.sources(for: reference.domain, insecure: insecure)
+        origin = try await client.endpoint(for: reference.domain, insecure: insecure)
+    }
+
+    // MARK: Blobs
+
+    /// The size of a blob where it would be read, `nil` if it is nowhere.
+    public func stat(_ digest: Digest) async throws -> BlobStat? {
+        try await firstOf(sources) { endpoint in try await stat(digest, at: endpoint) }
+    }
+
+    func stat(_ digest: Digest, at endpoint: Endpoint) async throws -> BlobStat? {
+        let url = try endpoint.url(path, "blobs/\(digest)")
+        let scopes = AuthScopes.pull(endpoint.repository(path))
+        let retries = client.transport.retries()
+        let response = try await client.send(
+            OutgoingRequest(.HEAD, url, headers: ["Accept": "*/*"]), to: endpoint, scopes, retries: retries)
+        switch response.status.code {
+        case 200:
+            await response.discard()
+            if let size = response.length { return BlobStat(size: size) }
+        case 404:
+            await response.discard()
+            return nil
+        case _ where refusesToTell(response, endpoint): await response.discard()
+        default: throw await response.failure().error
+        }
+        return try await statByReading(url, at: endpoint, scopes, retries)
+    }
+
+    /// Reads a blob, or a part of it, without verifying its bytes.
+    ///
+    /// What breaks off is asked for again from there; large blobs come in several ranges at once. A descriptor of a manifest's type is
+    /// looked for among the manifests.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.notFound`, `.denied`, `.unavailable`.
+    public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        let kind = RegistryRepository.manifestTypes.contains(descriptor.mediaType) ? "manifests" : "blobs"
+        let accept = kind == "manifests" ? descriptor.mediaType.text : "*/*"
+        let download = Download(size: descriptor.size, retries: { client.transport.retries() }) { range in
+            // A mirror that fails is passed over, each time anew: it may have come back.
+            let response = try await firstOf(sources) { endpoint in
+                // Encoded for the way, the bytes would be others than those of the digest.
+                var headers: HTTPHeaders = ["Accept": accept, "Accept-Encoding": "identity"]
+                if let range { headers.add(name: "Range", value: "bytes=\(range.lowerBound)-\(range.upperBound - 1)") }
+                let response = try await client.send(
+                    OutgoingRequest(.GET, try endpoint.url(path, "\(kind)/\(descriptor.digest)"), headers: headers),
+                    to: endpoint, .pull(endpoint.repository(path)), retries: nil)
+                switch response.status.code {
+                case 200, 206: return response
+                case 404 where endpoint.mirrored != nil:
+                    await response.discard()
+                    return nil
+                default: throw await response.failure().error
+                }
+            }
+            guard let response else { throw CacheError(.notFound, "the blob is not there") }
+            return response
+        }
+        do { return try await download.open(range) } catch let error as CacheError {
+            throw error.adding(backend: "registry", subject: "\(descriptor.digest)")
+        }
+    }
+
+    /// Asks one after the other until one knows; a failure counts only if it is the last one's.
+    private func firstOf<Value: Sendable>(
+        _ endpoints: [Endpoint], _ body: (Endpoint) async throws -> Value?
+    ) async throws -> Value? {
+        for endpoint in endpoints.dropLast() {
+            do {
+                if let value = try await body(endpoint) { return value }
+            } catch let error as CacheError {
+                client.transport.logger.debug("a mirror is passed over", metadata: ["error": "\(error)"])
+            }
+        }
+        return try await endpoints.last.flatMapAsync(body)
+    }
+
+    // MARK: Manifests
+
+    /// What a registry may answer with, in the order in which Docker asks.
+    static let manifestTypes: [MediaType] = [.dockerManifest, .dockerManifestList, .ociManifest, .ociIndex]
+    private static let acceptManifests = (manifestTypes.map(\.text) + ["*/*"]).joined(separator: ", ")
+
+    /// The manifest under a tag or a digest, `nil` if there is none.
+    ///
+    /// - Parameter limit: The most bytes to accept.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` if it is not what the registry, or the digest, says it is; `.limitExceeded`.
+    public func manifest(_ name: ManifestName, limit: Int = Document.defaultLimit) async throws -> RawDocument? {
+        try await firstOf(sources) { endpoint in try await manifest(name, limit: limit, at: endpoint) }
+    }
+
+    private func manifest(_ name: ManifestName, limit: Int, at endpoint: Endpoint) async throws -> RawDocument? {
+        let request = OutgoingRequest(
+            .GET, try endpoint.url(path, "manifests/\(name)"),
+            headers: ["Accept": RegistryRepository.acceptManifests, "Accept-Encoding": "identity"])
+        let retries = client.transport.retries()
+        while true {
+            let response = try await client.send(
+                request, to: endpoint, .pull(endpoint.repository(path)), retries: retries)
+            guard response.status != .notFound else {
+                await response.discard()
+                return nil
+            }
+            guard response.status == .ok else { throw await response.failure().error }
+            do {
+                let bytes = try await response.collect(upTo: limit)
+                if let length = response.length, length != bytes.count {
+                    throw CacheError(
+                        .unavailable, "the manifest \(name) ends after \(bytes.count) of \(length) bytes",
+                        retry: .worthwhile)
+                }
+                let type = response.headers.first(name: "Content-Type").map { $0.prefix { $0 != ";" } } ?? ""
+                let document = RawDocument(mediaType: MediaType(String(type)), bytes: bytes)
+                try check(document, name, response.headers)
+                return document
+            } catch let error as CacheError {
+                try await retries.pause(after: error)
+            }
+        }
+    }
+
+    private func check(_ document: RawDocument, _ name: ManifestName, _ headers: HTTPHeaders) throws(CacheError) {
+        var announced = headers.contentDigest
+        if case .digest(let digest) = name { announced = digest }
+        guard let announced, announced != document.digest else { return }
+        throw CacheError(
+            .corrupted, "the registry gave a manifest with digest \(document.digest) for \(announced)",
+            context: .init(backend: "registry", subject: "\(name)"))
+    }
+
+    /// The digest that a tag leads to now, `nil` for none.
+    func digest(of tag: ManifestName, limit: Int) async throws -> Digest? {
+        let request = OutgoingRequest(
+            .HEAD, try origin.url(path, "manifests/\(tag)"), headers: ["Accept": RegistryRepository.acceptManifests])
+        let response = try await client.send(
+            request, to: origin, .push(path), retries: client.transport.retries())
+        if response.status == .notFound {
+            await response.discard()
+            return nil
+        }
+        if response.status == .ok, let digest = response.headers.contentDigest {
+            await response.discard()
+            return digest
+        }
+        guard response.status == .ok || refusesToTell(response, origin) else { throw await response.failure().error }
+        await response.discard()
+        return try await manifest(tag, limit: limit, at: origin)?.digest
+    }
+
+    /// Stores a manifest under a name, as the exact bytes that its digest is of.
+    ///
+    /// What it leads to must be there. Whoever reads the name gets the old manifest or the new one.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.unsupported` if the registry takes no such manifest, `.denied`, `.unavailable`.
+    public func putManifest(_ document: RawDocument, as name: ManifestName) async throws {
+        let request = OutgoingRequest(
+            .PUT, try origin.url(path, "manifests/\(name)"), headers: ["Content-Type": document.mediaType.text],
+            body: .bytes(ByteBuffer(bytes: document.bytes)))
+        let response = try await client.send(request, to: origin, .push(path), retries: client.transport.retries())
+        guard [200, 201, 202, 204].contains(response.status.code) else {
+            throw explained(await response.failure(), document)
+        }
+        await response.discard()
+        if let stored = response.headers.contentDigest, stored != document.digest {
+            throw CacheError(.corrupted, "the registry stored \(stored) instead of \(document.digest)")
+        }
+    }
+}
+
+/// What a manifest is asked for by.
+public enum ManifestName: Hashable, Sendable, CustomStringConvertible {
+    /// A name that may lead elsewhere tomorrow.
+    case tag(String)
+    /// What it is.
+    case digest(Digest)
+
+    /// What a reference means: its digest if it has one.
+    public init(_ reference: Reference) {
+        self = reference.digest.map { .digest($0) } ?? .tag(reference.tag ?? "latest")
+    }
+
+    /// The tag or the digest.
+    public var description: String {
+        switch self {
+        case .tag(let tag): tag
+        case .digest(let digest): digest.description
+        }
+    }
+}
+
+extension HTTPHeaders {
+    /// What the registry says the digest is; `nil` if it says nothing, or nothing that we can compare.
+    var contentDigest: Digest? { first(name: "Docker-Content-Digest").flatMap { try? Digest($0) } }
+}
+
+extension Optional where Wrapped: Sendable {
+    fileprivate func flatMapAsync<Value>(_ body: (Wrapped) async throws -> Value?) async throws -> Value? {
+        if let self { try await body(self) } else { nil }
+    }
+}

@@ -127,6 +127,7 @@ public struct HTTPTransport: Sendable {
         var current = request
         for _ in 0...HTTPTransport.maximumRedirects {
             let response = try await exchange(current)
+            if request.returnsEveryAnswer { return response }
             guard let location = response.headers.first(name: "Location"),
                 [301, 302, 303, 307, 308].contains(response.status.code)
             else {

@@ -1,11 +1,11 @@
-import BuildCacheCore
+package import BuildCacheCore
 
 /// One page of a list of objects.
 ///
 /// - Source: S3 API, ListObjectsV2.
 struct ObjectPage {
     struct Object: Hashable {
-        var key: String
+        package var key: String
         var size: Int64
         var modifiedAt: Timestamp?
     }
@@ -30,11 +30,11 @@ struct ObjectPage {
 /// Multipart uploads that nobody has completed or aborted.
 ///
 /// - Source: S3 API, ListMultipartUploads.
-struct UploadPage {
-    struct Upload: Hashable {
-        var key: String
-        var id: String
-        var initiatedAt: Timestamp?
+package struct UploadPage {
+    package struct Upload: Hashable {
+        package var key: String
+        package var id: String
+        package var initiatedAt: Timestamp?
     }
     var uploads: [Upload]
     /// Where the next page begins, `nil` if this is the last.

@@ -1,5 +1,5 @@
-import BuildCacheCore
-import BuildCacheSpec
+package import BuildCacheCore
+package import BuildCacheSpec
 
 /// Where a bucket is: in the host, or first in the path.
 ///

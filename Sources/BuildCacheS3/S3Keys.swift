@@ -1,5 +1,5 @@
-import BuildCacheCore
-import BuildCacheSpec
+package import BuildCacheCore
+package import BuildCacheSpec
 
 /// The names of objects: prefixes are put together as they are, without slashes of our own.
 ///

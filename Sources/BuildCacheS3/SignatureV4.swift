@@ -1,4 +1,4 @@
-import BuildCacheCore
+package import BuildCacheCore
 
 /// Signs requests in the way that AWS calls Signature Version 4.
 ///

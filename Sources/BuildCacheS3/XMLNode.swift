@@ -1,4 +1,4 @@
-import BuildCacheCore
+package import BuildCacheCore
 import Foundation
 
 #if canImport(FoundationXML)

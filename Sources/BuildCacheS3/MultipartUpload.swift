@@ -54,7 +54,7 @@ struct MultipartUpload: Sendable {
 
     /// Sends a stream, several parts at once.
     func send(_ stream: BlobStream, size: Int64) async throws -> [CompletedParts.Part] {
-        let partSize = MultipartUpload.partSize(for: size)
+        let partSize = bucket.client.parts.size(for: size)
         return try await withThrowingTaskGroup(of: CompletedParts.Part.self) { group in
             var reader = PartReader(stream)
             var parts: [CompletedParts.Part] = []
@@ -81,13 +81,6 @@ struct MultipartUpload: Sendable {
             for try await part in group { parts.append(part) }
             return parts
         }
-    }
-
-    /// All parts but the last have one size, which some services insist on.
-    static func partSize(for size: Int64) -> Int64 {
-        let needed = (size + S3Bucket.mostParts - 1) / S3Bucket.mostParts
-        let mebibyte: Int64 = 1 << 20
-        return max(S3Bucket.partSize, (needed + mebibyte - 1) / mebibyte * mebibyte)
     }
 
     private func sendPart(_ number: Int, _ bytes: ByteBuffer) async throws -> CompletedParts.Part {

@@ -7,10 +7,9 @@ import Logging
 import NIOHTTP1
 
 extension S3Bucket {
-    /// So few layers are asked for one by one.
-    private static let fewLayers = 2
     /// A page that answers for fewer layers than this costs more than asking for each.
     private static let usefulPage = 4
+    private static let pageSize = 1000
     /// Layers asked for at once, and parts of the list read at once.
     private static let checksInFlight = 16
     private static let listsInFlight = 4
@@ -37,11 +36,12 @@ extension S3Bucket {
 
     /// What lists tell of these, in their order, and those of which they tell nothing.
     private func listed(_ wanted: [Digest]) async throws -> (found: [Digest: BlobStat], unknown: [Digest]) {
-        guard wanted.count > S3Bucket.fewLayers, let first = wanted.first else { return ([:], wanted) }
+        guard let first = wanted.first else { return ([:], []) }
         var listed = ListedBlobs()
         do {
-            listed.add(try await list(from: first), keys, after: first, isInOrder: service.vendor.listsInOrder)
-        } catch let failure as S3Failure where failure.status == 403 && failure.error.code == .denied {
+            let page = try await list(from: first, limit: wanted.count == 1 ? 1 : S3Bucket.pageSize)
+            listed.add(page, keys, after: first, isInOrder: service.vendor.listsInOrder)
+        } catch let failure as S3Failure where failure.code == "AccessDenied" {
             transport.logger.debug("the bucket cannot be listed", metadata: ["error": "\(failure.error)"])
             return ([:], wanted)
         }
@@ -68,10 +68,10 @@ extension S3Bucket {
     }
 
     /// A page of the list of layers, beginning with this one.
-    private func list(from digest: Digest) async throws -> ObjectPage {
+    private func list(from digest: Digest, limit: Int = S3Bucket.pageSize) async throws -> ObjectPage {
         var request = S3Request(.GET, nil, permission: "s3:ListBucket on \(options.bucket)")
         request.query = [
-            ("list-type", "2"), ("max-keys", "1000"), ("prefix", keys.blobListing),
+            ("list-type", "2"), ("max-keys", "\(limit)"), ("prefix", keys.blobListing),
             // Behind all that comes before it, as lists begin behind a key.
             ("start-after", String(keys.blob(digest).dropLast())),
         ]

@@ -5,11 +5,6 @@ import NIOCore
 import NIOHTTP1
 
 extension S3Bucket {
-    /// From so many bytes on, a layer goes in parts.
-    static let multipartSize: Int64 = 16 << 20
-    /// Bytes of a part, unless that would make more than ``mostParts`` of a layer.
-    static let partSize: Int64 = 8 << 20
-    static let mostParts: Int64 = 10_000
     /// Parts of one layer that are under way at once.
     static let partsInFlight = 5
 
@@ -20,7 +15,7 @@ extension S3Bucket {
         _ descriptor: Descriptor, from source: any BlobSource, replacing: Bool
     ) async throws -> PutOutcome {
         try await reporting("upload", "\(descriptor.digest)") {
-            descriptor.size < S3Bucket.multipartSize
+            descriptor.size < client.parts.threshold
                 ? try await uploadWhole(descriptor, from: source, replacing: replacing)
                 : try await uploadInParts(descriptor, from: source)
         }

@@ -9,6 +9,8 @@ import Synchronization
 public struct S3Client: Sendable {
     let transport: HTTPTransport
     let environment: Environment
+    /// How large layers are cut.
+    package var parts = PartSizes()
     /// What time it is.
     package var now: @Sendable () -> Timestamp = { Timestamp.now() }
     private let provider: any AWSCredentialProvider
@@ -73,6 +75,25 @@ public struct S3Client: Sendable {
         throw CacheError(
             .invalidSpec, "no region is set: write region=…, or set AWS_REGION or the region of your profile",
             context: .init(backend: "s3"))
+    }
+}
+
+/// How layers are cut into parts.
+package struct PartSizes: Sendable {
+    /// From so many bytes on, a layer goes in parts.
+    package var threshold: Int64 = 16 << 20
+    /// Bytes of a part, unless that would make more than ``mostParts`` of a layer; Amazon wants 5 MiB or more.
+    package var size: Int64 = 8 << 20
+    /// Parts that an object may have.
+    private static let mostParts: Int64 = 10_000
+
+    package init() {}
+
+    /// Bytes of each part but the last: some services insist on one size.
+    func size(for bytes: Int64) -> Int64 {
+        let needed = (bytes + PartSizes.mostParts - 1) / PartSizes.mostParts
+        let mebibyte: Int64 = 1 << 20
+        return max(size, needed <= size ? size : (needed + mebibyte - 1) / mebibyte * mebibyte)
     }
 }
 

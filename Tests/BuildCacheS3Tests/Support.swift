@@ -18,7 +18,7 @@ struct S3TestServer: Sendable {
 
     /// Options for a bucket of this server, with the keys of who may do everything.
     static func options(
-        bucket: String = "cache", prefix: String = "", names: [String] = ["buildkit"]
+        bucket: String = "cache", prefix: String = newPrefix(), names: [String] = ["buildkit"]
     ) throws -> S3Options {
         let server = try #require(current)
         var options = S3Options(bucket: bucket, region: "us-east-1", prefix: prefix, names: names)
@@ -28,6 +28,9 @@ struct S3TestServer: Sendable {
         options.secretAccessKey = Secret("oursecret")
         return options
     }
+
+    /// Caches of one prefix share layers, and no test expects those of another.
+    static func newPrefix() -> String { "test-\(UInt32.random(in: .min ... .max))/" }
 
     /// A client that asks nobody else for credentials.
     static let client = S3Client(environment: .empty)
@@ -94,8 +97,7 @@ extension Trait where Self == WithS3Server {
 func conformance(_ check: BackendConformance.Check, _ change: @Sendable (inout S3Options) -> Void = { _ in })
     async throws
 {
-    // A prefix for each: caches of one share layers, and no check expects those of another.
-    var options = try S3TestServer.options(prefix: "check-\(UInt32.random(in: .min ... .max))/")
+    var options = try S3TestServer.options()
     change(&options)
     let given = options
     try await ScratchStore.withTemporary { scratch in

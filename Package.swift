@@ -45,6 +45,7 @@ let package = Package(
         .library(name: "BuildCacheInline", targets: ["BuildCacheInline"]),
         .library(name: "BuildCacheLocal", targets: ["BuildCacheLocal"]),
         .library(name: "BuildCacheRegistry", targets: ["BuildCacheRegistry"]),
+        .library(name: "BuildCacheS3", targets: ["BuildCacheS3"]),
         .library(name: "BuildCacheHTTP", targets: ["BuildCacheHTTP"]),
         .library(name: "BuildCacheTesting", targets: ["BuildCacheTesting"]),
     ],
@@ -123,11 +124,18 @@ let package = Package(
                 logging, subprocess, systemPackage,
             ]),
         module(
+            "BuildCacheS3",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", nioCore, nioHTTP1, logging, subprocess,
+                systemPackage,
+            ]),
+        module(
             "BuildCache",
             [
                 "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
                 "BuildCacheTransfer", "BuildCacheInline", "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry",
-                nioCore, logging,
+                "BuildCacheS3", nioCore, logging,
             ]),
         module(
             "BuildCacheTesting",
@@ -160,6 +168,19 @@ let package = Package(
                 "BuildCacheRegistry", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
                 "BuildCacheOCI", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
                 nioCore, nioSSL,
+            ]),
+        tests(
+            "BuildCacheTransferTests",
+            [
+                "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheSpec",
+                "BuildCacheCore", "BuildCacheTesting", nioCore,
+            ]),
+        tests(
+            "BuildCacheS3Tests",
+            [
+                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheOCI", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
+                nioCore, nioHTTP1,
             ]),
         // Servers that tests talk to, in this process and beside it; no product.
         .target(

@@ -3,6 +3,7 @@ public import BuildCacheCore
 import BuildCacheInline
 import BuildCacheLocal
 public import BuildCacheRegistry
+public import BuildCacheS3
 public import BuildCacheSpec
 public import BuildCacheTransfer
 
@@ -14,10 +15,11 @@ extension CacheSpec {
     /// - Parameters:
     ///   - scratch: Where layers are converted. Give all backends of one build the same, and each layer is converted once.
     ///   - registries: What is known about registries, for `type=registry`.
+    ///   - s3: Credentials, and what is known about services, for `type=s3`.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for options that cannot be, `.unsupported` for a backend that this version
     ///   does not have.
     public func makeBackend(
-        scratch: ScratchStore, registries: RegistryClient = .shared
+        scratch: ScratchStore, registries: RegistryClient = .shared, s3: S3Client = .shared
     ) throws(CacheError) -> any CacheBackend {
         switch backend {
         case .local(let options):
@@ -26,7 +28,9 @@ extension CacheSpec {
             return InlineCache(compression: (export ?? ExportOptions()).compression, scratch: scratch)
         case .registry(let options):
             return RegistryCache(options, export: export ?? ExportOptions(), scratch: scratch, client: registries)
-        case .gha, .s3, .azblob:
+        case .s3(let options):
+            return S3Cache(options, export: export ?? ExportOptions(), scratch: scratch, client: s3)
+        case .gha, .azblob:
             throw CacheError(
                 .unsupported,
                 "this version knows no type=\(type.rawValue); use a local cache and copy it with a tool that does",

@@ -7,5 +7,6 @@
 @_exported public import BuildCacheLocal
 @_exported public import BuildCacheOCI
 @_exported public import BuildCacheRegistry
+@_exported public import BuildCacheS3
 @_exported public import BuildCacheSpec
 @_exported public import BuildCacheTransfer

@@ -19,8 +19,7 @@ package struct HTTPFailure: Sendable {
     /// The most of an error's body that is read.
     static let bodyLimit = 64 << 10
 
-    init(_ request: String, status: HTTPResponseStatus, retryAfter: Duration?, body: [UInt8]) {
-        let said = ServiceFault(body)
+    init(_ request: String, status: HTTPResponseStatus, retryAfter: Duration?, said: ServiceFault) {
         self.status = Int(status.code)
         code = said.code
         let words = [said.code, said.message].compactMap { $0 }.joined(separator: ": ")
@@ -66,6 +65,11 @@ struct ServiceFault {
     private static let longestText = 300
 
     private init() {}
+
+    init(code: String?, message: String?) {
+        self.code = code.flatMap(ServiceFault.printable)
+        self.message = message.flatMap(ServiceFault.printable)
+    }
 
     init(_ body: [UInt8]) {
         if body.first(where: { $0 > 0x20 }) == UInt8(ascii: "{") {

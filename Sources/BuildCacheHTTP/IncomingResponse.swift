@@ -70,7 +70,11 @@ package struct IncomingResponse: Sendable {
     }
 
     /// The error that this response is.
-    package func failure() async -> HTTPFailure {
+    ///
+    /// - Parameter read: What the service's own form of an error says; `nil` for JSON and text.
+    package func failure(
+        _ read: ([UInt8]) -> (code: String?, message: String?)? = { _ in nil }
+    ) async -> HTTPFailure {
         var bytes: [UInt8] = []
         do {
             for try await chunk in stream where bytes.count < HTTPFailure.bodyLimit { bytes += chunk.readableBytesView }
@@ -78,8 +82,9 @@ package struct IncomingResponse: Sendable {
             // What came so far has to do.
         }
         let pause = retryAfter(headers.first(name: "Retry-After"), now: now())
-        return HTTPFailure(
-            summary, status: status, retryAfter: pause, body: Array(bytes.prefix(HTTPFailure.bodyLimit)))
+        let body = Array(bytes.prefix(HTTPFailure.bodyLimit))
+        let said = read(body).map { ServiceFault(code: $0.code, message: $0.message) } ?? ServiceFault(body)
+        return HTTPFailure(summary, status: status, retryAfter: pause, said: said)
     }
 }
 

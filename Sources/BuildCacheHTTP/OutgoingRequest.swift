@@ -23,6 +23,10 @@ package struct OutgoingRequest: Sendable {
     package var body: Body?
     /// How to connect, where that is not the transport's usual way.
     package var tls: TLSConfiguration?
+    /// Redirects and answers that ask to come again are returned as they are.
+    ///
+    /// For who signs each request anew, or learns from the body of a refusal whether it is worth another try.
+    package var returnsEveryAnswer = false
 
     package init(
         _ method: HTTPMethod, _ url: ServiceURL, headers: HTTPHeaders = [:], body: Body? = nil,

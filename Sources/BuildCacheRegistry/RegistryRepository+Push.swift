@@ -5,7 +5,6 @@ import BuildCacheSpec
 import Logging
 import NIOCore
 import NIOHTTP1
-import Synchronization
 
 extension RegistryRepository {
     /// From so many bytes on, an upload that can go on after a break is worth another request.
@@ -301,19 +300,5 @@ private struct BlobUpload {
             error.retry = .worthwhile
         }
         return error
-    }
-}
-
-/// The stream that was opened to see whether it can be: for the first who asks.
-private final class FirstStream: Sendable {
-    private let stream: Mutex<BlobStream?>
-
-    init(_ stream: BlobStream) { self.stream = Mutex(stream) }
-
-    func take() -> BlobStream? {
-        stream.withLock { stream in
-            defer { stream = nil }
-            return stream
-        }
     }
 }

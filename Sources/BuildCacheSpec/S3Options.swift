@@ -20,7 +20,7 @@ public struct S3Options: Hashable, Sendable {
     public var bucket: String
     /// `region`.
     ///
-    /// Else `AWS_REGION`, else `AWS_DEFAULT_REGION`, which BuildKit does not read.
+    /// Else `AWS_REGION`, else `AWS_DEFAULT_REGION`, which BuildKit does not read; empty: that of the profile, which the backend reads.
     public var region: String
     /// `prefix`: put before every key as it is; a slash is part of it or not there.
     ///
@@ -85,9 +85,12 @@ public struct S3Options: Hashable, Sendable {
     }
 
     init(from reader: inout AttributeReader) throws(CacheError) {
+        let regions = ["AWS_REGION", "AWS_DEFAULT_REGION"]
+        let given = try reader.string("region", else: regions)
         self.init(
             bucket: try reader.required("bucket", else: ["AWS_BUCKET"]),
-            region: try reader.required("region", else: ["AWS_REGION", "AWS_DEFAULT_REGION"]))
+            // BuildKit does not look for one in a profile.
+            region: given == nil && !reader.isLenient ? "" : try reader.required("region", else: regions))
         prefix = try reader.string("prefix") ?? prefix
         manifestsPrefix = try reader.string("manifests_prefix") ?? manifestsPrefix
         blobsPrefix = try reader.string("blobs_prefix") ?? blobsPrefix
@@ -115,7 +118,7 @@ public struct S3Options: Hashable, Sendable {
     }
 
     func write(to writer: inout AttributeWriter) {
-        writer.text("region", region)
+        writer.text("region", region, default: "")
         writer.text("bucket", bucket)
         writer.text("prefix", prefix, default: "")
         writer.text("manifests_prefix", manifestsPrefix, default: "manifests/")

@@ -33,13 +33,19 @@ private let allowed: [String: Set<String>] = [
         "BuildCacheTransfer", "BuildCacheHTTP", "NIOCore", "NIOHTTP1", "NIOSSL", "Logging", "Synchronization",
         "Subprocess", "System", "SystemPackage",
     ],
+    "BuildCacheS3": [
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "BuildCacheTransfer", "BuildCacheHTTP", "NIOCore", "NIOHTTP1", "Logging", "Synchronization", "Subprocess",
+        "System", "SystemPackage", "Foundation", "FoundationXML",
+    ],
     "BuildCacheInline": [
         "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
     ],
     "BuildCache": [
         "BuildCacheInline", "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
         "BuildCacheTransfer",
-        "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry", "NIOCore", "Logging", "Synchronization",
+        "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry", "BuildCacheS3", "NIOCore", "Logging",
+        "Synchronization",
     ],
     "BuildCacheTesting": [
         "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "NIOCore", "Synchronization",

@@ -14,6 +14,8 @@ package struct ServerRequest: Sendable {
     package var parameters: [(name: String, value: String)]
     /// The first value of each.
     package var query: [String: String] { Dictionary(parameters.map { ($0.name, $0.value) }) { first, _ in first } }
+    /// Path and query as they were sent, which is what signatures are over.
+    package var target: String
     /// By lower-case name.
     package var headers: [String: String]
     /// Who was asked, as in `127.0.0.1:4711`.
@@ -23,6 +25,7 @@ package struct ServerRequest: Sendable {
     /// Reads the body up to `limit` bytes.
     package func bytes(upTo limit: Int = .max) async throws -> [UInt8] {
         var bytes: [UInt8] = []
+        bytes.reserveCapacity(min(limit, headers["content-length"].flatMap { Int($0) } ?? 0))
         for try await chunk in body {
             bytes += chunk.readableBytesView
             if bytes.count >= limit { return Array(bytes.prefix(limit)) }
@@ -119,7 +122,8 @@ private func answer(
     for field in request.headers { headers[field.name.canonicalName] = field.value }
     let response = try await respond(
         ServerRequest(
-            method: request.method.rawValue, path: request.uri.path, parameters: parameters, headers: headers,
+            method: request.method.rawValue, path: request.uri.path, parameters: parameters,
+            target: request.head.path ?? "/", headers: headers,
             host: request.head.authority ?? "", body: request.body))
     if response.resetAfter == 0 {
         await context.reset()

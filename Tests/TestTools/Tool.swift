@@ -44,12 +44,17 @@ package struct Tool: Sendable, CustomStringConvertible {
     }
 
     /// What it prints; any other end than success is an error.
-    package func output(_ arguments: [String], input: [UInt8] = []) async throws -> [UInt8] {
+    ///
+    /// - Parameter environment: Variables that it gets beside those of this process.
+    package func output(
+        _ arguments: [String], input: [UInt8] = [], environment: [String: String] = [:]
+    ) async throws -> [UInt8] {
         guard let path else { throw ToolFailure(tool: description, end: .notInstalled) }
+        let variables = environment.map { (Environment.Key(stringLiteral: $0.key), Optional($0.value)) }
         let result = try await Subprocess.run(
-            .path(FilePath(path)), arguments: Arguments(arguments), input: .array(input),
-            output: .bytes(limit: 1 << 30),
-            error: .discarded)
+            .path(FilePath(path)), arguments: Arguments(arguments),
+            environment: .inherit.updating(Dictionary(uniqueKeysWithValues: variables)), input: .array(input),
+            output: .bytes(limit: 1 << 30), error: .discarded)
         switch result.terminationStatus {
         case .exited(0): return result.standardOutput
         case .exited(let status): throw ToolFailure(tool: description, end: .exited(status))

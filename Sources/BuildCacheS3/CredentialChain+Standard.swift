@@ -1,0 +1,19 @@
+public import BuildCacheHTTP
+public import BuildCacheSpec
+
+extension CredentialChain {
+    /// Where Amazon's own tools look, in their order: variables, a web identity, a profile, the container, the instance.
+    ///
+    /// - Source: `spec/backends.md` §5.5.
+    public static func standard(
+        environment: Environment = .process, transport: HTTPTransport = .shared
+    ) -> CredentialChain {
+        CredentialChain([
+            EnvironmentCredentials(environment),
+            WebIdentityCredentials(environment, transport: transport),
+            ProfileCredentials(environment, transport: transport),
+            ContainerCredentials(environment, transport: transport),
+            InstanceCredentials(environment, transport: transport),
+        ])
+    }
+}

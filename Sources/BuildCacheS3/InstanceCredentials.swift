@@ -1,0 +1,77 @@
+import BuildCacheCore
+public import BuildCacheHTTP
+public import BuildCacheSpec
+import Logging
+import NIOCore
+import NIOHTTP1
+
+/// The role of the EC2 instance that this runs on, from its metadata service.
+///
+/// Only the service's second version is spoken to, which asks for a token first.
+///
+/// - Source: AWS, "Use the Instance Metadata Service"; `spec/backends.md` §5.5.
+public struct InstanceCredentials: AWSCredentialProvider {
+    private let environment: Environment
+    private let transport: HTTPTransport
+
+    /// Looks in `environment`, asks through `transport`, with a patience of a second.
+    public init(_ environment: Environment = .process, transport: HTTPTransport = .shared) {
+        self.environment = environment
+        var transport = transport
+        // Elsewhere nobody answers at that address, and nobody should wait long for it.
+        transport.stallTimeout = .seconds(1)
+        transport.responseTimeout = .seconds(1)
+        transport.retry = RetryPolicy(attempts: 2, firstPause: .milliseconds(100))
+        self.transport = transport
+    }
+
+    /// What the role of the instance may do, `nil` where nobody answers or `AWS_EC2_METADATA_DISABLED` is `true`.
+    public func credentials(region: String) async throws -> AWSCredentials? {
+        if environment.first("AWS_EC2_METADATA_DISABLED")?.lowercased() == "true" { return nil }
+        let base = try endpoint()
+        let token: String
+        do {
+            token = try await answer(.PUT, base, "/latest/api/token", ["X-Aws-Ec2-Metadata-Token-Ttl-Seconds": "300"])
+        } catch let error as CacheError where error.code != .invalidSpec {
+            transport.logger.debug("there is no metadata service", metadata: ["error": "\(error)"])
+            return nil
+        }
+        let headers: HTTPHeaders = ["X-Aws-Ec2-Metadata-Token": token]
+        let path = "/latest/meta-data/iam/security-credentials/"
+        let role: String
+        do {
+            role = try await answer(.GET, base, path, headers)
+        } catch let error as CacheError where error.code == .notFound {
+            return nil
+        }
+        // One role per instance; the answer has a line for each all the same.
+        guard let name = role.split(whereSeparator: \.isNewline).first else { return nil }
+        let text = try await answer(.GET, base, path + String(name).uriEncoded(), headers)
+        let values = try JSONText.values(Array(text.utf8), "the metadata service")
+        guard values["code"] ?? "Success" == "Success" else {
+            throw CacheError(.denied, "the metadata service has no credentials for the role \(name) of this instance")
+        }
+        return try AWSCredentials(from: "the metadata service") { values[$0.lowercased()] }
+    }
+
+    private func endpoint() throws(CacheError) -> ServiceURL {
+        let isIPv6 = environment.first("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")?.lowercased() == "ipv6"
+        let text =
+            environment.first("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+            ?? (isIPv6 ? "http://[fd00:ec2::254]" : "http://169.254.169.254")
+        do { return try ServiceURL(text.hasSuffix("/") ? String(text.dropLast()) : text) } catch {
+            throw CacheError(.invalidSpec, "AWS_EC2_METADATA_SERVICE_ENDPOINT is no URL: \(error.message)")
+        }
+    }
+
+    private func answer(
+        _ method: HTTPMethod, _ base: ServiceURL, _ path: String, _ headers: HTTPHeaders
+    ) async throws -> String {
+        var request = OutgoingRequest(method, try ServiceURL(base.base + path))
+        request.credentials = headers
+        if method == .PUT { request.headers.add(name: "Content-Length", value: "0") }
+        let response = try await transport.send(request)
+        guard response.status == .ok else { throw await response.failure().error }
+        return String(decoding: try await response.collect(upTo: 64 << 10), as: UTF8.self)
+    }
+}

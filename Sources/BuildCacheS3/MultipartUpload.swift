@@ -1,0 +1,223 @@
+import BuildCacheBytes
+import BuildCacheCore
+import BuildCacheSpec
+import BuildCacheHTTP
+import Logging
+import NIOCore
+import NIOHTTP1
+
+/// An object that is sent in parts: there when all of them are put together, and nowhere until then.
+///
+/// What is begun is ended, one way or the other: parts of an upload that nobody ends cost money for ever.
+///
+/// - Source: S3 API, "Uploading and copying objects using multipart upload".
+struct MultipartUpload: Sendable {
+    private let bucket: S3Bucket
+    private let key: String
+    private let id: String
+    /// Whether another upload may have been begun by a request whose answer got lost.
+    private let mayHaveTwin: Bool
+
+    /// Begins an upload.
+    static func begin(
+        _ key: String, metadata: [(name: String, value: String)] = [], in bucket: S3Bucket
+    ) async throws -> MultipartUpload {
+        var request = S3Request(.POST, key, permission: "s3:PutObject")
+        request.query = [("uploads", "")]
+        request.headers = metadata + [("Content-Length", "0")]
+        var wasTriedAgain = false
+        let response = try await bucket.send(request) { wasTriedAgain = true }
+        let root = try XMLNode.parse(try await response.collect(upTo: 1 << 20), "InitiateMultipartUploadResult")
+        guard let id = root.value("UploadId") else {
+            throw CacheError(.corrupted, "the service begins an upload without saying which")
+        }
+        return MultipartUpload(bucket: bucket, key: key, id: id, mayHaveTwin: wasTriedAgain)
+    }
+
+    /// Runs `body`, which sends the parts, and puts them together; aborts the upload if that fails or is cancelled.
+    func finishing(_ body: () async throws -> [CompletedParts.Part]) async throws {
+        do {
+            let parts = try await body()
+            if mayHaveTwin { await bucket.abortUploads(of: key, but: id) }
+            try await complete(parts)
+        } catch {
+            // A task of its own, because a cancelled one can send nothing any more.
+            await Task {
+                await bucket.abort(key, id)
+                if mayHaveTwin { await bucket.abortUploads(of: key, but: id) }
+            }.value
+            throw error
+        }
+    }
+
+    // MARK: Parts
+
+    /// Sends a stream, several parts at once.
+    func send(_ stream: BlobStream, size: Int64) async throws -> [CompletedParts.Part] {
+        let partSize = bucket.client.parts.size(for: size)
+        return try await withThrowingTaskGroup(of: CompletedParts.Part.self) { group in
+            var reader = PartReader(stream)
+            var parts: [CompletedParts.Part] = []
+            var position: Int64 = 0
+            var number = 0
+            while position < size {
+                let length = Int(min(partSize, size - position))
+                if number - parts.count >= S3Bucket.partsInFlight, let part = try await group.next() {
+                    parts.append(part)
+                }
+                try await bucket.client.budget.acquire(length)
+                let bytes: ByteBuffer
+                do { bytes = try await reader.next(length) } catch {
+                    bucket.client.budget.release(length)
+                    throw error
+                }
+                number += 1
+                position += Int64(length)
+                group.addTask { [number] in
+                    defer { bucket.client.budget.release(length) }
+                    return try await sendPart(number, bytes)
+                }
+            }
+            for try await part in group { parts.append(part) }
+            return parts
+        }
+    }
+
+    private func sendPart(_ number: Int, _ bytes: ByteBuffer) async throws -> CompletedParts.Part {
+        var request = S3Request(.PUT, key, permission: "s3:PutObject")
+        request.query = [("partNumber", "\(number)"), ("uploadId", id)]
+        request.body = .bytes(bytes)
+        // What TLS protects needs no second digest.
+        request.payloadHash =
+            bucket.endpoint.isPlain
+            ? await Workers.processors.run { Digest(of: bytes.readableBytesView).hex } : SignatureV4.unsignedPayload
+        let response = try await bucket.send(request)
+        await response.discard()
+        guard let etag = response.headers.first(name: "ETag") else {
+            throw CacheError(.corrupted, "the service takes a part of an upload without naming it")
+        }
+        return CompletedParts.Part(number: number, etag: etag)
+    }
+
+    /// Takes a part from an object that is there.
+    func copyPart(_ number: Int, from source: String, _ range: Range<Int64>) async throws -> CompletedParts.Part {
+        var request = S3Request(.PUT, key, permission: "s3:PutObject and s3:GetObject")
+        request.query = [("partNumber", "\(number)"), ("uploadId", id)]
+        request.headers = [
+            ("x-amz-copy-source", source),
+            ("x-amz-copy-source-range", "bytes=\(range.lowerBound)-\(range.upperBound - 1)"),
+        ]
+        let response = try await bucket.send(request)
+        let root = try XMLNode.parse(try await response.collect(upTo: 1 << 20), "CopyPartResult")
+        guard let etag = root.value("ETag") else {
+            throw CacheError(.corrupted, "the service copies a part of an object without naming it")
+        }
+        return CompletedParts.Part(number: number, etag: etag)
+    }
+
+    // MARK: The end
+
+    private func complete(_ parts: [CompletedParts.Part]) async throws {
+        var request = S3Request(.POST, key, permission: "s3:PutObject")
+        request.query = [("uploadId", id)]
+        let document = CompletedParts.encode(parts)
+        request.body = .bytes(ByteBuffer(bytes: document))
+        request.payloadHash = Digest(of: document).hex
+        let retries = bucket.transport.retries()
+        while true {
+            do { return try await bucket.check(try await bucket.send(request), request) } catch let error as CacheError
+            {
+                try await retries.pause(after: error)
+            }
+        }
+    }
+}
+
+extension S3Bucket {
+    /// Gives an upload up; one that cannot be given up now is found by ``abortLeftovers()`` some day.
+    fileprivate func abort(_ key: String, _ id: String) async {
+        var request = S3Request(.DELETE, key, permission: "s3:AbortMultipartUpload")
+        request.query = [("uploadId", id)]
+        do {
+            await (try await send(request)).discard()
+        } catch let failure as S3Failure where failure.code == "NoSuchUpload" || failure.status == 404 {
+            // Somebody else was faster.
+        } catch {
+            transport.logger.warning("an upload is left behind", metadata: ["key": "\(key)", "error": "\(error)"])
+        }
+    }
+
+    /// Gives up what a request began whose answer got lost: uploads of the same layer that are as old as this one.
+    ///
+    /// Another writer whose upload this hits finds the layer complete, or begins again.
+    fileprivate func abortUploads(of key: String, but id: String) async {
+        let uploads = (try? await self.uploads(key)) ?? []
+        let own = uploads.first { $0.id == id }?.initiatedAt ?? client.now()
+        for upload in uploads where upload.key == key && upload.id != id {
+            guard let time = upload.initiatedAt, abs(own.seconds - time.seconds) < S3Bucket.twinAge else { continue }
+            await abort(key, upload.id)
+        }
+    }
+
+    /// Seconds that may lie between two tries of one request.
+    private static let twinAge: Int64 = 300
+    /// Seconds after which an upload of anybody counts as left behind.
+    static let leftoverAge: Int64 = 24 * 3600
+
+    /// Gives up the uploads of layers that some earlier export left behind, as when its machine was lost.
+    ///
+    /// Needs `s3:ListBucketMultipartUploads`; without it, nothing is cleaned up and nobody is bothered.
+    func abortLeftovers() async {
+        do {
+            for upload in try await uploads(keys.blobListing) where keys.digest(ofBlob: upload.key) != nil {
+                guard let time = upload.initiatedAt, client.now().seconds - time.seconds > S3Bucket.leftoverAge else {
+                    continue
+                }
+                await abort(upload.key, upload.id)
+            }
+        } catch {
+            transport.logger.debug("leftovers cannot be looked for", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// The uploads under way of objects whose names begin so, a thousand pages at most.
+    package func uploads(_ prefix: String) async throws -> [UploadPage.Upload] {
+        var found: [UploadPage.Upload] = []
+        var marker: (key: String, id: String)?
+        for _ in 0..<1000 {
+            var request = S3Request(.GET, nil, permission: "s3:ListBucketMultipartUploads on \(options.bucket)")
+            request.query = [("uploads", ""), ("prefix", prefix)]
+            if let marker { request.query += [("key-marker", marker.key), ("upload-id-marker", marker.id)] }
+            let page = try UploadPage(try await (try await send(request)).collect(upTo: 16 << 20))
+            found += page.uploads
+            guard let next = page.next else { break }
+            marker = next
+        }
+        return found
+    }
+}
+
+/// Cuts a stream into parts.
+private struct PartReader {
+    private var chunks: BlobStream.AsyncIterator
+    private var rest = ByteBuffer()
+
+    init(_ stream: BlobStream) { chunks = stream.makeAsyncIterator() }
+
+    /// The next so many bytes.
+    mutating func next(_ length: Int) async throws -> ByteBuffer {
+        var part = ByteBuffer()
+        part.reserveCapacity(length)
+        while part.readableBytes < length {
+            if rest.readableBytes == 0 {
+                guard let chunk = try await chunks.next() else {
+                    throw CacheError(.corrupted, "the source ends too early")
+                }
+                rest = chunk
+            }
+            let wanted = min(rest.readableBytes, length - part.readableBytes)
+            if var piece = rest.readSlice(length: wanted) { part.writeBuffer(&piece) }
+        }
+        return part
+    }
+}

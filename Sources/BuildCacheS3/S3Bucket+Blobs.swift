@@ -1,0 +1,147 @@
+package import BuildCacheBytes
+package import BuildCacheCore
+import BuildCacheSpec
+import BuildCacheHTTP
+import BuildCacheTransfer
+import NIOCore
+import NIOHTTP1
+
+extension S3Bucket: BlobStore {
+    /// Size and age of a layer, `nil` when it is not there.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied` also for what is not there, if the credentials may not list the bucket.
+    package func stat(_ digest: Digest) async throws -> BlobStat? {
+        try await reporting("look up", "\(digest)") { try await head(keys.blob(digest)) }
+    }
+
+    private func head(_ key: String) async throws -> BlobStat? {
+        do {
+            let response = try await send(S3Request(.HEAD, key, permission: "s3:GetObject"))
+            await response.discard()
+            guard let size = response.length else {
+                throw CacheError(.unsupported, "the service does not say how large an object is")
+            }
+            let modified = response.headers.first(name: "Last-Modified").flatMap { Timestamp(httpDate: $0) }
+            return BlobStat(size: size, modifiedAt: modified)
+        } catch let failure as S3Failure where failure.status == 404 && failure.code != "NoSuchBucket" {
+            return nil
+        }
+    }
+
+    /// Reads a layer, or a part of it, without verifying its bytes.
+    ///
+    /// What breaks off is asked for again from there; large layers come in several ranges at once.
+    package func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        let download = Download(size: descriptor.size, retries: { transport.retries() }) { range in
+            var request = S3Request(.GET, keys.blob(descriptor.digest), permission: "s3:GetObject")
+            if let range {
+                request.headers.append(("Range", "bytes=\(range.lowerBound)-\(range.upperBound - 1)"))
+            }
+            do { return try await sendOnce(request) } catch let failure as S3Failure { throw failure.error }
+        }
+        return try await reporting("read", "\(descriptor.digest)") { try await download.open(range) }
+    }
+
+    /// Stores a layer unless it is there, whole.
+    @discardableResult
+    package func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
+        if let stat = try await stat(descriptor.digest) {
+            if stat.size == descriptor.size, let outcome = try await keep(descriptor, stat) { return outcome }
+            return try await upload(descriptor, from: source, replacing: true)
+        }
+        return try await upload(descriptor, from: source, replacing: false)
+    }
+
+    // MARK: Objects
+
+    /// A small object, `nil` when it is not there.
+    package func object(_ key: String, limit: Int) async throws -> [UInt8]? {
+        let retries = transport.retries()
+        while true {
+            do {
+                let response = try await send(S3Request(.GET, key, permission: "s3:GetObject"))
+                let bytes = try await response.collect(upTo: limit)
+                guard response.length ?? Int64(bytes.count) == Int64(bytes.count) else {
+                    throw CacheError(.unavailable, "the object ends too early", retry: .worthwhile)
+                }
+                return bytes
+            } catch let failure as S3Failure where failure.status == 404 && failure.code != "NoSuchBucket" {
+                return nil
+            } catch let error as CacheError {
+                try await retries.pause(after: error)
+            }
+        }
+    }
+
+    /// Writes a small object over what is there.
+    package func putObject(_ key: String, _ bytes: [UInt8]) async throws {
+        var request = S3Request(.PUT, key, permission: "s3:PutObject")
+        request.body = .bytes(ByteBuffer(bytes: bytes))
+        request.payloadHash = Digest(of: bytes).hex
+        await (try await send(request)).discard()
+    }
+
+    // MARK: Ages
+
+    /// Renews a layer that is there if it is old enough for the lifecycle rules of the bucket to be near.
+    ///
+    /// - Returns: `nil` if it is gone meanwhile.
+    func keep(_ descriptor: Descriptor, _ stat: BlobStat) async throws -> PutOutcome? {
+        let limit = options.touchRefresh.components.seconds
+        guard let modified = stat.modifiedAt, client.now().seconds - modified.seconds > limit else {
+            return .alreadyPresent
+        }
+        return try await reporting("refresh", "\(descriptor.digest)") {
+            do {
+                try await touch(keys.blob(descriptor.digest), size: descriptor.size)
+                return .refreshed
+            } catch let failure as S3Failure where failure.status == 404 && failure.code != "NoSuchBucket" {
+                return nil
+            } catch let failure as S3Failure where failure.status == 501 {
+                // It is there, and a service that cannot copy may have no lifecycle rules either.
+                return .alreadyPresent
+            }
+        }
+    }
+
+    /// Copies an object onto itself, which makes it new.
+    ///
+    /// - Source: `spec/backends.md` §5.2. New metadata is what makes a copy of an object onto itself legal.
+    private func touch(_ key: String, size: Int64) async throws {
+        let source = "\(options.bucket.uriEncoded())/\(key.uriEncoded(keepingSlashes: true))"
+        let metadata = ("x-amz-meta-updated-at", client.now().description)
+        guard size >= S3Bucket.largestCopy else {
+            var request = S3Request(.PUT, key, permission: "s3:PutObject and s3:GetObject")
+            request.headers = [
+                ("x-amz-copy-source", source), ("x-amz-metadata-directive", "REPLACE"), metadata,
+            ]
+            try await check(try await send(request), request)
+            return
+        }
+        let upload = try await MultipartUpload.begin(key, metadata: [metadata], in: self)
+        try await upload.finishing {
+            let ranges = stride(from: Int64(0), to: size, by: Int(S3Bucket.copiedPart)).map {
+                $0..<min(size, $0 + S3Bucket.copiedPart)
+            }
+            return try await ranges.enumerated().map { (number: $0 + 1, range: $1) }.mapConcurrently(limit: 4) {
+                try await upload.copyPart($0.number, from: source, $0.range)
+            }
+        }
+    }
+
+    /// Bytes that one copy may have, and that one part of a copy has.
+    private static let largestCopy: Int64 = 5 << 30
+    private static let copiedPart: Int64 = 1 << 30
+
+    /// Reads the answer of an operation that takes long: its status was sent before it was known how it ends.
+    func check(_ response: IncomingResponse, _ request: S3Request) async throws {
+        let bytes = try await response.collect(upTo: 1 << 20)
+        guard let root = try? XMLNode.parse(bytes), let error = root.error else { return }
+        let code = error.value("Code") ?? "an error"
+        throw CacheError(
+            .unavailable,
+            "\(request.method) of \(request.key ?? "") was answered with \(code): "
+                + (error.value("Message") ?? "no reason is given"),
+            retry: .worthwhile)
+    }
+}

@@ -1,0 +1,188 @@
+import BuildCacheBytes
+import BuildCacheCore
+package import BuildCacheHTTP
+package import BuildCacheSpec
+import Logging
+import NIOCore
+package import NIOHTTP1
+
+/// A request to a bucket before it is signed.
+package struct S3Request: Sendable {
+    package var method: HTTPMethod
+    /// The object, `nil` for the bucket itself.
+    var key: String?
+    package var query: [(name: String, value: String)] = []
+    var headers: [(name: String, value: String)] = []
+    var body: OutgoingRequest.Body?
+    /// The SHA-256 of the body, or that it is not signed.
+    var payloadHash = SignatureV4.emptyPayload
+    /// What the credentials must allow, as AWS calls it.
+    var permission: String
+
+    package init(_ method: HTTPMethod, _ key: String?, permission: String) {
+        self.method = method
+        self.key = key
+        self.permission = permission
+    }
+}
+
+/// One bucket, and the cache in it.
+///
+/// Throws ``S3Failure`` for what the service refuses; ``reporting(_:_:_:)`` makes that an error for others.
+package struct S3Bucket: Sendable {
+    let options: S3Options
+    let client: S3Client
+    let transport: HTTPTransport
+    let endpoint: S3Endpoint
+    package let keys: S3Keys
+    let service: S3Service
+    private let signer: SignatureV4
+    private let credentials: CredentialCache
+    /// Slows down while the service throttles.
+    private let isAdaptive: Bool
+
+    /// Settles region, address and retries; contacts nobody but, perhaps, files with a profile.
+    package init(_ options: S3Options, client: S3Client = .shared) async throws {
+        self.options = options
+        self.client = client
+        let region = try await client.region(of: options)
+        endpoint = try S3Endpoint(options, region: region)
+        keys = S3Keys(options)
+        service = client.service(endpoint)
+        signer = SignatureV4(region: region)
+        credentials = client.credentials(for: options, region: region)
+        var transport = client.transport
+        transport.retry.attempts = try S3Bucket.attempts(options, client.environment)
+        self.transport = transport
+        let mode = options.retryMode?.rawValue ?? client.environment.first("AWS_RETRY_MODE") ?? "standard"
+        isAdaptive = mode.lowercased() == "adaptive"
+    }
+
+    /// - Source: `spec/spec-syntax.md` §4; AWS, "Retry behavior": three, in all languages.
+    private static func attempts(_ options: S3Options, _ environment: Environment) throws(CacheError) -> Int {
+        if let attempts = options.retryMaxAttempts { return attempts }
+        guard let text = environment.first("AWS_MAX_ATTEMPTS") else { return 3 }
+        guard let attempts = Int(text), attempts > 0 else {
+            throw CacheError(.invalidSpec, "AWS_MAX_ATTEMPTS is \"\(text)\" and not a number from 1 on")
+        }
+        return attempts
+    }
+
+    // MARK: Sending
+
+    /// Sends a request until it is answered for good.
+    ///
+    /// - Parameter again: Called before each try but the first.
+    /// - Returns: An answer of success.
+    /// - Throws: ``S3Failure``, ``SourceFailure``, `CacheError`, `CancellationError`.
+    package func send(_ request: S3Request, again: () -> Void = {}) async throws -> IncomingResponse {
+        let retries = transport.retries()
+        var spent = 0
+        while true {
+            do {
+                let response = try await sendOnce(request)
+                service.quota.giveBack(max(spent, 1))
+                return response
+            } catch let failure as S3Failure {
+                guard failure.error.retry != .never else { throw failure }
+                spent = try await pause(retries, failure.error) { S3Failure(failure, $0) }
+            } catch let error as CacheError {
+                spent = try await pause(retries, error) { $0 }
+            }
+            again()
+        }
+    }
+
+    /// Waits for the next try, if there is to be one.
+    private func pause(
+        _ retries: Retries, _ error: CacheError, _ wrap: (CacheError) -> any Error
+    ) async throws -> Int {
+        // A service that fails all the time is not asked more often for it.
+        guard error.retry == .never || service.quota.take(RetryQuota.cost) else {
+            var last = error
+            last.retry = .exhausted
+            last.message += "; too many requests failed lately to try again"
+            throw wrap(last)
+        }
+        do { try await retries.pause(after: error) } catch let error as CacheError { throw wrap(error) }
+        return RetryQuota.cost
+    }
+
+    /// Signs and sends a request; credentials that have expired are renewed once.
+    func sendOnce(_ request: S3Request) async throws -> IncomingResponse {
+        var rejected: AWSCredentials?
+        while true {
+            let credentials = try await credentials.credentials(rejecting: rejected)
+            if isAdaptive { try await service.pace.wait(transport.clock) }
+            let response = try await transport.sendOnce(try signed(request, with: credentials))
+            service.heard(from: response.headers.first(name: "Server"))
+            if (200..<300).contains(response.status.code) {
+                if isAdaptive { service.pace.answered(throttled: false) }
+                return response
+            }
+            let failure = await S3Failure(response, request, in: self)
+            if isAdaptive { service.pace.answered(throttled: failure.isThrottle) }
+            // A second refusal of new ones is an answer.
+            guard failure.isExpired, rejected == nil else { throw failure }
+            rejected = credentials
+            transport.logger.debug("credentials have expired and are asked for again")
+        }
+    }
+
+    private func signed(_ request: S3Request, with credentials: AWSCredentials) throws(CacheError) -> OutgoingRequest {
+        let now = client.now()
+        let path = endpoint.path(request.key)
+        let query = request.query.map { "\($0.name.uriEncoded())=\($0.value.uriEncoded())" }.joined(separator: "&")
+        var headers = request.headers
+        headers.append(("x-amz-date", now.amazonText))
+        headers.append(("x-amz-content-sha256", request.payloadHash))
+        if !options.disableAcceptEncoding, service.vendor.signsAcceptEncoding {
+            // Encoded for the way, bytes would be others than those of the digest.
+            headers.append(("Accept-Encoding", "identity"))
+        }
+        var secrets: [(name: String, value: String)] = []
+        if let token = credentials.sessionToken { secrets.append(("x-amz-security-token", token.exposed)) }
+        let authorization = signer.authorization(
+            for: SignatureV4.Message(
+                method: request.method.rawValue, path: path, query: request.query,
+                headers: headers + secrets + [("host", endpoint.host)], payloadHash: request.payloadHash),
+            accessKeyID: credentials.accessKeyID, secretAccessKey: credentials.secretAccessKey, at: now)
+        var outgoing = OutgoingRequest(
+            request.method, try ServiceURL(endpoint.origin + path + (query.isEmpty ? "" : "?" + query)),
+            headers: HTTPHeaders(headers.map { ($0.name, $0.value) }), body: request.body)
+        outgoing.credentials = HTTPHeaders(
+            secrets.map { ($0.name, $0.value) } + [("Authorization", authorization)])
+        outgoing.returnsEveryAnswer = true
+        return outgoing
+    }
+
+    /// How far the clock of this machine is off, in words that follow "is wrong"; empty if nobody can tell.
+    func skew(_ response: IncomingResponse) -> String {
+        guard let text = response.headers.first(name: "Date"), let theirs = Timestamp(httpDate: text) else { return "" }
+        let seconds = client.now().seconds - theirs.seconds
+        return " by \(abs(seconds) / 60) minutes: it is \(seconds < 0 ? "behind" : "ahead of") the service's"
+    }
+
+    // MARK: Errors
+
+    /// Runs `body` and makes what the service refused a ``CacheError`` about `subject`.
+    func reporting<Value>(
+        _ operation: String, _ subject: String? = nil, _ body: () async throws -> Value
+    ) async throws -> Value {
+        do { return try await body() } catch let failure as SourceFailure {
+            throw failure.cause
+        } catch let failure as S3Failure {
+            throw failure.error.adding(backend: "s3", operation: operation, subject: subject)
+        } catch let error as CacheError {
+            throw error.adding(backend: "s3", operation: operation, subject: subject)
+        }
+    }
+}
+
+extension S3Failure {
+    /// The same refusal, said in other words.
+    init(_ failure: S3Failure, _ error: CacheError) {
+        self = failure
+        self.error = error
+    }
+}

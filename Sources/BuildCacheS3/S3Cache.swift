@@ -1,0 +1,129 @@
+public import BuildCacheBytes
+import BuildCacheCore
+public import BuildCacheGraph
+import BuildCacheOCI
+public import BuildCacheSpec
+public import BuildCacheTransfer
+
+/// A cache in a bucket: `type=s3`, at Amazon or at any service that speaks like it.
+///
+/// The cache is an object for each of its names, `<prefix><manifests_prefix><name>`, which describes the layers; each layer is an
+/// object `<prefix><blobs_prefix>sha256:<hex>`. Caches with the same prefixes share layers.
+///
+/// - **Permissions**: `s3:GetObject` and `s3:ListBucket` to read; also `s3:PutObject` and `s3:AbortMultipartUpload` to write. With
+///   `s3:ListBucketMultipartUploads` an export cleans up what others left behind.
+/// - **Limits**: 48.8 TiB a layer, or what the service allows an object; none on the config.
+/// - **Concurrency**: of writers to one name the later wins whole. A reader sees a cache from before or after, never between.
+/// - **Faults**: a connection that breaks costs the bytes under way. Names are written last, so a failure leaves what was there.
+/// - **Costs**: layers stay until lifecycle rules of the bucket remove them; `touch_refresh` keeps those in use.
+///
+/// - Source: `spec/backends.md` §5; `spec/spec-syntax.md` §4, s3.
+public struct S3Cache: CacheBackend {
+    /// Where.
+    public let options: S3Options
+    /// What an export takes and how it is written.
+    public let export: ExportOptions
+    private let client: S3Client
+    private let scratch: ScratchStore
+
+    /// Layers that are renewed at once.
+    private static let refreshesInFlight = 8
+
+    /// Makes a cache in the bucket of `options`.
+    ///
+    /// Contacts nobody yet.
+    ///
+    /// - Parameters:
+    ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
+    ///   - client: Credentials, and what is known about services; share one.
+    public init(
+        _ options: S3Options, export: ExportOptions = ExportOptions(), scratch: ScratchStore,
+        client: S3Client = .shared
+    ) {
+        self.options = options
+        self.export = export
+        self.scratch = scratch
+        self.client = client
+    }
+
+    /// `upload_parallelism` layers at once; a config that describes its layers itself.
+    public var traits: BackendTraits {
+        BackendTraits(name: "s3", transfersInFlight: options.uploadParallelism, envelope: .bareConfig)
+    }
+
+    // MARK: Exporting
+
+    /// Writes the layers, then the config under all its names.
+    ///
+    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``. Layers that are older than `touch_refresh` are renewed.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied` with the permission that is missing, `.notFound` without the bucket,
+    ///   `.invalidSpec` for another region, `.unavailable`, `.storageFull`.
+    public func exportCache(
+        _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
+    ) async throws -> ExportReceipt {
+        let bucket = try await S3Bucket(options, client: client)
+        let layers = graph.unconverted(export)
+        let found = try await bucket.find(layers.map(\.digest))
+        let kept = try await keep(layers, found, in: bucket)
+        let asked = Set(layers.map(\.digest))
+        var outcome = try await BareExport(
+            graph, from: source, options: export, scratch: scratch, limit: traits.transfersInFlight, progress: progress
+        ) { descriptor, blob in
+            let digest = descriptor.digest
+            if let outcome = kept[digest] { return outcome }
+            guard asked.contains(digest) else { return try await bucket.put(descriptor, from: blob) }
+            return try await bucket.upload(descriptor, from: blob, replacing: found[digest] != nil)
+        }
+        if outcome.receipt.transfers.contains(where: { $0.value == .written }) { await bucket.abortLeftovers() }
+        guard let config = outcome.config else { return outcome.receipt }
+        for name in options.names {
+            try await bucket.reporting("publish", name) {
+                try await bucket.putObject(bucket.keys.manifest(name), config.bytes)
+            }
+            outcome.published(as: name, progress)
+        }
+        return outcome.receipt
+    }
+
+    /// Renews the layers that are there, whole, and old.
+    private func keep(
+        _ layers: [Descriptor], _ found: [Digest: BlobStat], in bucket: S3Bucket
+    ) async throws -> [Digest: PutOutcome] {
+        let outcomes = try await layers.mapConcurrently(limit: S3Cache.refreshesInFlight) {
+            descriptor -> (Digest, PutOutcome)? in
+            guard let stat = found[descriptor.digest], stat.size == descriptor.size else { return nil }
+            return try await bucket.keep(descriptor, stat).map { (descriptor.digest, $0) }
+        }
+        return Dictionary(outcomes.compactMap { $0 }) { first, _ in first }
+    }
+
+    // MARK: Importing
+
+    /// Reads the caches under all names of the options; BuildKit reads the first alone.
+    ///
+    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that the bucket does not have are left out
+    /// with a warning. Layers are read when somebody wants them, large ones in several ranges at once.
+    ///
+    /// - Returns: `nil` if none of the names is there.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`; `.notFound` without the bucket.
+    public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
+        let bucket = try await S3Bucket(options, client: client)
+        let limits = CacheConfigLimits()
+        let configs = try await options.names.mapConcurrently(limit: traits.transfersInFlight) { name in
+            try await bucket.reporting("import", name) {
+                try await bucket.object(bucket.keys.manifest(name), limit: limits.maximumBytes)
+                    .map { (name: name, bytes: $0) }
+            }
+        }.compactMap { $0 }
+        guard !configs.isEmpty else { return nil }
+        var cache = try ImportedCache(configs: configs, layers: VerifiedSource(bucket), limits: limits)
+        try await cache.removeMissing { layers in
+            // Whoever may read the config but not list: then a layer that is not there looks forbidden.
+            let found = try await bucket.find(layers.map(\.digest), isLenient: true)
+            return Set(layers.filter { found[$0.digest]?.size == $0.size }.map(\.digest))
+        }
+        for warning in cache.warnings { progress(.warning(warning)) }
+        return cache
+    }
+}

@@ -1,0 +1,30 @@
+package import BuildCacheCore
+package import BuildCacheSpec
+
+/// The names of objects: prefixes are put together as they are, without slashes of our own.
+///
+/// - Source: `spec/backends.md` §5.1; BuildKit `cache/remotecache/s3/s3.go: blobKey, manifestKey`.
+package struct S3Keys: Hashable, Sendable {
+    private let blobs: String
+    private let manifests: String
+
+    package init(_ options: S3Options) {
+        blobs = options.prefix + options.blobsPrefix
+        manifests = options.prefix + options.manifestsPrefix
+    }
+
+    /// The object of a layer; its name has a colon in it.
+    package func blob(_ digest: Digest) -> String { blobs + digest.description }
+
+    /// The object of a cache config.
+    package func manifest(_ name: String) -> String { manifests + name }
+
+    /// What the names of all layers begin with.
+    package var blobListing: String { blobs + "sha256:" }
+
+    /// The layer that an object is, `nil` if it is none.
+    package func digest(ofBlob key: String) -> Digest? {
+        guard key.hasPrefix(blobs), let digest = try? Digest(key.dropFirst(blobs.count)) else { return nil }
+        return digest
+    }
+}

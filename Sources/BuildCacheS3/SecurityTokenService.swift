@@ -1,0 +1,111 @@
+import BuildCacheBytes
+import BuildCacheCore
+import BuildCacheHTTP
+import BuildCacheSpec
+import NIOCore
+import NIOHTTP1
+
+/// Lends the credentials of a role.
+///
+/// - Source: AWS STS API, AssumeRole and AssumeRoleWithWebIdentity; `spec/backends.md` §5.5.
+struct SecurityTokenService: Sendable {
+    let environment: Environment
+    let transport: HTTPTransport
+
+    /// A role to take on.
+    struct Role: Sendable {
+        var arn: String
+        /// Shows up in logs.
+        var session: String
+        var externalID: String?
+        var seconds: String?
+    }
+
+    /// Takes on a role for who has credentials already.
+    func assume(_ role: Role, with credentials: AWSCredentials, region: String) async throws -> AWSCredentials {
+        try await ask("AssumeRole", role, [], signedWith: credentials, region)
+    }
+
+    /// Takes on a role for who can show a token of somebody whom the role trusts.
+    func assume(_ role: Role, showing token: Secret<String>, region: String) async throws -> AWSCredentials {
+        try await ask("AssumeRoleWithWebIdentity", role, [("WebIdentityToken", token.exposed)], signedWith: nil, region)
+    }
+
+    private func ask(
+        _ action: String, _ role: Role, _ more: [(String, String)], signedWith credentials: AWSCredentials?,
+        _ region: String
+    ) async throws -> AWSCredentials {
+        var fields = [
+            ("Action", action), ("Version", "2011-06-15"), ("RoleArn", role.arn), ("RoleSessionName", role.session),
+        ]
+        if let id = role.externalID { fields.append(("ExternalId", id)) }
+        if let seconds = role.seconds { fields.append(("DurationSeconds", seconds)) }
+        fields += more
+        let body = Array(fields.map { "\($0.0)=\($0.1.uriEncoded())" }.joined(separator: "&").utf8)
+        let url = try endpoint(region)
+        let retries = transport.retries()
+        while true {
+            do {
+                let response = try await transport.sendOnce(request(url, body, credentials, region))
+                guard response.status == .ok else {
+                    throw await refusal(response, action, role)
+                }
+                let root = try XMLNode.parse(try await response.collect(upTo: 1 << 20), "\(action)Response")
+                let lent = root.first("\(action)Result")?.first("Credentials")
+                return try AWSCredentials(from: "the token service") { lent?.value($0) }
+            } catch let error as CacheError {
+                try await retries.pause(after: error)
+            }
+        }
+    }
+
+    private func endpoint(_ region: String) throws(CacheError) -> ServiceURL {
+        if let text = environment.first("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL") {
+            do { return try ServiceURL(text.hasSuffix("/") ? text : text + "/") } catch {
+                throw CacheError(.invalidSpec, "AWS_ENDPOINT_URL_STS is no URL: \(error.message)")
+            }
+        }
+        return try ServiceURL("https://sts.\(region).\(AWSPartition.suffix(of: region))/")
+    }
+
+    private func request(
+        _ url: ServiceURL, _ body: [UInt8], _ credentials: AWSCredentials?, _ region: String
+    ) -> OutgoingRequest {
+        let type = "application/x-www-form-urlencoded; charset=utf-8"
+        var request = OutgoingRequest(
+            .POST, url, headers: ["Content-Type": type], body: .bytes(ByteBuffer(bytes: body)))
+        request.returnsEveryAnswer = true
+        guard let credentials else { return request }
+        let now = Timestamp.now()
+        let host = url.host + (url.port.map { ":\($0)" } ?? "")
+        var headers = [("host", host), ("content-type", type), ("x-amz-date", now.amazonText)]
+        request.headers.add(name: "X-Amz-Date", value: now.amazonText)
+        if let token = credentials.sessionToken {
+            headers.append(("x-amz-security-token", token.exposed))
+            request.credentials.add(name: "X-Amz-Security-Token", value: token.exposed)
+        }
+        let authorization = SignatureV4(region: region, service: "sts").authorization(
+            for: SignatureV4.Message(
+                method: "POST", path: url.path, headers: headers, payloadHash: Digest(of: body).hex),
+            accessKeyID: credentials.accessKeyID, secretAccessKey: credentials.secretAccessKey, at: now)
+        request.credentials.add(name: "Authorization", value: authorization)
+        return request
+    }
+
+    private func refusal(_ response: IncomingResponse, _ action: String, _ role: Role) async -> CacheError {
+        let failure = await response.failure { bytes in
+            guard let error = (try? XMLNode.parse(bytes))?.error else { return nil }
+            return (error.value("Code"), error.value("Message"))
+        }
+        var error = failure.error
+        switch failure.code {
+        // The one who issued the token may not be known everywhere yet.
+        case "InvalidIdentityToken", "IDPCommunicationError": error.retry = .worthwhile
+        case "ExpiredTokenException", "AccessDenied", "SignatureDoesNotMatch", "InvalidClientTokenId": break
+        default: return error
+        }
+        error.code = .denied
+        error.message += "; the role \(role.arn) cannot be taken on: check who it trusts, and sts:\(action)"
+        return error
+    }
+}

@@ -1,0 +1,10 @@
+import BuildCacheTesting
+import TestServers
+import TestTools
+import Testing
+
+@Suite("A cache at moto", .moto, .enabled(if: Tool.moto.isInstalled, "moto_server is not installed"))
+struct MotoTests {
+    @Test("keeps a promise: it", arguments: BackendConformance.checks)
+    func conforms(_ check: BackendConformance.Check) async throws { try await conformance(check) }
+}

@@ -1,0 +1,10 @@
+import BuildCacheTesting
+import TestServers
+import TestTools
+import Testing
+
+@Suite("A cache at SeaweedFS", .seaweedFS, .enabled(if: Tool.weed.isInstalled, "weed is not installed"))
+struct SeaweedFSTests {
+    @Test("keeps a promise: it", arguments: BackendConformance.checks)
+    func conforms(_ check: BackendConformance.Check) async throws { try await conformance(check) }
+}

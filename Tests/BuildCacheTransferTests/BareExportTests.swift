@@ -1,0 +1,146 @@
+import BuildCacheBytes
+import BuildCacheCore
+import BuildCacheGraph
+import BuildCacheOCI
+import BuildCacheSpec
+import BuildCacheTesting
+import BuildCacheTransfer
+import Testing
+
+@Suite("A cache config that stands alone")
+struct BareExportTests {
+    @Test("gives back the graph that was exported, and the layers' descriptors")
+    func roundTrip() async throws {
+        let sample = try SampleCache.diamond()
+        let (export, store) = try await self.export(sample.graph, sample.source)
+        let config = try #require(export.config)
+        var cache = try ImportedCache(configs: [("a", config.bytes)], layers: store)
+        try await cache.removeMissing(from: store)
+        #expect(cache.graph == sample.graph)
+        #expect(cache.parts.first?.manifest == config.descriptor)
+        #expect(cache.warnings == [])
+    }
+
+    @Test("says what each name leads to")
+    func names() async throws {
+        let sample = try SampleCache.diamond()
+        var (export, _) = try await self.export(sample.graph, sample.source)
+        let log = ProgressLog()
+        export.published(as: "a", log.sink)
+        let config = try #require(export.config)
+        #expect(export.receipt.published == ["a": config.descriptor])
+        #expect(log.events == [.published(name: "a", config.digest)])
+    }
+
+    @Test("is not written without layers")
+    func withoutLayers() async throws {
+        let (export, _) = try await self.export(try SampleCache.withoutLayers().graph, SampleCache.diamond().source)
+        #expect(export.config == nil)
+        #expect(export.receipt.warnings.count == 1)
+    }
+
+    @Test("finds out the diffID of a layer that nobody noted")
+    func diffIDs() async throws {
+        let layers = [SampleLayer("a"), SampleLayer("b", isCompressed: false)]
+        let (export, _) = try await self.export(
+            try undescribed(layers), LayerSource(blobs: MemorySource(layers.map(\.stored))))
+        let config = try #require(export.config)
+        let cache = try ImportedCache(configs: [("a", config.bytes)], layers: MemoryStore())
+        for layer in layers {
+            #expect(
+                cache.graph.descriptors[layer.descriptor.digest]?.diffID == layer.descriptor.diffID)
+        }
+        #expect(export.receipt.warnings == [])
+    }
+
+    @Test("leaves out a layer whose diffID nobody noted and nobody can find out")
+    func lostDiffID() async throws {
+        let layers = [SampleLayer("a"), SampleLayer("b")]
+        let source = LayerSource(blobs: MemorySource([layers[0].stored]))
+        // As if the store had both layers, so that nobody reads them.
+        let export = try await ScratchStore.withTemporary { scratch in
+            try await BareExport(
+                try undescribed(layers), from: source, options: ExportOptions(mode: .max), scratch: scratch, limit: 1,
+                progress: .discarded
+            ) { _, _ in .alreadyPresent }
+        }
+        let config = try #require(export.config)
+        let cache = try ImportedCache(configs: [("a", config.bytes)], layers: MemoryStore())
+        #expect(cache.graph.descriptors.keys.map { $0 } == [layers[0].descriptor.digest])
+        #expect(cache.graph.recordCount == 3)
+        #expect(export.receipt.warnings.count == 1)
+    }
+
+    @Test("counts the layers that are gone, and leaves out the results with them")
+    func missing() async throws {
+        let sample = try SampleCache.diamond()
+        let (export, store) = try await self.export(sample.graph, sample.source)
+        let victim = sample.layers[1].descriptor.digest
+        store.remove(victim)
+        var cache = try ImportedCache(configs: [("a", try #require(export.config).bytes)], layers: store)
+        try await cache.removeMissing(from: store)
+        #expect(cache.graph == sample.graph.removingResults { $0.content == .blob(victim) })
+        #expect(cache.warnings.count == 1)
+        #expect(cache.warnings.first?.hasPrefix("1 of \(sample.layers.count) layers") == true)
+    }
+
+    @Test("is one of several, of which a broken one costs only itself")
+    func several() async throws {
+        let first = try SampleCache.diamond("first")
+        let second = try SampleCache.diamond("second")
+        var configs: [(name: String, bytes: [UInt8])] = []
+        for sample in [first, second] {
+            configs.append((sample.layers[0].descriptor.digest.hex, try sample.graph.encodeConfig(.annotated).bytes))
+        }
+        configs.append(("broken", Array("{\"layers\":1".utf8)))
+        let cache = try ImportedCache(configs: configs, layers: MemoryStore())
+        #expect(cache.parts.map(\.graph) == [first.graph, second.graph])
+        #expect(cache.warnings.count == 1)
+        #expect(cache.warnings.first?.contains("broken") == true)
+        let error = #expect(throws: CacheError.self) {
+            try ImportedCache(configs: [configs[2]], layers: MemoryStore())
+        }
+        #expect(error?.code == .corrupted)
+        #expect(error?.context.subject == "broken")
+    }
+
+    @Test("ends where its JSON does")
+    func trailing() throws {
+        let config = try SampleCache.diamond().graph.encodeConfig(.annotated).bytes
+        let error = #expect(throws: CacheError.self) {
+            try ImportedCache(configs: [("a", config + Array("{}".utf8))], layers: MemoryStore())
+        }
+        #expect(error?.code == .corrupted)
+    }
+
+    // MARK: Arranging
+
+    /// Exports into a store in memory.
+    private func export(
+        _ graph: LayerGraph, _ source: LayerSource
+    ) async throws -> (BareExport, MemoryStore) {
+        let store = MemoryStore()
+        let export = try await ScratchStore.withTemporary { scratch in
+            try await BareExport(
+                graph, from: source, options: ExportOptions(mode: .max), scratch: scratch, limit: 2,
+                progress: .discarded
+            ) { descriptor, blob in try await store.put(descriptor, from: blob) }
+        }
+        return (export, store)
+    }
+
+    /// A record for each layer, whose descriptor says nothing of what is in it.
+    private func undescribed(_ layers: [SampleLayer]) throws -> LayerGraph {
+        var graph = LayerGraph()
+        let root = try graph.addRecord(.record(content: Digest(of: "root".utf8)))
+        for layer in layers {
+            var descriptor = layer.descriptor
+            descriptor.annotations[Annotation.uncompressed] = nil
+            let id = try graph.addLayer(descriptor, on: nil)
+            try graph.addRecord(
+                .record(operation: descriptor.digest, output: 0), inputs: [[Link(root)]],
+                results: [CacheResult(layer: id, createdAt: .now())])
+        }
+        return graph
+    }
+}

@@ -45,8 +45,11 @@ let package = Package(
         .library(name: "BuildCacheInline", targets: ["BuildCacheInline"]),
         .library(name: "BuildCacheLocal", targets: ["BuildCacheLocal"]),
         .library(name: "BuildCacheRegistry", targets: ["BuildCacheRegistry"]),
+        .library(name: "BuildCacheAzure", targets: ["BuildCacheAzure"]),
+        .library(name: "BuildCacheGitHubActions", targets: ["BuildCacheGitHubActions"]),
         .library(name: "BuildCacheHTTP", targets: ["BuildCacheHTTP"]),
         .library(name: "BuildCacheTesting", targets: ["BuildCacheTesting"]),
+        .library(name: "BuildCacheTestServers", targets: ["BuildCacheTestServers"]),
     ],
     traits: [
         .trait(name: "Libdeflate", description: "Compress gzip with libdeflate, about four times as fast as zlib."),
@@ -123,16 +126,37 @@ let package = Package(
                 logging, subprocess, systemPackage,
             ]),
         module(
+            "BuildCacheAzure",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "BuildCacheHTTP",
+                "BuildCacheJSON", "BuildCacheSpec", "CCrypto", nioCore, nioHTTP1, logging, subprocess, systemPackage,
+            ]),
+        // The second version of GitHub's service stores through Azure.
+        module(
+            "BuildCacheGitHubActions",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "BuildCacheHTTP",
+                "BuildCacheJSON", "BuildCacheSpec", "BuildCacheAzure", nioCore, nioHTTP1, logging,
+            ]),
+        module(
             "BuildCache",
             [
                 "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
                 "BuildCacheTransfer", "BuildCacheInline", "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry",
-                nioCore, logging,
+                "BuildCacheAzure", "BuildCacheGitHubActions", nioCore, logging,
             ]),
         module(
             "BuildCacheTesting",
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", nioCore,
+            ]),
+
+        // Beside BuildCacheTesting, because it needs an HTTP server.
+        module(
+            "BuildCacheTestServers",
+            [
+                "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure",
+                "TestServers", nioCore, nioHTTP1,
             ]),
 
         tests("BuildCacheCoreTests", ["BuildCacheCore"]),
@@ -154,6 +178,20 @@ let package = Package(
                 "BuildCacheRegistry", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
                 "BuildCacheOCI", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
                 nioCore,
+            ]),
+        tests(
+            "BuildCacheAzureTests",
+            [
+                "BuildCacheAzure", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheJSON", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "BuildCacheTestServers",
+                "TestServers", "TestTools", nioCore, nioHTTP1,
+            ]),
+        tests(
+            "BuildCacheGitHubActionsTests",
+            [
+                "BuildCacheGitHubActions", "BuildCacheAzure", "BuildCacheHTTP", "BuildCacheTransfer",
+                "BuildCacheBytes", "BuildCacheGraph", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheCore",
+                "BuildCacheTesting", "BuildCacheTestServers", "TestServers", "TestTools", nioCore,
             ]),
         // Servers that tests talk to, in this process and beside it; no product.
         .target(

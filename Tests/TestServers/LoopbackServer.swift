@@ -11,6 +11,8 @@ package struct ServerRequest: Sendable {
     /// Without the query.
     package var path: String
     package var query: [String: String]
+    /// Path and query as they were sent, which is what signatures are over.
+    package var target: String
     /// By lower-case name.
     package var headers: [String: String]
     /// Who was asked, as in `127.0.0.1:4711`.
@@ -20,6 +22,7 @@ package struct ServerRequest: Sendable {
     /// Reads the body up to `limit` bytes.
     package func bytes(upTo limit: Int = .max) async throws -> [UInt8] {
         var bytes: [UInt8] = []
+        bytes.reserveCapacity(min(limit, headers["content-length"].flatMap { Int($0) } ?? 0))
         for try await chunk in body {
             bytes += chunk.readableBytesView
             if bytes.count >= limit { return Array(bytes.prefix(limit)) }
@@ -117,7 +120,8 @@ private func answer(
     for field in request.headers { headers[field.name.canonicalName] = field.value }
     let response = try await respond(
         ServerRequest(
-            method: request.method.rawValue, path: request.uri.path, query: query, headers: headers,
+            method: request.method.rawValue, path: request.uri.path, query: query, target: request.head.path ?? "/",
+            headers: headers,
             host: request.head.authority ?? "", body: request.body))
     if response.resetAfter == 0 {
         await context.reset()

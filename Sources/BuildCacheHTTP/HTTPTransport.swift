@@ -33,6 +33,8 @@ public struct HTTPTransport: Sendable {
 
     /// What retries and time-outs are measured with.
     package var clock: any Clock<Duration> = ContinuousClock()
+    /// What pauses between tries are measured with, if not with ``clock``.
+    package var retryClock: (any Clock<Duration>)?
     /// From 0 to 1, for pauses.
     package var jitter: @Sendable () -> Double = { Double.random(in: 0...1) }
 
@@ -96,7 +98,7 @@ public struct HTTPTransport: Sendable {
     }
 
     /// The tries of a new operation.
-    package func retries() -> Retries { Retries(retry, clock: clock, jitter: jitter) }
+    package func retries() -> Retries { Retries(retry, clock: retryClock ?? clock, jitter: jitter) }
 
     // MARK: Sending
 

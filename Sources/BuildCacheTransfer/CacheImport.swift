@@ -90,13 +90,52 @@ private struct InlineReader {
 }
 
 extension ImportedCache {
+    /// Reads cache configs that stand alone and describe their layers themselves, as s3, gha and azblob keep them.
+    ///
+    /// Of several, one that cannot be read is left out with a warning.
+    ///
+    /// - Parameters:
+    ///   - configs: What was found, with the name that it was found under.
+    ///   - layers: The source of layers for later, verified by whoever makes it.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` or `.limitExceeded` if none of them can be read.
+    /// - Source: `spec/cache-format.md` §5.2.
+    package init(
+        configs: [(name: String, bytes: [UInt8])], layers: any BlobSource,
+        limits: CacheConfigLimits = CacheConfigLimits()
+    ) throws(CacheError) {
+        var parts: [Part] = []
+        var failures: [CacheError] = []
+        for (name, bytes) in configs {
+            do throws(CacheError) {
+                let graph = try LayerGraph(decodingConfig: bytes, layers: .annotated, limits: limits)
+                let document = RawDocument(mediaType: .cacheConfig, bytes: bytes)
+                parts.append(Part(manifest: document.descriptor, graph: graph))
+            } catch {
+                failures.append(error.adding(subject: name))
+            }
+        }
+        if parts.isEmpty, let failure = failures.first { throw failure }
+        try self.init(
+            parts: parts, blobs: layers, warnings: failures.map { "one of the caches is left out: \($0)" })
+    }
+
     /// Leaves out the results with a layer that the store does not have, or not whole, so that a hit is one.
     package mutating func removeMissing(from store: any BlobStore) async throws {
+        try await removeMissing { descriptors in
+            let found = try await descriptors.mapConcurrently(limit: 16) { descriptor in
+                try await store.stat(descriptor.digest)?.size == descriptor.size ? descriptor.digest : nil
+            }
+            return Set(found.compactMap { $0 })
+        }
+    }
+
+    /// Leaves out the results with a layer that is not among those which `present` finds whole.
+    package mutating func removeMissing(
+        keeping present: (_ layers: [Descriptor]) async throws -> Set<Digest>
+    ) async throws {
         let descriptors = Array(graph.descriptors.values)
-        let missing = Set(
-            try await descriptors.mapConcurrently(limit: 16) { descriptor in
-                try await store.stat(descriptor.digest)?.size == descriptor.size ? nil : descriptor.digest
-            }.compactMap { $0 })
+        guard !descriptors.isEmpty else { return }
+        let missing = Set(descriptors.map(\.digest)).subtracting(try await present(descriptors))
         guard !missing.isEmpty else { return }
         func isMissing(_ layer: Layer) -> Bool {
             if case .blob(let digest) = layer.content { missing.contains(digest) } else { false }

@@ -1,0 +1,100 @@
+package import BuildCacheBytes
+package import BuildCacheCore
+package import BuildCacheGraph
+package import BuildCacheOCI
+package import BuildCacheSpec
+
+/// An export to a store without manifests: s3, gha and azblob keep the cache config alone, which describes its layers itself.
+///
+/// The layers are stored when this is made. What is left to the backend is to write ``config`` under its names, and to say so with
+/// ``published(as:_:)``.
+///
+/// - Source: `spec/cache-format.md` §5.2.
+package struct BareExport: Sendable {
+    /// What was done, without the names that were not written yet.
+    package private(set) var receipt: ExportReceipt
+    /// What each name should lead to; `nil` if no layer is left: then nothing is written, and a good cache stays.
+    package let config: RawDocument?
+
+    /// Layers whose contents are hashed at once to find their diffIDs.
+    private static let readsInFlight = 2
+
+    /// Selects and converts layers, stores them, and encodes the config.
+    ///
+    /// A layer without a diffID could not be imported by anybody, so it is read to find out; one that its source lost by now takes the
+    /// results above it along.
+    ///
+    /// - Parameters:
+    ///   - limit: Layers that are converted and stored at once.
+    ///   - put: Stores one layer that has its final form.
+    package init(
+        _ graph: LayerGraph, from source: LayerSource, options: ExportOptions, scratch: ScratchStore, limit: Int,
+        progress: ProgressSink, put: @escaping @Sendable (Descriptor, any BlobSource) async throws -> PutOutcome
+    ) async throws {
+        var layers = try await LayerExport(
+            graph, from: source, mode: options.mode, compression: options.compression, scratch: scratch, limit: limit,
+            progress: progress, put: put)
+        try await BareExport.addDiffIDs(to: &layers, from: source.blobs, progress)
+        receipt = ExportReceipt(transfers: layers.transfers, converted: layers.converted, warnings: layers.warnings)
+        guard layers.hasLayers else {
+            config = nil
+            let warning = "the selection has no layers, so nothing is written and the cache stays as it was"
+            receipt.warnings.append(warning)
+            progress(.warning(warning))
+            return
+        }
+        config = RawDocument(mediaType: .cacheConfig, bytes: try layers.graph.encodeConfig(.annotated).bytes)
+    }
+
+    /// Notes that a name leads to the config now.
+    package mutating func published(as name: String, _ progress: ProgressSink) {
+        guard let config else { return }
+        receipt.published[name] = config.descriptor
+        progress(.published(name: name, config.digest))
+    }
+
+    /// BuildKit fails an export with a layer whose diffID is not noted, as when an image was pulled that does not say.
+    private static func addDiffIDs(
+        to layers: inout LayerExport, from blobs: any BlobSource, _ progress: ProgressSink
+    ) async throws {
+        let unknown = layers.graph.descriptors.values.filter { $0.diffID == nil }
+        guard !unknown.isEmpty, layers.hasLayers else { return }
+        let results = try await unknown.mapConcurrently(limit: readsInFlight) { descriptor in
+            do {
+                let passed = StreamDigest()
+                for try await chunk in try await blobs.openTar(of: descriptor) { await passed.update(chunk) }
+                var described = descriptor
+                described.annotations[Annotation.uncompressed] = passed.finish().digest.description
+                return Result<Descriptor, CacheError>.success(described)
+            } catch let error as CacheError where error.code == .notFound || error.code == .corrupted {
+                return .failure(error.adding(subject: "\(descriptor.digest)"))
+            }
+        }
+        var described: [Digest: Descriptor] = [:]
+        for result in results {
+            switch result {
+            case .success(let descriptor): described[descriptor.digest] = descriptor
+            case .failure(let error):
+                let warning = "a result is left out because the diffID of one of its layers cannot be had: \(error)"
+                layers.warnings.append(warning)
+                progress(.warning(warning))
+            }
+        }
+        let lost = Set(unknown.map(\.digest)).subtracting(described.keys)
+        layers.graph = try layers.graph.removingResults { layer in
+            if case .blob(let digest) = layer.content { lost.contains(digest) } else { false }
+        }.replacing(blobs: described)
+    }
+}
+
+extension LayerGraph {
+    /// The layers of an export that go as they are, so that a store can be asked for all of them beforehand.
+    ///
+    /// One that may be converted is looked for when its new digest is known.
+    package func unconverted(_ options: ExportOptions) -> [Descriptor] {
+        let wanted = options.compression
+        return selected(options.mode).descriptors.values.filter {
+            !wanted.force || (wanted.type != .estargz && $0.mediaType.layer?.compression == wanted.type)
+        }
+    }
+}

@@ -128,15 +128,16 @@ let package = Package(
         module(
             "BuildCacheAzure",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "BuildCacheHTTP",
-                "BuildCacheJSON", "BuildCacheSpec", "CCrypto", nioCore, nioHTTP1, logging, subprocess, systemPackage,
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "CCrypto", nioCore, nioHTTP1, subprocess,
+                systemPackage,
             ]),
         // The second version of GitHub's service stores through Azure.
         module(
             "BuildCacheGitHubActions",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "BuildCacheHTTP",
-                "BuildCacheJSON", "BuildCacheSpec", "BuildCacheAzure", nioCore, nioHTTP1, logging,
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheAzure", nioCore, nioHTTP1, logging,
             ]),
         module(
             "BuildCache",

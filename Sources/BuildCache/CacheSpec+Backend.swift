@@ -1,5 +1,7 @@
+public import BuildCacheAzure
 public import BuildCacheBytes
 public import BuildCacheCore
+public import BuildCacheGitHubActions
 import BuildCacheInline
 import BuildCacheLocal
 public import BuildCacheRegistry
@@ -14,10 +16,13 @@ extension CacheSpec {
     /// - Parameters:
     ///   - scratch: Where layers are converted. Give all backends of one build the same, and each layer is converted once.
     ///   - registries: What is known about registries, for `type=registry`.
+    ///   - github: Connections and the count of uploads, for `type=gha`.
+    ///   - azure: Connections and credentials, for `type=azblob`.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for options that cannot be, `.unsupported` for a backend that this version
     ///   does not have.
     public func makeBackend(
-        scratch: ScratchStore, registries: RegistryClient = .shared
+        scratch: ScratchStore, registries: RegistryClient = .shared, github: GitHubActionsClient = .shared,
+        azure: AzureClient = .shared
     ) throws(CacheError) -> any CacheBackend {
         switch backend {
         case .local(let options):
@@ -26,7 +31,11 @@ extension CacheSpec {
             return InlineCache(compression: (export ?? ExportOptions()).compression, scratch: scratch)
         case .registry(let options):
             return RegistryCache(options, export: export ?? ExportOptions(), scratch: scratch, client: registries)
-        case .gha, .s3, .azblob:
+        case .gha(let options):
+            return GitHubActionsCache(options, export: export ?? ExportOptions(), scratch: scratch, client: github)
+        case .azblob(let options):
+            return AzureBlobCache(options, export: export ?? ExportOptions(), scratch: scratch, client: azure)
+        case .s3:
             throw CacheError(
                 .unsupported,
                 "this version knows no type=\(type.rawValue); use a local cache and copy it with a tool that does",

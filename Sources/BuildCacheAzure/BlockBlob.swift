@@ -14,11 +14,11 @@ package struct BlockBlob: Sendable {
     package let requests: BlobRequests
 
     /// Up to so many bytes a blob goes in one request.
-    static let singleSize: Int64 = 8 << 20
+    package static let singleSize: Int64 = 8 << 20
     /// Bytes of a block; more for blobs that would have too many.
-    static let blockSize: Int64 = 4 << 20
+    package static let blockSize: Int64 = 4 << 20
     /// Blocks of one blob that are sent at once.
-    static let blocksInFlight = 4
+    package static let blocksInFlight = 4
     private static let maximumBlocks: Int64 = 50_000
 
     package init(_ url: ServiceURL, _ requests: BlobRequests) {
@@ -56,7 +56,8 @@ package struct BlockBlob: Sendable {
             }
             return try await putWhole(body, condition, retries: retries)
         }
-        return try await putBlocks(descriptor, from: source, condition, retries: retries)
+        let stream = try await source.open(descriptor, range: nil).verified(as: descriptor)
+        return try await put(stream, size: descriptor.size, condition, retries: retries)
     }
 
     /// Stores a document.
@@ -72,12 +73,14 @@ package struct BlockBlob: Sendable {
         return try await finish(OutgoingRequest(.PUT, url, headers: headers, body: body), retries)
     }
 
-    private func putBlocks(
-        _ descriptor: Descriptor, from source: any BlobSource, _ condition: Condition, retries: Retries
+    /// Stores what a stream has, in blocks.
+    ///
+    /// The stream is read one time: what it throws before its end leaves nothing that anybody sees.
+    package func put(
+        _ stream: BlobStream, size: Int64, _ condition: Condition, retries: Retries
     ) async throws -> Written {
-        let least = (descriptor.size + BlockBlob.maximumBlocks - 1) / BlockBlob.maximumBlocks
+        let least = (size + BlockBlob.maximumBlocks - 1) / BlockBlob.maximumBlocks
         let upload = BlockNames()
-        let stream = try await source.open(descriptor, range: nil).verified(as: descriptor)
         let count = try await stream.forEachPart(
             of: max(BlockBlob.blockSize, least), limit: BlockBlob.blocksInFlight
         ) { part in

@@ -34,14 +34,14 @@ private let allowed: [String: Set<String>] = [
         "Subprocess", "System", "SystemPackage",
     ],
     "BuildCacheAzure": [
-        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer",
-        "BuildCacheHTTP", "CCrypto", "NIOCore", "NIOHTTP1", "Logging", "Synchronization", "Subprocess", "System",
-        "SystemPackage",
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "BuildCacheTransfer", "BuildCacheHTTP", "CCrypto", "NIOCore", "NIOHTTP1", "Synchronization", "Subprocess",
+        "System", "SystemPackage",
     ],
     // The second version of GitHub's service stores through Azure.
     "BuildCacheGitHubActions": [
-        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer",
-        "BuildCacheHTTP", "BuildCacheAzure", "NIOCore", "NIOHTTP1", "Logging", "Synchronization",
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "BuildCacheTransfer", "BuildCacheHTTP", "BuildCacheAzure", "NIOCore", "NIOHTTP1", "Logging", "Synchronization",
     ],
     "BuildCacheInline": [
         "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",

@@ -1,0 +1,121 @@
+import BuildCacheAzure
+import BuildCacheCore
+import BuildCacheHTTP
+import BuildCacheJSON
+import BuildCacheSpec
+import NIOHTTP1
+
+/// The second version: the service gives signed URLs, and the bytes go to Azure.
+///
+/// - Source: `spec/backends.md` §4.3.
+struct GitHubProtocolV2: GitHubProtocol {
+    let requests: GitHubRequests
+
+    private static let path = "twirp/github.actions.results.api.v1.CacheService"
+
+    /// What the methods answer, of all of them together.
+    private struct Answer {
+        var isOK = false
+        var uploadURL: String?
+        var downloadURL: String?
+        var matchedKey: String?
+        var message: String?
+    }
+
+    func find(_ key: String, isPrefix: Bool, retries: Retries) async throws -> FoundEntry? {
+        let response = try await call("GetCacheEntryDownloadURL", key, retries: retries) { writer in
+            writer.key("restore_keys")
+            writer.beginArray()
+            // The key itself must match whole, these only begin like what is found.
+            if isPrefix { writer.string(key) }
+            writer.endArray()
+        }
+        // What a service answers that has no such entry, if it does not say ok: false.
+        guard response.status != .notFound else {
+            await response.discard()
+            return nil
+        }
+        let answer = try await read(response)
+        guard answer.isOK, let url = answer.downloadURL, let found = answer.matchedKey else { return nil }
+        return FoundEntry(key: found, url: try ServiceURL(url))
+    }
+
+    func reserve(_ key: String, retries: Retries) async throws -> Reservation? {
+        let response = try await call("CreateCacheEntry", key, retries: retries)
+        guard (200..<300).contains(response.status.code) else {
+            let failure = await requests.failure(response)
+            if failure.isExistence { return nil }
+            throw failure.error
+        }
+        let answer = try await read(response)
+        guard answer.isOK, let url = answer.uploadURL else { throw refused("begin", key, answer) }
+        return .url(try ServiceURL(url))
+    }
+
+    func upload(_ content: EntryContent, to reservation: Reservation, retries: Retries) async throws {
+        guard case .url(let url) = reservation else { return }
+        let blob = BlockBlob(url, BlobRequests(.signedURL, transport: requests.transport, now: requests.now))
+        let written =
+            switch content {
+            case .bytes(let bytes): try await blob.put(bytes, .none, retries: retries)
+            case .stream(let stream, let size): try await blob.put(stream, size: size, .none, retries: retries)
+            }
+        guard written == .written else {
+            throw CacheError(.unavailable, "\(url.base) is being written by somebody else, too")
+        }
+    }
+
+    func commit(_ key: String, _ reservation: Reservation, size: Int64, retries: Retries) async throws {
+        let response = try await call("FinalizeCacheEntryUpload", key, retries: retries) { writer in
+            writer.key("size_bytes")
+            writer.integer(size)
+        }
+        let answer = try await read(response)
+        guard answer.isOK else { throw refused("end", key, answer) }
+    }
+
+    private func refused(_ verb: String, _ key: String, _ answer: Answer) -> CacheError {
+        let reason = answer.message.map { ": \($0.prefix(300))" } ?? ""
+        return CacheError(.unavailable, "\(requests.base.base) does not \(verb) the entry \(key)\(reason)")
+    }
+
+    /// Calls a method about a key; `write` adds parameters.
+    private func call(
+        _ method: String, _ key: String, retries: Retries, _ write: (inout JSONWriter) -> Void = { _ in }
+    ) async throws -> IncomingResponse {
+        let body = OutgoingRequest.Body.json { writer in
+            writer.key("key")
+            writer.string(key)
+            write(&writer)
+            writer.key("version")
+            writer.string(GitHubKeys.version)
+        }
+        return try await requests.send(
+            .POST, "\(GitHubProtocolV2.path)/\(method)", headers: ["Content-Type": "application/json"], body: body,
+            retries: retries)
+    }
+
+    private func read(_ response: IncomingResponse) async throws -> Answer {
+        var answer = Answer()
+        try JSONReader.read(try await requests.body(of: response), as: "answer") { reader throws(CacheError) in
+            guard try reader.beginObject() else { return }
+            while let key = try reader.nextKey() {
+                switch key {
+                case "ok": answer.isOK = try reader.bool()
+                case "signed_upload_url": answer.uploadURL = try reader.nonEmpty()
+                case "signed_download_url": answer.downloadURL = try reader.nonEmpty()
+                case "matched_key": answer.matchedKey = try reader.nonEmpty()
+                case "message": answer.message = try reader.nonEmpty()
+                default: try reader.skipValue()
+                }
+            }
+        }
+        return answer
+    }
+}
+
+extension JSONReader {
+    fileprivate mutating func nonEmpty() throws(CacheError) -> String? {
+        try string().flatMap { $0.isEmpty ? nil : $0 }
+    }
+}

@@ -91,6 +91,14 @@ public final class AzureBlobServer: Sendable {
             signer.parameters(container: container, blob: name, permissions: permissions, expires: expires))
     }
 
+    /// The URL of the account with a signature that lets whoever has it do `permissions` in one container.
+    public func signedURL(
+        container: String, permissions: String, expires: Timestamp, base: ServiceURL
+    ) throws(CacheError) -> ServiceURL {
+        try base.adding(
+            signer.parameters(container: container, blob: nil, permissions: permissions, expires: expires))
+    }
+
     // MARK: Answering
 
     /// What a request is about.

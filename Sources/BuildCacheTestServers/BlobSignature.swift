@@ -16,14 +16,14 @@ struct BlobSignature {
         case notPermitted
     }
 
-    /// The parameters that let whoever has them do `permissions` on one blob.
+    /// The parameters that let whoever has them do `permissions` on one blob, or with `nil` on all of a container.
     func parameters(
-        container: String, blob: String, permissions: String, expires: Timestamp
+        container: String, blob: String?, permissions: String, expires: Timestamp
     ) -> [(name: String, value: String)] {
         let end = "\(Timestamp(seconds: expires.seconds) ?? expires)"
-        var fields = ["sp": permissions, "se": end, "sv": "2021-12-02", "sr": "b"]
-        fields["sig"] = key.signature(
-            of: serviceText(fields, resource: "/blob/\(key.account)/\(container)/\(blob)"))
+        var fields = ["sp": permissions, "se": end, "sv": "2021-12-02", "sr": blob == nil ? "c" : "b"]
+        let resource = "/blob/\(key.account)/\(container)" + (blob.map { "/" + $0 } ?? "")
+        fields["sig"] = key.signature(of: serviceText(fields, resource: resource))
         return fields.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     }
 

@@ -30,6 +30,14 @@ public final class GitHubCacheServer: Sendable {
         public var version: String
         /// The bytes.
         public var bytes: [UInt8]
+
+        /// Makes an entry.
+        public init(key: String, scope: String, version: String, bytes: [UInt8]) {
+            self.key = key
+            self.scope = scope
+            self.version = version
+            self.bytes = bytes
+        }
     }
     /// What a token allows in one scope.
     public struct Permission: Hashable, Sendable {

@@ -73,26 +73,30 @@ public final class ServerFaults: Sendable {
     /// From now on every answer waits for so long.
     public func delayAnswers(by delay: Duration?) { state.withLock { $0.delay = delay } }
 
+    /// How far the server's clock was moved.
+    public var secondsAhead: Int64 { state.withLock { $0.secondsAhead } }
+
     /// Moves the server's clock forward.
     public func advanceClock(bySeconds seconds: Int64) { state.withLock { $0.secondsAhead += seconds } }
 
     /// What time the server believes it is.
     public var now: Timestamp {
-        let ahead = state.withLock { $0.secondsAhead }
-        return Timestamp(seconds: Timestamp.now().seconds + ahead) ?? .now()
+        Timestamp(seconds: Timestamp.now().seconds + secondsAhead) ?? .now()
     }
 
     /// Answers a request, or does what the plan has for it.
     func respond(
         to request: ServerRequest, _ answer: (ServerRequest) async throws -> ServerResponse
     ) async throws -> ServerResponse {
-        let (fault, delay) = state.withLock { state in
+        let (observed, plan, delay) = state.withLock { state in
             let observed = ObservedRequest(
                 number: state.requests.count + 1, method: request.method, path: request.path, query: request.query,
                 headers: request.headers)
             state.requests.append(observed)
-            return (state.plan(observed), state.delay)
+            return (observed, state.plan, state.delay)
         }
+        // Outside of the lock, because a plan may want to change the clock.
+        let fault = plan(observed)
         if let delay { try await Task.sleep(for: delay) }
         switch fault?.kind {
         case nil: return try await answer(request)

@@ -15,8 +15,8 @@ private enum PythonClient {
     }
 
     static func run(_ script: String, _ arguments: [String]) async throws -> [UInt8] {
-        let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path + "/python/"
-        return try await Tool.python.output([folder + script] + arguments)
+        let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        return try await Tool.python.output([tests.path + "/PythonClient/" + script] + arguments)
     }
 
     static func newKey() -> String {

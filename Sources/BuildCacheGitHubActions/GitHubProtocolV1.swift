@@ -18,16 +18,11 @@ struct GitHubProtocolV1: GitHubProtocol {
 
     func find(_ key: String, isPrefix: Bool, retries: Retries) async throws -> FoundEntry? {
         let query = "keys=\(key.percentEncoded)&version=\(GitHubKeys.version)"
-        let response = try await send(.GET, "cache?\(query)", retries: retries)
-        guard response.status != .noContent, response.status != .notFound else {
-            await response.discard()
-            return nil
-        }
-        let body = try await requests.body(of: response)
-        guard !body.isEmpty else { return nil }
+        let answer = try await send(.GET, "cache?\(query)", retries: retries) { $0 == .notFound }
+        guard !answer.body.isEmpty else { return nil }
         var found: String?
         var location: String?
-        try JSONReader.read(body, as: "cache entry") { reader throws(CacheError) in
+        try JSONReader.read(answer.body, as: "cache entry") { reader throws(CacheError) in
             guard try reader.beginObject() else { return }
             while let key = try reader.nextKey() {
                 switch key {
@@ -42,19 +37,18 @@ struct GitHubProtocolV1: GitHubProtocol {
     }
 
     func reserve(_ key: String, retries: Retries) async throws -> Reservation? {
-        let response = try await send(.POST, "caches", retries: retries) { writer in
+        let body = OutgoingRequest.Body.json { writer in
             writer.key("key")
             writer.string(key)
             writer.key("version")
             writer.string(GitHubKeys.version)
         }
-        guard (200..<300).contains(response.status.code) else {
-            let failure = await requests.failure(response)
-            if failure.isExistence { return nil }
-            throw failure.error
+        let answer: GitHubRequests.Answer
+        do { answer = try await send(.POST, "caches", body: body, retries: retries) } catch is EntryExists {
+            return nil
         }
         var number: Int64 = 0
-        try JSONReader.read(try await requests.body(of: response), as: "reservation") { reader throws(CacheError) in
+        try JSONReader.read(answer.body, as: "reservation") { reader throws(CacheError) in
             guard try reader.beginObject() else { return }
             while let key = try reader.nextKey() {
                 // Upper and lower case do not count.
@@ -82,32 +76,30 @@ struct GitHubProtocolV1: GitHubProtocol {
                 "Accept": GitHubProtocolV1.accept, "Content-Type": "application/octet-stream",
                 "Content-Range": "bytes \(part.offset)-\(part.offset + part.length - 1)/*",
             ]
-            let response = try await requests.send(
+            _ = try await requests.send(
                 .PATCH, "\(GitHubProtocolV1.path)/caches/\(number)", headers: headers,
                 body: .stream(length: part.length) { part.stream }, retries: retries)
-            guard (200..<300).contains(response.status.code) else { throw await requests.failure(response).error }
-            await response.discard()
             retries.madeProgress()
         }
     }
 
     func commit(_ key: String, _ reservation: Reservation, size: Int64, retries: Retries) async throws {
         guard case .number(let number) = reservation else { return }
-        let response = try await send(.POST, "caches/\(number)", retries: retries) { writer in
+        let body = OutgoingRequest.Body.json { writer in
             writer.key("size")
             writer.integer(size)
         }
-        guard (200..<300).contains(response.status.code) else { throw await requests.failure(response).error }
-        await response.discard()
+        _ = try await send(.POST, "caches/\(number)", body: body, retries: retries)
     }
 
     private func send(
-        _ method: HTTPMethod, _ path: String, retries: Retries, _ write: ((inout JSONWriter) -> Void)? = nil
-    ) async throws -> IncomingResponse {
+        _ method: HTTPMethod, _ path: String, body: OutgoingRequest.Body? = nil, retries: Retries,
+        expecting isExpected: (HTTPResponseStatus) -> Bool = { _ in false }
+    ) async throws -> GitHubRequests.Answer {
         var headers: HTTPHeaders = ["Accept": GitHubProtocolV1.accept]
-        if write != nil { headers.add(name: "Content-Type", value: "application/json") }
+        if body != nil { headers.add(name: "Content-Type", value: "application/json") }
         return try await requests.send(
-            method, "\(GitHubProtocolV1.path)/\(path)", headers: headers, body: write.map { .json($0) },
-            retries: retries)
+            method, "\(GitHubProtocolV1.path)/\(path)", headers: headers, body: body, retries: retries,
+            expecting: isExpected)
     }
 }

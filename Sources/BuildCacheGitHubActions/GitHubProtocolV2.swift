@@ -23,31 +23,23 @@ struct GitHubProtocolV2: GitHubProtocol {
     }
 
     func find(_ key: String, isPrefix: Bool, retries: Retries) async throws -> FoundEntry? {
-        let response = try await call("GetCacheEntryDownloadURL", key, retries: retries) { writer in
+        let answer = try await call("GetCacheEntryDownloadURL", key, retries: retries) { writer in
             writer.key("restore_keys")
             writer.beginArray()
             // The key itself must match whole, these only begin like what is found.
             if isPrefix { writer.string(key) }
             writer.endArray()
+        } expecting: {
+            // What a service may answer that has no such entry, if it does not say ok: false.
+            $0 == .notFound
         }
-        // What a service answers that has no such entry, if it does not say ok: false.
-        guard response.status != .notFound else {
-            await response.discard()
-            return nil
-        }
-        let answer = try await read(response)
         guard answer.isOK, let url = answer.downloadURL, let found = answer.matchedKey else { return nil }
         return FoundEntry(key: found, url: try ServiceURL(url))
     }
 
     func reserve(_ key: String, retries: Retries) async throws -> Reservation? {
-        let response = try await call("CreateCacheEntry", key, retries: retries)
-        guard (200..<300).contains(response.status.code) else {
-            let failure = await requests.failure(response)
-            if failure.isExistence { return nil }
-            throw failure.error
-        }
-        let answer = try await read(response)
+        let answer: Answer
+        do { answer = try await call("CreateCacheEntry", key, retries: retries) } catch is EntryExists { return nil }
         guard answer.isOK, let url = answer.uploadURL else { throw refused("begin", key, answer) }
         return .url(try ServiceURL(url))
     }
@@ -66,11 +58,10 @@ struct GitHubProtocolV2: GitHubProtocol {
     }
 
     func commit(_ key: String, _ reservation: Reservation, size: Int64, retries: Retries) async throws {
-        let response = try await call("FinalizeCacheEntryUpload", key, retries: retries) { writer in
+        let answer = try await call("FinalizeCacheEntryUpload", key, retries: retries) { writer in
             writer.key("size_bytes")
             writer.integer(size)
         }
-        let answer = try await read(response)
         guard answer.isOK else { throw refused("end", key, answer) }
     }
 
@@ -81,8 +72,9 @@ struct GitHubProtocolV2: GitHubProtocol {
 
     /// Calls a method about a key; `write` adds parameters.
     private func call(
-        _ method: String, _ key: String, retries: Retries, _ write: (inout JSONWriter) -> Void = { _ in }
-    ) async throws -> IncomingResponse {
+        _ method: String, _ key: String, retries: Retries, _ write: (inout JSONWriter) -> Void = { _ in },
+        expecting isExpected: (HTTPResponseStatus) -> Bool = { _ in false }
+    ) async throws -> Answer {
         let body = OutgoingRequest.Body.json { writer in
             writer.key("key")
             writer.string(key)
@@ -90,14 +82,12 @@ struct GitHubProtocolV2: GitHubProtocol {
             writer.key("version")
             writer.string(GitHubKeys.version)
         }
-        return try await requests.send(
+        let sent = try await requests.send(
             .POST, "\(GitHubProtocolV2.path)/\(method)", headers: ["Content-Type": "application/json"], body: body,
-            retries: retries)
-    }
-
-    private func read(_ response: IncomingResponse) async throws -> Answer {
+            retries: retries, expecting: isExpected)
         var answer = Answer()
-        try JSONReader.read(try await requests.body(of: response), as: "answer") { reader throws(CacheError) in
+        guard (200..<300).contains(sent.status.code) else { return answer }
+        try JSONReader.read(sent.body, as: "answer") { reader throws(CacheError) in
             guard try reader.beginObject() else { return }
             while let key = try reader.nextKey() {
                 switch key {

@@ -16,25 +16,48 @@ struct GitHubRequests: Sendable {
     /// The most that is read of an answer.
     static let answerLimit = 1 << 20
 
-    /// Sends a request until it is answered.
+    /// An answer that was read whole.
+    struct Answer: Sendable {
+        var status: HTTPResponseStatus
+        var body: [UInt8]
+    }
+
+    /// Sends a request until it is answered, and reads a small answer.
     ///
     /// - Parameters:
     ///   - path: What follows the service's URL, with a query if there is one.
-    ///   - accept: The `Accept` header.
-    /// - Returns: The answer, which may be a refusal.
+    ///   - isExpected: Whether an answer that is no success is one that the caller knows what to do with.
+    /// - Throws: ``CacheError``, as the service refused; ``EntryExists``.
     func send(
         _ method: HTTPMethod, _ path: String, headers: HTTPHeaders = [:], body: OutgoingRequest.Body? = nil,
-        retries: Retries
-    ) async throws -> IncomingResponse {
-        try token.check(now())
+        retries: Retries, expecting isExpected: (HTTPResponseStatus) -> Bool = { _ in false }
+    ) async throws -> Answer {
         let root = base.base.hasSuffix("/") ? String(base.base.dropLast()) : base.base
         var request = OutgoingRequest(method, try ServiceURL("\(root)/\(path)"), headers: headers, body: body)
         request.credentials = ["Authorization": "Bearer \(token.text.exposed)"]
-        return try await transport.send(request, retries: retries)
+        while true {
+            try token.check(now())
+            let response = try await transport.send(request, retries: retries)
+            let status = response.status
+            if isExpected(status) {
+                await response.discard()
+                return Answer(status: status, body: [])
+            }
+            guard (200..<300).contains(status.code) else { throw await failure(response) }
+            do {
+                let bytes = try await response.collect(upTo: GitHubRequests.answerLimit)
+                // A byte order mark is no JSON.
+                let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+                return Answer(status: status, body: bytes.starts(with: mark) ? Array(bytes.dropFirst(3)) : bytes)
+            } catch let error as CacheError {
+                // What was asked was done, and asking for the rest of the answer is asking again.
+                try await retries.pause(after: error)
+            }
+        }
     }
 
     /// The error that an answer is.
-    func failure(_ response: IncomingResponse) async -> GitHubFailure {
+    private func failure(_ response: IncomingResponse) async -> any Error {
         let failure = await response.failure()
         var error = failure.error
         let said = ((failure.code ?? "") + " " + error.message).lowercased()
@@ -43,25 +66,17 @@ struct GitHubRequests: Sendable {
         } else if failure.status == 403 {
             error.message += "; the token may not do this: jobs of forks and of pull requests from outside only read"
         }
-        return GitHubFailure(
-            error: error,
-            // One version says it in a name, the other in a code, both in words, and a byte order mark may stand before.
-            isExistence: ["already exists", "already_exists", "alreadyexists"].contains { said.contains($0) })
-    }
-
-    /// The body of an answer that must be a success.
-    func body(of response: IncomingResponse) async throws -> [UInt8] {
-        guard (200..<300).contains(response.status.code) else { throw await failure(response).error }
-        let bytes = try await response.collect(upTo: GitHubRequests.answerLimit)
-        return bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? Array(bytes.dropFirst(3)) : bytes
+        // One version says it in a name, the other in a code, both in words, and a byte order mark may stand before.
+        if ["already exists", "already_exists", "alreadyexists"].contains(where: { said.contains($0) }) {
+            return EntryExists(cause: error)
+        }
+        return error
     }
 }
 
-/// How the service refused.
-struct GitHubFailure: Sendable {
-    var error: CacheError
-    /// Whether it has what was to be made.
-    var isExistence: Bool
+/// The service has what was to be made, or somebody else is making it.
+struct EntryExists: Error {
+    var cause: CacheError
 }
 
 extension OutgoingRequest.Body {

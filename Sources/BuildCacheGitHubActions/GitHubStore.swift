@@ -149,10 +149,11 @@ struct GitHubStore: BlobSource {
         try await service.upload(content, to: reservation, retries: retries)
         do {
             try await service.commit(key, reservation, size: content.size, retries: retries)
-        } catch let error as CacheError {
+        } catch {
             // The answer to an earlier try may have got lost: then it is there.
+            try Task.checkCancellation()
             guard try await service.find(key, isPrefix: false, retries: requests.makeRetries())?.key == key else {
-                throw error
+                throw (error as? EntryExists)?.cause ?? error
             }
         }
         return true

@@ -42,7 +42,9 @@ struct AzureFaultTests {
             var ended = server.options(
                 try ServiceURL(url.base + "?sr=c&sp=r&sv=2021-12-02&se=2020-01-01T00%3A00%3A00Z&sig=hidden"))
             ended.secretAccessKey = nil
-            for (options, words) in [(wrongKey, "the account key is another account's"), (ended, "ended at 2020-01-01")] {
+            for (options, words) in [
+                (wrongKey, "the account key is another account's"), (ended, "ended at 2020-01-01"),
+            ] {
                 try await ScratchStore.withTemporary { scratch in
                     let cache = AzureBlobCache(options, scratch: scratch, client: AzureClient(transport: .immediate()))
                     let error = await #expect(throws: CacheError.self) { try await cache.stored() }
@@ -151,7 +153,8 @@ struct AzureFaultTests {
         }
     }
 
-    @Test("takes a blob that somebody else has just stored for its own, whichever status says so", arguments: [409, 412])
+    @Test(
+        "takes a blob that somebody else has just stored for its own, whichever status says so", arguments: [409, 412])
     func storedMeanwhile(_ status: Int) async throws {
         try await AzureBlobServer().run { server, url in
             let sample = try SampleCache.diamond()

@@ -82,7 +82,8 @@ struct CredentialTests {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
         _ = try await openssl.output(
-            "req", "-x509", "-newkey", "rsa:2048", "-keyout", "\(folder)/key.pem", "-out", "\(folder)/cert.pem", "-nodes",
+            "req", "-x509", "-newkey", "rsa:2048", "-keyout", "\(folder)/key.pem", "-out", "\(folder)/cert.pem",
+            "-nodes",
             "-subj", "/CN=test")
         let password = form == "pem" ? "" : "pass word"
         switch form {
@@ -240,7 +241,9 @@ struct CredentialTests {
                 let given = try await token(with(name)).exposed
                 #expect(given == "token-1")
             }
-            for (name, code) in [("dev", CacheError.Code.denied), ("AzureCLICredential", .denied), ("what", .invalidSpec)] {
+            for (name, code) in [
+                ("dev", CacheError.Code.denied), ("AzureCLICredential", .denied), ("what", .invalidSpec),
+            ] {
                 let error = await #expect(throws: CacheError.self) { try await token(with(name)) }
                 #expect(error?.code == code, "\(name)")
             }

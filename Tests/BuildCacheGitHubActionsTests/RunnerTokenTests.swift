@@ -77,9 +77,10 @@ struct GitHubKeysTests {
     @Test("has the number of its version, and no other key has one")
     func numbers() {
         #expect(GitHubKeys.number(of: "index-a-1-12345678#12", in: "index-a-1-12345678") == 12)
-        for key in ["index-a-1-12345678-sig#3", "index-a-1-12345678", "index-a-1-12345678#", "index-a-1-12345678#1x",
-            "index-a-1-12345678#-1", "xindex-a-1-12345678#1"]
-        {
+        for key in [
+            "index-a-1-12345678-sig#3", "index-a-1-12345678", "index-a-1-12345678#", "index-a-1-12345678#1x",
+            "index-a-1-12345678#-1", "xindex-a-1-12345678#1",
+        ] {
             #expect(GitHubKeys.number(of: key, in: "index-a-1-12345678") == nil, "\(key)")
         }
     }

@@ -59,6 +59,12 @@ struct ServiceFixture: Sendable, CustomTestStringConvertible {
         }
     }
 
+    /// The objects that the cache needs: an earlier build of a fixture may have left others.
+    var usedObjects: [String: [UInt8]] {
+        let layers = Set(expected.layerList.map(\.digest))
+        return objects.filter { name, _ in !name.contains("sha256:") || layers.contains { name.hasSuffix($0) } }
+    }
+
     /// All objects as entries of GitHub's cache.
     var entries: Set<GitHubCacheServer.Entry> {
         let bytes = objects
@@ -93,7 +99,7 @@ struct ServiceFixtureTests {
                         to: AzureBlobCache(
                             options(other, otherURL), export: ExportOptions(mode: fixture.mode), scratch: scratch),
                         fixture)
-                    let objects = fixture.objects
+                    let objects = fixture.usedObjects
                     #expect(other.names(in: Self.container) == objects.keys.sorted())
                     for (name, bytes) in objects { #expect(other.bytes(name, in: Self.container) == bytes, "\(name)") }
                 }

@@ -147,8 +147,9 @@ public final class GitHubCacheServer: Sendable {
             var exp: Int64
         }
         struct Scope: Decodable {
-            var Scope: String
-            var Permission: Int
+            enum CodingKeys: String, CodingKey { case name = "Scope", bits = "Permission" }
+            var name: String
+            var bits: Int
         }
         guard let header = request.headers["authorization"], header.hasPrefix("Bearer ") else { return nil }
         let parts = header.dropFirst(7).split(separator: ".")
@@ -159,7 +160,7 @@ public final class GitHubCacheServer: Sendable {
             let scopes = try? JSONDecoder().decode([Scope].self, from: Data(claims.ac.utf8)),
             claims.nbf <= faults.now.seconds, faults.now.seconds < claims.exp
         else { return nil }
-        return scopes.map { Permission($0.Scope, $0.Permission) }
+        return scopes.map { Permission($0.name, $0.bits) }
     }
 
     // MARK: What is stored
@@ -435,10 +436,13 @@ public final class GitHubCacheServer: Sendable {
 
     private func respondV2(_ request: ServerRequest, _ permissions: [Permission]) async throws -> ServerResponse {
         struct Call: Decodable {
+            enum CodingKeys: String, CodingKey {
+                case key, version, restoreKeys = "restore_keys", size = "size_bytes"
+            }
             var key: String
             var version: String
-            var restore_keys: [String]?
-            var size_bytes: Int?
+            var restoreKeys: [String]?
+            var size: Int?
         }
         let body = try await request.bytes()
         let path = "/twirp/github.actions.results.api.v1.CacheService/"
@@ -450,7 +454,7 @@ public final class GitHubCacheServer: Sendable {
         }
         switch request.path.dropFirst(path.count) {
         case "GetCacheEntryDownloadURL":
-            guard let entry = find(call.restore_keys ?? [], exactly: call.key, call.version, permissions) else {
+            guard let entry = find(call.restoreKeys ?? [], exactly: call.key, call.version, permissions) else {
                 return answer(
                     200,
                     object([
@@ -471,7 +475,7 @@ public final class GitHubCacheServer: Sendable {
             return answer(
                 200, object([("ok", { $0.bool(true) }), ("signed_upload_url", { $0.string(url) })]))
         case "FinalizeCacheEntryUpload":
-            let number = try endV2(call.key, call.version, size: call.size_bytes ?? -1, permissions)
+            let number = try endV2(call.key, call.version, size: call.size ?? -1, permissions)
             return answer(200, object([("ok", { $0.bool(true) }), ("entry_id", { $0.string("\(number)") })]))
         default: throw Refusal(status: 404, code: "bad_route", type: "", message: "there is no such method")
         }

@@ -39,23 +39,26 @@ struct SharedKeyTests {
                     var method: String
                     var target: String
                     var headers: [String: String]
-                    var expect_authorization: String
+                    var expectAuthorization: String
                 }
                 var account: String
                 var key: String
                 var requests: [Request]
             }
-            var azure_shared_key: Signed
+            var azureSharedKey: Signed
         }
+        let decoder = JSONDecoder()
+        // Names of headers have no underscores.
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
         guard let data = FileManager.default.contents(atPath: Fixtures.root + "/http-traces/signature-vectors.json"),
-            let file = try? JSONDecoder().decode(File.self, from: data)
+            let file = try? decoder.decode(File.self, from: data)
         else { return [] }
-        let signed = file.azure_shared_key
+        let signed = file.azureSharedKey
         return signed.requests.map { request in
             Vector(
                 method: request.method, target: request.target, headers: request.headers,
                 length: request.headers["Content-Length"].flatMap { Int64($0) } ?? 0,
-                authorization: request.expect_authorization, account: signed.account, key: signed.key)
+                authorization: request.expectAuthorization, account: signed.account, key: signed.key)
         }
     }()
 

@@ -46,8 +46,11 @@ let package = Package(
         .library(name: "BuildCacheLocal", targets: ["BuildCacheLocal"]),
         .library(name: "BuildCacheRegistry", targets: ["BuildCacheRegistry"]),
         .library(name: "BuildCacheS3", targets: ["BuildCacheS3"]),
+        .library(name: "BuildCacheAzure", targets: ["BuildCacheAzure"]),
+        .library(name: "BuildCacheGitHubActions", targets: ["BuildCacheGitHubActions"]),
         .library(name: "BuildCacheHTTP", targets: ["BuildCacheHTTP"]),
         .library(name: "BuildCacheTesting", targets: ["BuildCacheTesting"]),
+        .library(name: "BuildCacheTestServers", targets: ["BuildCacheTestServers"]),
     ],
     traits: [
         .trait(name: "Libdeflate", description: "Compress gzip with libdeflate, about four times as fast as zlib."),
@@ -131,16 +134,38 @@ let package = Package(
                 systemPackage,
             ]),
         module(
+            "BuildCacheAzure",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "CCrypto", nioCore, nioHTTP1, subprocess,
+                systemPackage,
+            ]),
+        // The second version of GitHub's service stores through Azure.
+        module(
+            "BuildCacheGitHubActions",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheAzure", nioCore, nioHTTP1, logging,
+            ]),
+        module(
             "BuildCache",
             [
                 "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
                 "BuildCacheTransfer", "BuildCacheInline", "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry",
-                "BuildCacheS3", nioCore, logging,
+                "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions", nioCore, logging,
             ]),
         module(
             "BuildCacheTesting",
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", nioCore,
+            ]),
+
+        // Beside BuildCacheTesting, because it needs an HTTP server.
+        module(
+            "BuildCacheTestServers",
+            [
+                "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure",
+                "TestServers", nioCore, nioHTTP1,
             ]),
 
         tests("BuildCacheCoreTests", ["BuildCacheCore"]),
@@ -182,6 +207,20 @@ let package = Package(
                 "BuildCacheOCI", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
                 nioCore, nioHTTP1,
             ]),
+        tests(
+            "BuildCacheAzureTests",
+            [
+                "BuildCacheAzure", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheJSON", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "BuildCacheTestServers",
+                "TestServers", "TestTools", nioCore, nioHTTP1,
+            ]),
+        tests(
+            "BuildCacheGitHubActionsTests",
+            [
+                "BuildCacheGitHubActions", "BuildCacheAzure", "BuildCacheHTTP", "BuildCacheTransfer",
+                "BuildCacheBytes", "BuildCacheGraph", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheCore",
+                "BuildCacheTesting", "BuildCacheTestServers", "TestServers", "TestTools", nioCore,
+            ]),
         // Servers that tests talk to, in this process and beside it; no product.
         .target(
             name: "TestServers",
@@ -203,7 +242,7 @@ let package = Package(
             ],
             path: "Tests/ExportProbe", swiftSettings: settings),
         tests("ArchitectureTests", []),
-        tests("InteropTests", ["BuildCache", "TestTools", nioCore]),
+        tests("InteropTests", ["BuildCache", "BuildCacheTestServers", "TestTools", nioCore]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],
     swiftLanguageModes: [.v6]

@@ -1,7 +1,6 @@
 public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheGraph
-public import BuildCacheRegistry
 public import BuildCacheSpec
 public import BuildCacheTransfer
 
@@ -37,10 +36,10 @@ public struct CacheClient: Sendable {
 
         /// The backend of a spec.
         ///
-        /// - Throws: ``/BuildCacheCore/CacheError`` as ``/BuildCacheSpec/CacheSpec/makeBackend(scratch:registries:)``.
-        public init(_ spec: CacheSpec, scratch: ScratchStore, registries: RegistryClient = .shared) throws(CacheError) {
+        /// - Throws: ``/BuildCacheCore/CacheError`` as ``/BuildCacheSpec/CacheSpec/makeBackend(scratch:clients:)``.
+        public init(_ spec: CacheSpec, scratch: ScratchStore, clients: BackendClients = .shared) throws(CacheError) {
             self.init(
-                name: spec.description, backend: try spec.makeBackend(scratch: scratch, registries: registries),
+                name: spec.description, backend: try spec.makeBackend(scratch: scratch, clients: clients),
                 ignoresErrors: spec.export?.ignoreError ?? false)
         }
     }
@@ -65,11 +64,11 @@ public struct CacheClient: Sendable {
     ///   - cacheTo: Caches to write.
     ///   - environment: Where options that are not given come from.
     ///   - scratch: Where layers are converted, once for all destinations.
-    ///   - registries: What is known about registries.
+    ///   - clients: Connections and credentials of the network backends.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
     public init(
         cacheFrom: [String] = [], cacheTo: [String] = [], environment: Environment = .process, scratch: ScratchStore,
-        registries: RegistryClient = .shared
+        clients: BackendClients = .shared
     ) throws(CacheError) {
         var imports: [CacheSpec] = []
         for text in cacheFrom { imports += try CacheSpec.parse(text, for: .import, environment: environment) }
@@ -78,9 +77,9 @@ public struct CacheClient: Sendable {
         try CacheSpec.validate(exports: exports)
         self.init(sources: [], destinations: [])
         for spec in CacheSpec.removingDuplicates(imports: imports) {
-            sources.append(try Endpoint(spec, scratch: scratch, registries: registries))
+            sources.append(try Endpoint(spec, scratch: scratch, clients: clients))
         }
-        for spec in exports { destinations.append(try Endpoint(spec, scratch: scratch, registries: registries)) }
+        for spec in exports { destinations.append(try Endpoint(spec, scratch: scratch, clients: clients)) }
     }
 
     // MARK: Importing

@@ -1,9 +1,11 @@
+import BuildCacheAzure
 public import BuildCacheBytes
 public import BuildCacheCore
+import BuildCacheGitHubActions
 import BuildCacheInline
 import BuildCacheLocal
-public import BuildCacheRegistry
-public import BuildCacheS3
+import BuildCacheRegistry
+import BuildCacheS3
 public import BuildCacheSpec
 public import BuildCacheTransfer
 
@@ -14,36 +16,34 @@ extension CacheSpec {
     ///
     /// - Parameters:
     ///   - scratch: Where layers are converted. Give all backends of one build the same, and each layer is converted once.
-    ///   - registries: What is known about registries, for `type=registry`.
-    ///   - s3: Credentials, and what is known about services, for `type=s3`.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for options that cannot be, `.unsupported` for a backend that this version
-    ///   does not have.
+    ///   - clients: Connections and credentials of the network backends.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for options that cannot be.
     public func makeBackend(
-        scratch: ScratchStore, registries: RegistryClient = .shared, s3: S3Client = .shared
+        scratch: ScratchStore, clients: BackendClients = .shared
     ) throws(CacheError) -> any CacheBackend {
+        let export = export ?? ExportOptions()
         switch backend {
         case .local(let options):
-            return try LocalCache(options, export: export ?? ExportOptions(), scratch: scratch)
+            return try LocalCache(options, export: export, scratch: scratch)
         case .inline:
-            return InlineCache(compression: (export ?? ExportOptions()).compression, scratch: scratch)
+            return InlineCache(compression: export.compression, scratch: scratch)
         case .registry(let options):
-            return RegistryCache(options, export: export ?? ExportOptions(), scratch: scratch, client: registries)
+            return RegistryCache(options, export: export, scratch: scratch, client: clients.registry)
         case .s3(let options):
-            return S3Cache(options, export: export ?? ExportOptions(), scratch: scratch, client: s3)
-        case .gha, .azblob:
-            throw CacheError(
-                .unsupported,
-                "this version knows no type=\(type.rawValue); use a local cache and copy it with a tool that does",
-                context: .init(backend: type.rawValue))
+            return S3Cache(options, export: export, scratch: scratch, client: clients.s3)
+        case .gha(let options):
+            return GitHubActionsCache(options, export: export, scratch: scratch, client: clients.gha)
+        case .azblob(let options):
+            return AzureBlobCache(options, export: export, scratch: scratch, client: clients.azblob)
         }
     }
 
     /// Where the image is that the spec names, and its name there: a tag or a digest, in a directory or a repository.
     ///
-    /// - Parameter registries: What is known about registries, for `type=registry`.
+    /// - Parameter clients: Connections and credentials of the network backends.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` without a directory, `.unsupported` for a backend that has no images, and what
     ///   opening the store throws.
-    public func openImages(registries: RegistryClient = .shared) async throws -> (store: any ImageStore, name: String) {
+    public func openImages(clients: BackendClients = .shared) async throws -> (store: any ImageStore, name: String) {
         switch backend {
         case .local(let options):
             guard let path = options.dest ?? options.src, !path.isEmpty else {
@@ -53,7 +53,7 @@ extension CacheSpec {
             return (try await LocalImages(path: path), options.digest?.description ?? options.tag)
         case .registry(let options):
             let repository = try await RegistryRepository(
-                options.ref, insecure: options.insecure, client: registries)
+                options.ref, insecure: options.insecure, client: clients.registry)
             return (repository, ManifestName(options.ref).description)
         case .inline, .gha, .s3, .azblob:
             throw CacheError(

@@ -116,7 +116,7 @@ extension ProxySettings.Server {
         }
         var authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
         if let at = authority.lastIndex(of: "@") {
-            login = Secret(authority[..<at].removingPercentEncoding)
+            login = Secret(String(authority[..<at]).percentDecoded)
             authority = authority[authority.index(after: at)...]
         }
         let url: ServiceURL
@@ -136,22 +136,5 @@ extension StringProtocol {
             start = index(after: start)
         }
         return nil
-    }
-
-    /// The text with every `%XX` as the byte it stands for.
-    fileprivate var removingPercentEncoding: String {
-        var bytes: [UInt8] = []
-        var rest = Array(utf8)[...]
-        while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "%"), rest.count >= 2,
-                let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
-            {
-                bytes.append(value)
-                rest = rest.dropFirst(2)
-            } else {
-                bytes.append(byte)
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
     }
 }

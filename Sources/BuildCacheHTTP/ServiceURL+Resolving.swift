@@ -69,4 +69,32 @@ extension String {
         }
         return String(decoding: bytes, as: UTF8.self)
     }
+
+    /// The text with every `%XX` as the byte it stands for.
+    package var percentDecoded: String {
+        guard contains("%") else { return self }
+        var bytes: [UInt8] = []
+        var rest = Array(utf8)[...]
+        while let byte = rest.popFirst() {
+            if byte == UInt8(ascii: "%"), rest.count >= 2,
+                let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+            {
+                bytes.append(value)
+                rest = rest.dropFirst(2)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+extension ServiceURL {
+    /// The parameters of the query, decoded, in their order.
+    package var queryParameters: [(name: String, value: String)] {
+        (query?.exposed ?? "").split(separator: "&").map { parameter in
+            let name = parameter.prefix { $0 != "=" }
+            return (String(name).percentDecoded, String(parameter.dropFirst(name.utf8.count + 1)).percentDecoded)
+        }
+    }
 }

@@ -62,4 +62,31 @@ package enum Base64 {
         }
         return bytes
     }
+
+    /// The alphabet of URLs and without padding, as in the parts of a JSON Web Token.
+    ///
+    /// - Source: RFC 4648 §5; RFC 7515 §2.
+    package static func encodeForURL(_ bytes: [UInt8]) -> String {
+        let text = encode(bytes).filter { $0 != UInt8(ascii: "=") }.map { byte in
+            switch byte {
+            case UInt8(ascii: "+"): UInt8(ascii: "-")
+            case UInt8(ascii: "/"): UInt8(ascii: "_")
+            default: byte
+            }
+        }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// The bytes that such a text stands for, or `nil` if it is none; padding may be there.
+    package static func decodeForURL(_ text: some Sequence<UInt8>) -> [UInt8]? {
+        var standard = text.filter { $0 != UInt8(ascii: "=") }.map { byte in
+            switch byte {
+            case UInt8(ascii: "-"): UInt8(ascii: "+")
+            case UInt8(ascii: "_"): UInt8(ascii: "/")
+            default: byte
+            }
+        }
+        standard += [UInt8](repeating: UInt8(ascii: "="), count: (4 - standard.count % 4) % 4)
+        return decode(standard)
+    }
 }

@@ -74,6 +74,15 @@ public struct SampleCache: Sendable {
         return sample.cache
     }
 
+    /// One step with a layer of the caller's, as one that is large.
+    public static func single(_ layer: SampleLayer) throws(CacheError) -> SampleCache {
+        var graph = LayerGraph()
+        let result = CacheResult(layer: try graph.addLayer(layer.descriptor), createdAt: Timestamp.zero)
+        let root = try graph.addRecord(.record(content: Digest(of: "single".utf8)))
+        graph.targets = [try graph.addRecord(Builder.digest("single"), inputs: [[Link(root)]], results: [result])]
+        return SampleCache(graph: graph, layers: [layer], tars: [:])
+    }
+
     /// Records without any layer.
     public static func withoutLayers() throws(CacheError) -> SampleCache {
         var sample = Builder()

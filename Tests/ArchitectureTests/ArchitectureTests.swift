@@ -38,17 +38,31 @@ private let allowed: [String: Set<String>] = [
         "BuildCacheTransfer", "BuildCacheHTTP", "NIOCore", "NIOHTTP1", "Logging", "Synchronization", "Subprocess",
         "System", "SystemPackage", "Foundation", "FoundationXML",
     ],
+    "BuildCacheAzure": [
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "BuildCacheTransfer", "BuildCacheHTTP", "CCrypto", "NIOCore", "NIOHTTP1", "Synchronization", "Subprocess",
+        "System", "SystemPackage",
+    ],
+    // The second version of GitHub's service stores through Azure.
+    "BuildCacheGitHubActions": [
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "BuildCacheTransfer", "BuildCacheHTTP", "BuildCacheAzure", "NIOCore", "NIOHTTP1", "Logging", "Synchronization",
+    ],
     "BuildCacheInline": [
         "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
     ],
     "BuildCache": [
         "BuildCacheInline", "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
         "BuildCacheTransfer",
-        "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry", "BuildCacheS3", "NIOCore", "Logging",
-        "Synchronization",
+        "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure",
+        "BuildCacheGitHubActions", "NIOCore", "Logging", "Synchronization",
     ],
     "BuildCacheTesting": [
         "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "NIOCore", "Synchronization",
+    ],
+    "BuildCacheTestServers": [
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure", "TestServers",
+        "NIOCore", "NIOHTTP1", "Synchronization", "Foundation", "FoundationXML",
     ],
 ]
 

@@ -3,6 +3,7 @@ import BuildCacheCore
 import BuildCacheLocal
 import BuildCacheOCI
 import Foundation
+import TestTools
 import Testing
 
 @Suite("The index of a layout")

@@ -2,6 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheLocal
 import Foundation
+import TestTools
 import Testing
 
 @Suite("A sweep of a layout")

@@ -183,28 +183,3 @@ final class Counter: Sendable {
     var value: Int { state.withLock { $0 } }
     func increment() { state.withLock { $0 += 1 } }
 }
-
-/// A clock on which every sleep is over at once.
-final class ImmediateClock: Clock {
-    private let time = Mutex(ContinuousClock().now)
-
-    var now: ContinuousClock.Instant { time.withLock { $0 } }
-    var minimumResolution: Duration { .zero }
-    func sleep(until deadline: ContinuousClock.Instant, tolerance: Duration?) async throws {
-        try Task.checkCancellation()
-        time.withLock { $0 = max($0, deadline) }
-    }
-}
-
-/// Random numbers that are the same for the same seed.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 | 1 }
-
-    mutating func next() -> UInt64 {
-        state ^= state << 13
-        state ^= state >> 7
-        state ^= state << 17
-        return state &* 0x2545_F491_4F6C_DD1D
-    }
-}

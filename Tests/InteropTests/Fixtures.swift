@@ -19,8 +19,9 @@ struct Fixture: Sendable, CustomTestStringConvertible {
             var links: Int
             var roots: Int
             var selectors: Set<String>
-            var configDigest: String
-            var manifestDigest: String
+            /// Where there is a config of its own, and a manifest.
+            var configDigest: String?
+            var manifestDigest: String?
             var imageManifestDigest: String?
             var platform: [String: String]?
             var layerList: [Layer]

@@ -9,14 +9,16 @@ struct ImportTests {
             let cache = try await importCache(fixture, scratch: scratch)
             #expect(cache.warnings == [])
             try #require(cache.parts.count == fixture.expected.caches.count)
-            for (part, expected) in zip(cache.parts, fixture.expected.caches) { try compare(part, expected) }
+            for (part, expected) in zip(cache.parts, fixture.expected.caches) { try Self.compare(part, expected) }
         }
     }
 
-    private func compare(_ part: ImportedCache.Part, _ expected: Fixture.Expected.Cache) throws {
+    static func compare(_ part: ImportedCache.Part, _ expected: Fixture.Expected.Cache) throws {
         let graph = part.graph
         let records = graph.recordIDs.map { graph[$0] }
-        #expect(part.manifest?.digest.description == expected.imageManifestDigest ?? expected.manifestDigest)
+        if let manifest = expected.imageManifestDigest ?? expected.manifestDigest {
+            #expect(part.manifest?.digest.description == manifest)
+        }
         #expect(part.manifest?.platform?.os == expected.platform?["os"])
         #expect(part.manifest?.platform?.architecture == expected.platform?["architecture"])
         #expect(records.count == expected.records)
@@ -29,7 +31,7 @@ struct ImportTests {
         try compareLayers(of: graph, expected)
     }
 
-    private func compareLayers(of graph: LayerGraph, _ expected: Fixture.Expected.Cache) throws {
+    private static func compareLayers(of graph: LayerGraph, _ expected: Fixture.Expected.Cache) throws {
         for (digest, descriptor) in graph.descriptors {
             let layer = try #require(expected.layerList.first { $0.digest == digest.description })
             #expect(descriptor.size == layer.size)
@@ -58,7 +60,7 @@ struct ImportTests {
             #expect(graph.layerIDs.count == expected.layers)
             let encoded = try graph.encodeConfig()
             #expect(encoded.layers.map(\.description) == expected.layerList.map(\.digest))
-            #expect(encoded.digest.description == expected.configDigest)
+            if let digest = expected.configDigest { #expect(encoded.digest.description == digest) }
         }
     }
 

@@ -26,7 +26,7 @@ func importCache(_ path: String, digest: Digest? = nil, scratch: ScratchStore) a
 /// Imports a cache of BuildKit's.
 func importCache(_ fixture: Fixture, at path: String? = nil, scratch: ScratchStore) async throws -> ImportedCache {
     // What was copied from a registry kept the tag it had there.
-    let digest = try fixture.expected.caches.first.map { try Digest($0.manifestDigest) }
+    let digest = try fixture.expected.caches.first?.manifestDigest.map { try Digest($0) }
     return try await importCache(path ?? fixture.path, digest: fixture.isTaggedLatest ? nil : digest, scratch: scratch)
 }
 

@@ -1,0 +1,76 @@
+package import BuildCacheCore
+import BuildCacheHTTP
+package import BuildCacheSpec
+import NIOCore
+import NIOHTTP1
+
+/// What makes the storage service believe a request.
+package enum AzureAuthorization: Sendable {
+    /// The account's key signs each request.
+    case sharedKey(SharedKey)
+    /// The URL carries a signature.
+    case signedURL
+    /// A token of Entra ID.
+    case token(AzureTokens)
+
+    /// Adds to `request` what the service wants to see.
+    func authorize(_ request: inout OutgoingRequest, now: Timestamp) async throws {
+        switch self {
+        case .signedURL: return
+        case .sharedKey(let key):
+            request.headers.replaceOrAdd(name: "x-ms-date", value: now.httpDate)
+            let value = key.authorization(request.method, request.url, request.headers, length: request.bodyLength)
+            request.credentials = ["Authorization": value.exposed]
+        case .token(let tokens):
+            guard request.url.scheme == "https" || request.url.isLoopback else {
+                throw CacheError(
+                    .invalidSpec,
+                    "\(request.url.base) is no https:// address, and a token that is sent there could be read on the way"
+                )
+            }
+            request.headers.replaceOrAdd(name: "x-ms-date", value: now.httpDate)
+            request.credentials = ["Authorization": "Bearer \(try await tokens.current().exposed)"]
+        }
+    }
+
+    /// Why a request may have been refused, as the end of a message.
+    func advice(_ status: Int, _ code: String, _ url: ServiceURL, now: Timestamp) -> String {
+        guard status == 401 || status == 403 else { return "" }
+        switch self {
+        case .signedURL:
+            if let end = url.signatureEnd, end <= now {
+                return "; the shared access signature ended at \(end), get a new one"
+            }
+            return "; the shared access signature does not allow this, or was made with another key"
+        case .sharedKey where code == "AuthenticationFailed":
+            return "; the account key is another account's or an old one, or the clock of this machine is off"
+        case .sharedKey: return ""
+        case .token where code.hasPrefix("Authorization"):
+            return "; the identity needs the role Storage Blob Data Contributor, or Reader to import"
+        case .token: return "; the storage account does not take this identity's token"
+        }
+    }
+}
+
+extension OutgoingRequest {
+    /// Bytes of the body.
+    fileprivate var bodyLength: Int64 {
+        switch body {
+        case .bytes(let bytes): Int64(bytes.readableBytes)
+        case .stream(let length, _): length
+        case nil: 0
+        }
+    }
+}
+
+extension ServiceURL {
+    /// Whether a shared access signature is part of the URL.
+    package var isSigned: Bool { queryParameters.contains { $0.name == "sig" } }
+
+    /// When the URL's signature ends, `nil` if it does not say.
+    package var signatureEnd: Timestamp? {
+        guard let text = queryParameters.first(where: { $0.name == "se" })?.value else { return nil }
+        // A date alone is midnight.
+        return try? Timestamp(text.contains("T") ? text : text + "T00:00:00Z")
+    }
+}

@@ -1,0 +1,147 @@
+public import BuildCacheBytes
+import BuildCacheCore
+public import BuildCacheGraph
+import BuildCacheHTTP
+import BuildCacheOCI
+public import BuildCacheSpec
+public import BuildCacheTransfer
+
+/// A cache in a container of Azure's Blob Storage: `type=azblob`.
+///
+/// The cache is a blob with its config, under each of the names; its layers are blobs beside it, which caches of one container and prefix
+/// share.
+///
+/// - **Permissions**: to read, `Storage Blob Data Reader` or a signature with `r`; to write, `Storage Blob Data Contributor` or `rcw`. A
+///   container that is missing is made by an export, which needs the right to. Credentials are the account's key, a signature in
+///   `account_url`, or those of ``AzureClient``.
+/// - **Limits**: none on layers, and none on how long a transfer takes while bytes move. A layer goes in blocks of 4 MiB from 8 MiB on.
+/// - **Concurrency**: of writers to one name the later wins whole; each write names the version it replaces, so a request that was sent
+///   again never undoes a later write. A reader sees a cache from before or after, never between.
+/// - **Faults**: a connection that breaks costs the blocks under way. Names are written last, so a failure leaves what was there.
+/// - **Costs**: blobs that no cache needs any more stay until a lifecycle rule removes them; then they are a miss, and the next export
+///   brings them back.
+///
+/// - Source: `spec/backends.md` §6; `spec/spec-syntax.md` §4, azblob.
+public struct AzureBlobCache: CacheBackend {
+    /// Where.
+    public let options: AzureBlobOptions
+    /// What an export takes and how it is written.
+    public let export: ExportOptions
+    private let scratch: ScratchStore
+    private let client: AzureClient
+
+    /// Existence checks at once: they are small and mostly waiting.
+    fileprivate static let checksInFlight = 16
+
+    /// Makes a cache in the container of `options`.
+    ///
+    /// Contacts nobody yet.
+    ///
+    /// - Parameters:
+    ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
+    ///   - client: Connections and credentials; share one.
+    public init(
+        _ options: AzureBlobOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore,
+        client: AzureClient = .shared
+    ) {
+        self.options = options
+        self.export = export
+        self.scratch = scratch
+        self.client = client
+    }
+
+    /// Four layers at once; a config that describes its layers itself.
+    public var traits: BackendTraits { BackendTraits(name: "azblob", transfersInFlight: 4, envelope: .bareConfig) }
+
+    // MARK: Exporting
+
+    /// Writes the layers, then the config under each name.
+    ///
+    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied`, `.unavailable`, `.busy` if others write the same name all the time.
+    public func exportCache(
+        _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
+    ) async throws -> ExportReceipt {
+        try await AzureBlobCache.explained("export") {
+            let container = AzureContainer(options, try client.requests(options))
+            let present = try await container.whole(graph.unconverted(export))
+            var bare = try await BareExport(
+                graph, from: source, options: export, scratch: scratch, limit: traits.transfersInFlight,
+                progress: progress
+            ) { descriptor, blob in
+                present.contains(descriptor.digest) ? .alreadyPresent : try await container.put(descriptor, from: blob)
+            }
+            guard let config = bare.config else { return bare.receipt }
+            for name in options.names {
+                try await container.publish(config.bytes, as: name)
+                bare.published(as: name, progress)
+            }
+            return bare.receipt
+        }
+    }
+
+    // MARK: Importing
+
+    /// Reads the configs under all names and unites what they hold.
+    ///
+    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that is not there are left out with a warning.
+    /// Layers are read when somebody wants them, large ones in several ranges at once.
+    ///
+    /// - Returns: `nil` if the container is not there, or none of the names.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
+        try await AzureBlobCache.explained("import") {
+            let container = AzureContainer(options, try client.requests(options))
+            let limit = CacheConfigLimits().maximumBytes
+            let found = try await options.names.mapConcurrently(limit: AzureBlobCache.checksInFlight) { name in
+                try await container.config(name, limit: limit).map { (name: name, bytes: $0.bytes) }
+            }
+            let configs = found.compactMap { $0 }
+            guard !configs.isEmpty else { return nil }
+            var cache = try ImportedCache(configs: configs, layers: VerifiedSource(container))
+            try await cache.removeMissing { layers in try await container.whole(layers) }
+            for warning in cache.warnings { progress(.warning(warning)) }
+            return cache
+        }
+    }
+
+    private static func explained<Value>(_ operation: String, _ body: () async throws -> Value) async throws -> Value {
+        do { return try await body() } catch let error as CacheError {
+            throw error.adding(backend: "azblob", operation: operation)
+        }
+    }
+}
+
+extension AzureContainer {
+    /// Those of the layers that are there and have the right size.
+    fileprivate func whole(_ layers: [Descriptor]) async throws -> Set<Digest> {
+        let found = try await layers.mapConcurrently(limit: AzureBlobCache.checksInFlight) { layer in
+            try await stat(layer.digest)?.size == layer.size ? layer.digest : nil
+        }
+        return Set(found.compactMap { $0 })
+    }
+
+    /// The config under a name and the version it is of, `nil` if there is none.
+    fileprivate func config(_ name: String, limit: Int) async throws -> (bytes: [UInt8], etag: String?)? {
+        try await blob(named: names.manifest(name)).document(limit: limit, retries: requests.transport.retries())
+    }
+
+    /// Writes a config under a name, in place of the version that was read just before.
+    ///
+    /// The condition makes a request that was sent again, because its answer got lost, harmless: it cannot undo what somebody wrote
+    /// meanwhile.
+    fileprivate func publish(_ bytes: [UInt8], as name: String) async throws {
+        let blob = try blob(named: names.manifest(name))
+        let retries = requests.transport.retries()
+        while true {
+            let old = try await config(name, limit: CacheConfigLimits().maximumBytes)
+            if old?.bytes == bytes { return }
+            let condition: BlockBlob.Condition =
+                if let old { old.etag.map { .unchanged(etag: $0) } ?? .none } else { .absent }
+            let written = try await makingContainer { try await blob.put(bytes, condition, retries: retries) }
+            if written == .written { return }
+            try await retries.pause(after: .overtaken(blob.url))
+        }
+    }
+}

@@ -1,0 +1,107 @@
+package import BuildCacheBytes
+package import BuildCacheCore
+import BuildCacheHTTP
+import BuildCacheSpec
+import NIOHTTP1
+
+/// A container of blobs, and the layers of caches in it.
+package struct AzureContainer: BlobStore {
+    let requests: BlobRequests
+    private let account: ServiceURL
+    private let container: String
+    let names: AzureNames
+
+    /// - Parameter options: Where, and the prefixes of names.
+    init(_ options: AzureBlobOptions, _ requests: BlobRequests) {
+        self.requests = requests
+        account = options.accountURL
+        container = options.container
+        names = AzureNames(options)
+    }
+
+    // MARK: Names
+
+    /// The blob of this name.
+    func blob(named name: String) throws(CacheError) -> BlockBlob {
+        BlockBlob(try url("/" + name.pathSegmentEncoded), requests)
+    }
+
+    private func url(_ rest: String) throws(CacheError) -> ServiceURL {
+        let base = account.base.hasSuffix("/") ? String(account.base.dropLast()) : account.base
+        let signature = account.query.map { "?" + $0.exposed } ?? ""
+        return try ServiceURL("\(base)/\(container.pathSegmentEncoded)\(rest)\(signature)")
+    }
+
+    // MARK: Blobs
+
+    /// The size of a layer, `nil` if it is not there.
+    package func stat(_ digest: Digest) async throws -> BlobStat? {
+        let properties = try await blob(named: names.blob(digest)).properties(retries: requests.transport.retries())
+        return properties.map { BlobStat(size: $0.size) }
+    }
+
+    /// Reads a layer without verifying it.
+    package func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        do {
+            return try await blob(named: names.blob(descriptor.digest)).open(size: descriptor.size, range: range)
+        } catch let error as CacheError {
+            throw error.adding(backend: "azblob", subject: "\(descriptor.digest)")
+        }
+    }
+
+    /// Stores a layer unless it is there; one of another size is replaced.
+    ///
+    /// The container is made if it is missing.
+    package func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
+        let blob = try blob(named: names.blob(descriptor.digest))
+        let retries = requests.transport.retries()
+        do {
+            while true {
+                var condition = BlockBlob.Condition.absent
+                if let found = try await blob.properties(retries: retries) {
+                    if found.size == descriptor.size { return .alreadyPresent }
+                    condition = found.etag.map { .unchanged(etag: $0) } ?? .none
+                }
+                let written = try await makingContainer {
+                    try await blob.put(descriptor, from: source, condition, retries: retries)
+                }
+                if written == .written { return .written }
+                // Somebody else wrote it meanwhile, who began later or was faster.
+                if try await stat(descriptor.digest)?.size == descriptor.size { return .alreadyPresent }
+                try await retries.pause(after: .overtaken(blob.url))
+            }
+        } catch let error as CacheError {
+            throw error.adding(backend: "azblob", operation: "export", subject: "\(descriptor.digest)")
+        }
+    }
+
+    // MARK: The container
+
+    /// Runs `body`, and again after making the container if that is what is missing.
+    func makingContainer<Value: Sendable>(_ body: () async throws -> Value) async throws -> Value {
+        do { return try await body() } catch let error as CacheError where error.code == .notFound {
+            try await create()
+            return try await body()
+        }
+    }
+
+    private func create() async throws {
+        let request = OutgoingRequest(.PUT, try url("").adding([("restype", "container")]))
+        let response = try await requests.send(request, retries: requests.transport.retries())
+        guard response.status != .created else { return await response.discard() }
+        let failure = await requests.failure(response, request)
+        guard failure.code != "ContainerAlreadyExists" else { return }
+        var error = failure.error
+        if error.code == .denied {
+            error.message += "; the container \(container) is not there: make it, or allow this identity to"
+        }
+        throw error
+    }
+}
+
+extension Error where Self == CacheError {
+    /// Another writer changed what a write relied on.
+    static func overtaken(_ url: ServiceURL) -> CacheError {
+        CacheError(.busy, "\(url.base) is being written by somebody else", retry: .worthwhile)
+    }
+}

@@ -1,0 +1,62 @@
+import BuildCacheCore
+import BuildCacheSpec
+
+/// The names of blobs, as BuildKit has them.
+///
+/// - Source: `spec/backends.md` §6.1; BuildKit `cache/remotecache/azblob/utils.go`.
+struct AzureNames: Sendable {
+    var prefix: String
+    var blobsPrefix: String
+    var manifestsPrefix: String
+
+    init(_ options: AzureBlobOptions) {
+        prefix = options.prefix
+        blobsPrefix = options.blobsPrefix
+        manifestsPrefix = options.manifestsPrefix
+    }
+
+    func blob(_ digest: Digest) -> String { Self.join(prefix, blobsPrefix, digest.description) }
+    func manifest(_ name: String) -> String { Self.join(prefix, manifestsPrefix, name) }
+
+    /// Joins paths as Go does: empty ones are left out, and what doubles or leads back is resolved.
+    ///
+    /// - Source: Go `path.Join`, `path.Clean`.
+    static func join(_ parts: String...) -> String {
+        let path = parts.filter { !$0.isEmpty }.joined(separator: "/")
+        guard !path.isEmpty else { return "" }
+        let isRooted = path.hasPrefix("/")
+        var clean: [Substring] = []
+        for part in path.split(separator: "/") where part != "." {
+            if part == "..", let last = clean.last, last != ".." {
+                clean.removeLast()
+            } else if part != ".." || !isRooted {
+                clean.append(part)
+            }
+        }
+        let joined = clean.joined(separator: "/")
+        return isRooted ? "/" + joined : joined.isEmpty ? "." : joined
+    }
+}
+
+extension String {
+    /// The text as one segment of a path, as Go writes it: a slash becomes `%2F`, a colon stays.
+    ///
+    /// The service takes a slash in either form, but the signature is over the form that is sent.
+    ///
+    /// - Source: Go `url.PathEscape`.
+    var pathSegmentEncoded: String {
+        var text = ""
+        for scalar in unicodeScalars {
+            let isPlain = scalar.isASCII && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar))
+            text +=
+                isPlain || "-._~$&+=:@".unicodeScalars.contains(scalar)
+                ? String(scalar) : String(scalar).utf8.map { "%" + $0.hexadecimal }.joined()
+        }
+        return text
+    }
+}
+
+extension UInt8 {
+    /// Two upper-case digits.
+    fileprivate var hexadecimal: String { (self < 16 ? "0" : "") + String(self, radix: 16, uppercase: true) }
+}

@@ -1,0 +1,84 @@
+package import BuildCacheCore
+package import BuildCacheHTTP
+import BuildCacheSpec
+import NIOCore
+import NIOHTTP1
+
+/// Sends requests to the storage service, each signed anew.
+///
+/// - Source: Azure Storage REST API, "Blob service"; `spec/backends.md` §6.
+package struct BlobRequests: Sendable {
+    package let transport: HTTPTransport
+    let authorization: AzureAuthorization
+    let now: @Sendable () -> Timestamp
+
+    /// The version of the protocol, the one that BuildKit speaks.
+    static let version = "2024-11-04"
+
+    package init(
+        _ authorization: AzureAuthorization, transport: HTTPTransport,
+        now: @escaping @Sendable () -> Timestamp = { .now() }
+    ) {
+        self.authorization = authorization
+        self.transport = transport
+        self.now = now
+    }
+
+    /// Sends a request until it is answered.
+    ///
+    /// - Parameter retries: The tries of the operation; `nil` sends once, but for a token that has ended early.
+    /// - Returns: The answer, which may be a refusal.
+    /// - Throws: ``CacheError`` `.unavailable` when all tries are used up; what the source of the body throws.
+    func send(_ request: OutgoingRequest, retries: Retries?) async throws -> IncomingResponse {
+        var rejectedToken = false
+        while true {
+            var signed = request
+            signed.headers.replaceOrAdd(name: "x-ms-version", value: BlobRequests.version)
+            // A date is part of the signature, so what is sent again is signed again.
+            try await authorization.authorize(&signed, now: now())
+            do {
+                let response = try await transport.sendOnce(signed)
+                guard response.status == .unauthorized, case .token(let tokens) = authorization, !rejectedToken else {
+                    return response
+                }
+                rejectedToken = true
+                tokens.forget()
+                await response.discard()
+            } catch let failure as SourceFailure {
+                throw failure.cause
+            } catch let error as CacheError {
+                guard let retries else { throw error }
+                try await retries.pause(after: error)
+            }
+        }
+    }
+
+    /// The error that an answer is, and the service's name for it.
+    func failure(_ response: IncomingResponse, _ request: OutgoingRequest) async -> BlobFailure {
+        let failure = await response.failure()
+        let code = response.headers.first(name: "x-ms-error-code") ?? failure.code ?? ""
+        var error = failure.error
+        if !code.isEmpty { error.message = "\(request.summary) returned \(failure.status) \(code)" }
+        error.message += authorization.advice(failure.status, code, response.url, now: now())
+        // A container that is being deleted can be made again when it is gone.
+        if code == "ContainerBeingDeleted" || code == "OperationTimedOut" || code == "ServerBusy" {
+            error.code = .unavailable
+            error.retry = .worthwhile
+        }
+        return BlobFailure(status: failure.status, code: code, error: error)
+    }
+}
+
+/// How the service refused.
+struct BlobFailure: Sendable {
+    var status: Int
+    /// As in `BlobNotFound`, empty if it gave no name.
+    var code: String
+    var error: CacheError
+
+    /// Whether a condition on what is there was not met.
+    ///
+    /// The service says 409 to a blob that must not be there, emulators 412.
+    var isConflict: Bool { status == 412 || (status == 409 && code == "BlobAlreadyExists") }
+    var isAbsence: Bool { status == 404 }
+}

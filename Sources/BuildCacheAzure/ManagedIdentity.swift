@@ -1,0 +1,73 @@
+import BuildCacheCore
+import BuildCacheHTTP
+import BuildCacheSpec
+import NIOHTTP1
+
+/// The identity that Azure gives to a machine or an app.
+///
+/// - Source: Azure, "How to use managed identities to get an access token"; `spec/backends.md` §6.3.
+struct ManagedIdentity: Sendable {
+    private let environment: Environment
+    private let transport: HTTPTransport
+
+    /// How long a machine may take to say that it has none.
+    private static let probeTimeout = Duration.seconds(1)
+    private static let answerLimit = 1 << 20
+
+    init(_ environment: Environment, _ transport: HTTPTransport) {
+        self.environment = environment
+        self.transport = transport
+    }
+
+    /// A token, or `nil` if this is no machine of Azure's.
+    ///
+    /// - Parameter isExpected: Whether somebody asked for this identity, so that its absence is an error.
+    func token(isExpected: Bool) async throws -> AzureToken? {
+        var query = [("resource", AzureCredentials.resource)]
+        if let client = variable("AZURE_CLIENT_ID") { query.append(("client_id", client)) }
+
+        if let address = variable("IDENTITY_ENDPOINT"), let header = variable("IDENTITY_HEADER") {
+            var request = OutgoingRequest(
+                .GET, try ServiceURL(address).adding([("api-version", "2019-08-01")] + query))
+            request.credentials = ["X-IDENTITY-HEADER": header]
+            return try await read(try await transport.send(request))
+        }
+        let host = variable("AZURE_POD_IDENTITY_AUTHORITY_HOST") ?? "http://169.254.169.254"
+        let url = try ServiceURL(host + "/metadata/identity/oauth2/token").adding(
+            [("api-version", "2018-02-01")] + query)
+        let request = OutgoingRequest(.GET, url, headers: ["Metadata": "true"])
+        if !isExpected, try await !answers(url) { return nil }
+        let response = try await transport.send(request)
+        // A machine without an identity says 400.
+        if response.status == .badRequest, !isExpected {
+            await response.discard()
+            return nil
+        }
+        return try await read(response)
+    }
+
+    private func variable(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
+
+    private func read(_ response: IncomingResponse) async throws -> AzureToken {
+        guard response.status == .ok else {
+            var error = await response.failure().error
+            error.message = "the managed identity gives no token: " + error.message
+            throw error
+        }
+        return try AzureToken(answer: try await response.collect(upTo: ManagedIdentity.answerLimit), now: .now())
+    }
+
+    /// Whether anybody is there: without the header that it wants to see, the service answers at once with a refusal.
+    private func answers(_ url: ServiceURL) async throws -> Bool {
+        var probe = transport
+        probe.retry = .none
+        probe.stallTimeout = ManagedIdentity.probeTimeout
+        do {
+            await (try await probe.sendOnce(OutgoingRequest(.GET, url))).discard()
+            return true
+        } catch let error as CacheError {
+            // A status is an answer; without one there was no connection.
+            return error.cause == nil
+        }
+    }
+}

@@ -1,0 +1,113 @@
+import BuildCacheCore
+import BuildCacheHTTP
+import BuildCacheJSON
+import BuildCacheSpec
+import NIOCore
+import NIOHTTP1
+
+/// Entra ID, which gives tokens to programs that prove who they are.
+///
+/// - Source: Microsoft identity platform, "OAuth 2.0 client credentials flow".
+struct TokenEndpoint: Sendable {
+    private let authority: String
+    private let transport: HTTPTransport
+
+    private static let answerLimit = 1 << 20
+
+    init(_ environment: Environment, _ transport: HTTPTransport) {
+        let named = environment["AZURE_AUTHORITY_HOST"] ?? ""
+        authority = named.isEmpty ? "https://login.microsoftonline.com" : named
+        self.transport = transport
+    }
+
+    /// Where tokens of a tenant are given.
+    func url(tenant: String) throws(CacheError) -> ServiceURL {
+        // It becomes part of a path, and must not lead elsewhere.
+        guard tenant.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == ".") }) else {
+            throw CacheError(.invalidSpec, "AZURE_TENANT_ID is no tenant: letters, digits, '.' and '-' are expected")
+        }
+        let base = authority.hasSuffix("/") ? String(authority.dropLast()) : authority
+        let url: ServiceURL
+        do { url = try ServiceURL("\(base)/\(tenant)/oauth2/v2.0/token") } catch {
+            throw CacheError(.invalidSpec, "AZURE_AUTHORITY_HOST cannot be used: \(error.message)")
+        }
+        guard url.scheme == "https" || url.isLoopback else {
+            throw CacheError(.invalidSpec, "AZURE_AUTHORITY_HOST cannot be used: it is no https:// address")
+        }
+        return url
+    }
+
+    func token(tenant: String, client: String, assertion: Secret<String>) async throws -> AzureToken {
+        try await token(
+            tenant: tenant, client: client,
+            [
+                ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+                ("client_assertion", assertion.exposed),
+            ])
+    }
+
+    func token(tenant: String, client: String, _ proof: [(String, String)]) async throws -> AzureToken {
+        let form =
+            [
+                ("grant_type", "client_credentials"), ("client_id", client),
+                ("scope", AzureCredentials.resource + "/.default"),
+            ] + proof
+        let body = form.map { "\($0)=\($1.percentEncoded)" }.joined(separator: "&")
+        let request = OutgoingRequest(
+            .POST, try url(tenant: tenant), headers: ["Content-Type": "application/x-www-form-urlencoded"],
+            body: .bytes(ByteBuffer(string: body)))
+        let response = try await transport.send(request)
+        guard response.status == .ok else {
+            var error = await response.failure().error
+            error.code = .denied
+            error.message = "Entra ID gives no token to the client \(client): " + error.message
+            throw error
+        }
+        return try AzureToken(answer: try await response.collect(upTo: TokenEndpoint.answerLimit), now: .now())
+    }
+}
+
+extension AzureToken {
+    /// Reads what a token server answers.
+    ///
+    /// Numbers come as numbers from some servers and as text from others.
+    ///
+    /// - Throws: ``CacheError`` `.corrupted`, without the answer's words: they may be the token.
+    init(answer: [UInt8], now: Timestamp) throws(CacheError) {
+        var text: String?
+        var seconds: Int64?
+        var end: Int64?
+        do {
+            try JSONReader.read(answer, as: "token") { reader throws(CacheError) in
+                guard try reader.beginObject() else { return }
+                while let key = try reader.nextKey() {
+                    switch key {
+                    case "access_token", "accessToken": text = try reader.string()
+                    case "expires_in": seconds = try reader.number()
+                    case "expires_on": end = try reader.number()
+                    default: try reader.skipValue()
+                    }
+                }
+            }
+        } catch {
+            throw CacheError(.corrupted, "the token server answers with something else than JSON")
+        }
+        guard let text, !text.isEmpty else { throw CacheError(.corrupted, "the token server answers without a token") }
+        // What says nothing about its end is asked for again soon.
+        let expires = end ?? now.seconds + (seconds ?? 600)
+        self.init(Secret(text), expires: Timestamp(seconds: expires) ?? now)
+    }
+}
+
+extension JSONReader {
+    /// An integer, perhaps in quotes; `nil` for what is none.
+    fileprivate mutating func number() throws(CacheError) -> Int64? {
+        switch peek() {
+        case UInt8(ascii: "\""): return try string().flatMap { Int64($0) }
+        case 48...57: return try integer()
+        default:
+            try skipValue()
+            return nil
+        }
+    }
+}

@@ -1,0 +1,196 @@
+public import BuildCacheBytes
+import BuildCacheCore
+public import BuildCacheGraph
+import BuildCacheHTTP
+import BuildCacheOCI
+public import BuildCacheSpec
+public import BuildCacheTransfer
+import Logging
+import Synchronization
+
+/// A cache in the cache service of GitHub Actions: `type=gha`, both versions of its protocol.
+///
+/// Layers and indexes are entries that never change: each layer one, each export another version of the index. An export goes to the branch
+/// that the runner's token may write; an import unites the branches that it may read, the job's own first.
+///
+/// - **Permissions**: the runner's own token, `ACTIONS_RUNTIME_TOKEN`. Jobs of forks only read. Listing needs a token with `actions: read`.
+/// - **Limits**: 10 GB for a repository, after which GitHub evicts what was not used for long; 200 uploads a minute, which an export keeps
+///   to by waiting.
+/// - **Concurrency**: of exports to one branch the later wins, unless it merges; a reader sees a version from before or after.
+/// - **Faults**: the index is written last, so a failure leaves what was there. An entry that a job began and did not end stays begun until
+///   GitHub forgets it; its layer is a miss until then.
+/// - **Costs**: versions of the index stay until they are evicted. An export that changes nothing writes none.
+///
+/// - Source: `spec/backends.md` §4; `spec/spec-syntax.md` §4, gha.
+public struct GitHubActionsCache: CacheBackend {
+    /// Where.
+    public let options: GitHubActionsOptions
+    /// What an export takes and how it is written.
+    public let export: ExportOptions
+    /// Whether an export keeps what other jobs wrote since this one imported the cache, or since the export began.
+    ///
+    /// Without, the cache is what was exported last.
+    public let mergesParallelJobs: Bool
+    private let scratch: ScratchStore
+    private let client: GitHubActionsClient
+
+    /// The most versions of an index that are merged: so many parallel jobs.
+    private static let maximumMerges = 64
+
+    /// Makes a cache at the service of `options`.
+    ///
+    /// Contacts nobody yet.
+    ///
+    /// - Parameters:
+    ///   - mergesParallelJobs: Whether an export keeps what other jobs wrote meanwhile.
+    ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
+    ///   - client: Connections and the count of uploads; share one.
+    public init(
+        _ options: GitHubActionsOptions, export: ExportOptions = ExportOptions(), mergesParallelJobs: Bool = false,
+        scratch: ScratchStore, client: GitHubActionsClient = .shared
+    ) {
+        self.options = options
+        self.export = export
+        self.mergesParallelJobs = mergesParallelJobs
+        self.scratch = scratch
+        self.client = client
+    }
+
+    /// Eight layers at once, because each takes three requests one after the other; a config that describes its layers itself.
+    public var traits: BackendTraits { BackendTraits(name: "gha", transfersInFlight: 8, envelope: .bareConfig) }
+
+    // MARK: Exporting
+
+    /// Writes the layers, then the next version of the index.
+    ///
+    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied` if the token has ended or may not write, `.unavailable`, `.busy`.
+    public func exportCache(
+        _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
+    ) async throws -> ExportReceipt {
+        try await GitHubActionsCache.explained("export") {
+            let store = try client.store(options)
+            guard let scope = store.requests.token.writeScope else {
+                throw CacheError(
+                    .denied,
+                    "the runner's token may not write to any scope: jobs of forks and of pull requests from "
+                        + "outside only read")
+            }
+            let index = GitHubKeys.index(options.scope, in: scope.name)
+            var seen = client.seenVersion(index)
+            if mergesParallelJobs, seen == nil { seen = try await store.newest(index)?.number ?? 0 }
+
+            let warnings = Mutex<[String]>([])
+            let unconverted = graph.unconverted(export)
+            let present = try await present(unconverted, in: store, progress, warnings)
+            let lookedFor = Set(unconverted.map(\.digest))
+            var bare = try await BareExport(
+                graph, from: source, options: export, scratch: scratch, limit: traits.transfersInFlight,
+                progress: progress
+            ) { descriptor, blob in
+                if present.contains(descriptor.digest) { return .alreadyPresent }
+                let isAbsent = lookedFor.contains(descriptor.digest)
+                switch try await store.put(descriptor, from: blob, isAbsent: isAbsent) {
+                case .written: return .written
+                case .alreadyPresent: return .alreadyPresent
+                case .reserved:
+                    warn(
+                        "another job has begun to store layer \(descriptor.digest), which is a miss until it is ready",
+                        progress, warnings)
+                    return .alreadyPresent
+                }
+            }
+            guard let config = bare.config else { return bare.receipt }
+            let published = try await store.publish(index) { current in
+                try await bytes(of: config, over: current, since: seen, index, in: store)
+            }
+            client.see(published.number, of: index)
+            bare.published(as: published.key, progress)
+            var receipt = bare.receipt
+            receipt.warnings += warnings.withLock { $0 }
+            return receipt
+        }
+    }
+
+    private func warn(_ warning: String, _ progress: ProgressSink, _ warnings: borrowing Mutex<[String]>) {
+        warnings.withLock { $0.append(warning) }
+        progress(.warning(warning))
+    }
+
+    /// Those of the layers that are there: listed if that is possible, else looked up one by one.
+    private func present(
+        _ layers: [Descriptor], in store: GitHubStore, _ progress: ProgressSink, _ warnings: borrowing Mutex<[String]>
+    ) async throws -> Set<Digest> {
+        guard let listing = client.listing(options), !layers.isEmpty else { return try await store.present(layers) }
+        do {
+            var keys: Set<String> = []
+            for scope in store.requests.token.readScopes {
+                keys.formUnion(
+                    try await listing.keys(
+                        GitHubKeys.blobPrefix, in: scope.name, retries: store.requests.makeRetries()))
+            }
+            return Set(layers.map(\.digest).filter { keys.contains(GitHubKeys.blob($0)) })
+        } catch let error as CacheError {
+            warn("the list of caches cannot be had, so layers are looked up one by one: \(error)", progress, warnings)
+            return try await store.present(layers)
+        }
+    }
+
+    /// What to write over the version that is there; `nil` if that says the same.
+    private func bytes(
+        of config: RawDocument, over current: (number: Int, entry: FoundEntry)?, since seen: Int?, _ index: String,
+        in store: GitHubStore
+    ) async throws -> [UInt8]? {
+        guard let current else { return config.bytes }
+        let limit = CacheConfigLimits().maximumBytes
+        var bytes = config.bytes
+        if mergesParallelJobs, let seen, current.number > seen {
+            var merged = try LayerGraph(decodingConfig: bytes, layers: .annotated)
+            for number in max(seen + 1, current.number - GitHubActionsCache.maximumMerges + 1)...current.number {
+                // One that is gone, or that nobody could read, has nothing to keep.
+                guard let other = try await store.read(number, of: index, limit: limit),
+                    let graph = try? LayerGraph(decodingConfig: other, layers: .annotated)
+                else { continue }
+                try merged.merge(graph)
+            }
+            bytes = try merged.encodeConfig(.annotated).bytes
+        }
+        return try await store.read(current.entry, limit: limit) == bytes ? nil : bytes
+    }
+
+    // MARK: Importing
+
+    /// Reads the newest index of every scope that the token may read, the job's own first, and unites what they hold.
+    ///
+    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that was evicted are left out with a warning.
+    ///
+    /// - Returns: `nil` if no scope has an index.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
+        try await GitHubActionsCache.explained("import") {
+            let store = try client.store(options)
+            let limit = CacheConfigLimits().maximumBytes
+            let scopes = store.requests.token.readScopes
+            let found = try await scopes.mapConcurrently(limit: 8) { scope -> (name: String, bytes: [UInt8])? in
+                let index = GitHubKeys.index(options.scope, in: scope.name)
+                let newest = try await store.newest(index)
+                client.see(newest?.number ?? 0, of: index)
+                guard let newest, let bytes = try await store.read(newest.entry, limit: limit) else { return nil }
+                return (newest.entry.key, bytes)
+            }
+            let configs = found.compactMap { $0 }
+            guard !configs.isEmpty else { return nil }
+            var cache = try ImportedCache(configs: configs, layers: VerifiedSource(store))
+            try await cache.removeMissing { layers in try await store.present(layers) }
+            for warning in cache.warnings { progress(.warning(warning)) }
+            return cache
+        }
+    }
+
+    private static func explained<Value>(_ operation: String, _ body: () async throws -> Value) async throws -> Value {
+        do { return try await body() } catch let error as CacheError {
+            throw error.adding(backend: "gha", operation: operation)
+        }
+    }
+}

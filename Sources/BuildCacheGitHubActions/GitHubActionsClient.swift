@@ -1,0 +1,95 @@
+package import BuildCacheCore
+public import BuildCacheHTTP
+public import BuildCacheSpec
+import Synchronization
+
+/// What all caches at GitHub share: connections, the count of uploads, and which version of an index this job has read.
+///
+/// Give all backends of one program the same client: the service counts their uploads together, too.
+public struct GitHubActionsClient: Sendable {
+    /// GitHub's REST API, for listing: `https://api.github.com`, or that of a GitHub Enterprise Server.
+    public var api: ServiceURL?
+
+    let transport: HTTPTransport
+    /// What pauses are measured with.
+    package var clock: any Clock<Duration> = ContinuousClock()
+    /// What the token's times are compared with.
+    package var now: @Sendable () -> Timestamp = { .now() }
+    private let known: Known
+
+    /// The client of this process: the environment's proxies, and the API that a runner names.
+    public static let shared = GitHubActionsClient()
+
+    private static let publicAPI = "https://api.github.com"
+
+    /// Makes a client with an empty memory.
+    ///
+    /// - Parameters:
+    ///   - api: GitHub's REST API; else `GITHUB_API_URL`, else that of github.com.
+    public init(
+        api: ServiceURL? = nil, environment: Environment = .process, transport: HTTPTransport = .shared
+    ) {
+        let named = environment["GITHUB_API_URL"] ?? ""
+        self.api = api ?? (try? ServiceURL(named.isEmpty ? GitHubActionsClient.publicAPI : named))
+        self.transport = transport
+        known = Known()
+    }
+
+    /// What was learned, for as long as the client lives.
+    private final class Known: Sendable {
+        let budgets = Mutex<[String: UploadBudget]>([:])
+        let versions = Mutex<[String: Int]>([:])
+    }
+
+    // MARK: Services
+
+    /// The service of `options`.
+    ///
+    /// - Throws: ``CacheError`` `.invalidSpec` without a URL for the version asked for or with a token that is none, `.denied` with one
+    ///   that is not valid now.
+    func store(_ options: GitHubActionsOptions) throws(CacheError) -> GitHubStore {
+        guard let (url, version) = options.service else {
+            throw CacheError(.invalidSpec, "no URL of the cache service is set: set url, or url_v2 for version 2")
+        }
+        let token = try RunnerToken(options.token)
+        try token.check(now())
+        // Pauses that the service asks for count, and it may ask for long ones.
+        var policy = transport.retry
+        if policy.attempts > 1 {
+            policy.attempts = max(policy.attempts, 8)
+            policy.firstPause = max(policy.firstPause, .milliseconds(500))
+        }
+        policy.longestPause = .seconds(90)
+        policy.budget = options.timeout
+        let (clock, jitter) = (clock, transport.jitter)
+        let requests = GitHubRequests(
+            transport: transport, base: url, token: token,
+            makeRetries: { [policy] in Retries(policy, clock: clock, jitter: jitter) }, now: now)
+        return GitHubStore(
+            requests: requests,
+            service: version == 1 ? GitHubProtocolV1(requests: requests) : GitHubProtocolV2(requests: requests),
+            budget: budget(of: url), clock: clock)
+    }
+
+    /// The listing of `options`, `nil` without a repository and a token for it.
+    func listing(_ options: GitHubActionsOptions) -> GitHubListing? {
+        guard let repository = options.repository, let token = options.ghtoken, let api else { return nil }
+        return GitHubListing(transport: transport, api: api, repository: repository, token: token)
+    }
+
+    private func budget(of service: ServiceURL) -> UploadBudget {
+        known.budgets.withLock { budgets in
+            if let budget = budgets[service.base] { return budget }
+            let budget = UploadBudget(clock: clock)
+            budgets[service.base] = budget
+            return budget
+        }
+    }
+
+    // MARK: Versions of an index
+
+    /// The version of an index that this program has seen: what is newer was written by another job meanwhile.
+    func seenVersion(_ index: String) -> Int? { known.versions.withLock { $0[index] } }
+
+    func see(_ version: Int, of index: String) { known.versions.withLock { $0[index] = version } }
+}

@@ -1,0 +1,253 @@
+import BuildCacheAzure
+import BuildCacheBytes
+import BuildCacheCore
+import BuildCacheHTTP
+import BuildCacheSpec
+import BuildCacheTransfer
+import NIOCore
+import NIOHTTP1
+import Synchronization
+
+/// The entries of a repository, whatever the version of the protocol.
+struct GitHubStore: BlobSource {
+    let requests: GitHubRequests
+    let service: any GitHubProtocol
+    let budget: UploadBudget
+    let clock: any Clock<Duration>
+    private let locations = Locations()
+
+    /// Where layers were found last.
+    private final class Locations: Sendable {
+        let urls = Mutex<[Digest: ServiceURL]>([:])
+    }
+
+    /// Lookups at once: they are small and mostly waiting.
+    private static let lookupsInFlight = 16
+
+    init(requests: GitHubRequests, service: any GitHubProtocol, budget: UploadBudget, clock: any Clock<Duration>) {
+        self.requests = requests
+        self.service = service
+        self.budget = budget
+        self.clock = clock
+    }
+
+    // MARK: Layers
+
+    /// Those of the layers that are there.
+    func present(_ layers: [Descriptor]) async throws -> Set<Digest> {
+        let found = try await layers.mapConcurrently(limit: GitHubStore.lookupsInFlight) { layer in
+            try await location(of: layer.digest) == nil ? nil : layer.digest
+        }
+        return Set(found.compactMap { $0 })
+    }
+
+    /// Where a layer is, for a while; `nil` if it is nowhere.
+    private func location(of digest: Digest) async throws -> ServiceURL? {
+        let key = GitHubKeys.blob(digest)
+        let found = try await service.find(key, isPrefix: false, retries: requests.makeRetries())
+        // A signature of the layer begins with the same key.
+        let url = found?.key == key ? found?.url : nil
+        locations.urls.withLock { $0[digest] = url }
+        return url
+    }
+
+    /// Reads a layer without verifying it.
+    ///
+    /// An address that has ended is asked for again, also in the middle.
+    ///
+    /// - Throws: ``CacheError`` `.notFound` if it was evicted meanwhile, `.denied`, `.unavailable`.
+    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        let download = Download(size: descriptor.size, retries: requests.makeRetries) { range in
+            try await get(range) { isRefreshed in
+                let known = isRefreshed ? nil : locations.urls.withLock { $0[descriptor.digest] }
+                return if let known { known } else { try await location(of: descriptor.digest) }
+            }
+        }
+        do { return try await download.open(range) } catch let error as CacheError {
+            throw error.adding(backend: "gha", subject: "\(descriptor.digest)")
+        }
+    }
+
+    /// One response with the bytes at an address, or at a new one if that one is not good any more.
+    private func get(
+        _ range: Range<Int64>?, at locate: (_ isRefreshed: Bool) async throws -> ServiceURL?
+    ) async throws -> IncomingResponse {
+        for isRefreshed in [false, true] {
+            guard let url = try await locate(isRefreshed) else { break }
+            var request = OutgoingRequest(.GET, url, headers: ["Accept-Encoding": "identity"])
+            if let range {
+                request.headers.add(name: "Range", value: "bytes=\(range.lowerBound)-\(range.upperBound - 1)")
+            }
+            let response = try await requests.transport.sendOnce(request)
+            switch response.status.code {
+            case 200, 206: return response
+            case 401, 403, 404:
+                if isRefreshed && response.status != .notFound { throw await response.failure().error }
+                await response.discard()
+            default: throw await response.failure().error
+            }
+        }
+        throw CacheError(.notFound, "the entry is not there any more: GitHub evicts what was not used for long")
+    }
+
+    /// What became of a layer that was to be stored.
+    enum Stored {
+        case written
+        case alreadyPresent
+        /// Another job has begun to store it and is not ready, or broke off.
+        case reserved
+    }
+
+    /// Stores a layer unless it is there.
+    ///
+    /// - Parameter isAbsent: Whether it was looked for already.
+    func put(_ descriptor: Descriptor, from source: any BlobSource, isAbsent: Bool) async throws -> Stored {
+        do {
+            if !isAbsent, try await location(of: descriptor.digest) != nil { return .alreadyPresent }
+            let key = GitHubKeys.blob(descriptor.digest)
+            // An entry that was begun cannot be given up, so what may be wrong with the source is found out first if that is cheap.
+            let stream = try await source.open(descriptor, range: nil).verified(as: descriptor)
+            let content: EntryContent =
+                if descriptor.size <= BlockBlob.singleSize {
+                    .bytes(try await stream.collect(size: descriptor.size))
+                } else {
+                    .stream(stream, size: descriptor.size)
+                }
+            if try await save(content, as: key) { return .written }
+            return try await location(of: descriptor.digest) == nil ? .reserved : .alreadyPresent
+        } catch let error as CacheError {
+            throw error.adding(backend: "gha", operation: "export", subject: "\(descriptor.digest)")
+        }
+    }
+
+    /// How long an upload may go on after it was cancelled.
+    private static let grace = Duration.seconds(30)
+
+    /// Makes an entry; `false` if there is one, or somebody else has begun it.
+    ///
+    /// What fits into memory is brought to its end also if this is cancelled, within ``grace``: an entry that was begun and not ended
+    /// blocks its key until GitHub forgets it.
+    private func save(_ content: EntryContent, as key: String) async throws -> Bool {
+        try await budget.take()
+        guard case .bytes = content else { return try await make(content, as: key) }
+        try Task.checkCancellation()
+        // A task of its own, because cancellation would reach a child. It is waited for, so nothing outlives the call.
+        let making = Task { try await make(content, as: key) }
+        return try await withTaskCancellationHandler {
+            try await making.value
+        } onCancel: {
+            Task {
+                try? await Task.sleep(for: GitHubStore.grace)
+                making.cancel()
+            }
+        }
+    }
+
+    private func make(_ content: EntryContent, as key: String) async throws -> Bool {
+        let retries = requests.makeRetries()
+        guard let reservation = try await service.reserve(key, retries: retries) else { return false }
+        try await service.upload(content, to: reservation, retries: retries)
+        do {
+            try await service.commit(key, reservation, size: content.size, retries: retries)
+        } catch {
+            // The answer to an earlier try may have got lost: then it is there.
+            try Task.checkCancellation()
+            guard try await service.find(key, isPrefix: false, retries: requests.makeRetries())?.key == key else {
+                throw (error as? EntryExists)?.cause ?? error
+            }
+        }
+        return true
+    }
+
+    // MARK: Indexes
+
+    /// The newest version of an index.
+    func newest(_ index: String) async throws -> (number: Int, entry: FoundEntry)? {
+        let retries = requests.makeRetries()
+        guard let entry = try await service.find(index + "#", isPrefix: true, retries: retries),
+            let number = GitHubKeys.number(of: entry.key, in: index)
+        else { return nil }
+        return (number, entry)
+    }
+
+    /// The bytes of a version of an index, `nil` if it was evicted meanwhile.
+    func read(_ entry: FoundEntry, limit: Int) async throws -> [UInt8]? {
+        let retries = requests.makeRetries()
+        while true {
+            do {
+                let response = try await get(nil) { isRefreshed in
+                    guard isRefreshed else { return entry.url }
+                    let found = try await service.find(entry.key, isPrefix: false, retries: retries)
+                    return found?.key == entry.key ? found?.url : nil
+                }
+                let bytes = try await response.collect(upTo: limit)
+                guard response.length.map({ $0 == Int64(bytes.count) }) ?? true else {
+                    throw CacheError(.unavailable, "\(entry.key) arrives cut short", retry: .worthwhile)
+                }
+                return bytes
+            } catch let error as CacheError where error.code == .notFound {
+                return nil
+            } catch let error as CacheError {
+                try await retries.pause(after: error)
+            }
+        }
+    }
+
+    /// A version of an index by its number, `nil` if it is not there.
+    func read(_ number: Int, of index: String, limit: Int) async throws -> [UInt8]? {
+        let key = "\(index)#\(number)"
+        guard let entry = try await service.find(key, isPrefix: false, retries: requests.makeRetries()),
+            entry.key == key
+        else { return nil }
+        return try await read(entry, limit: limit)
+    }
+
+    /// How long to wait for another job that has begun the version we want, and is not ready.
+    private static let clashPause = Duration.seconds(2)
+    private static let clashesBeforeSkipping = 7
+    private static let maximumSkips = 100
+
+    /// Stores an index as its next version.
+    ///
+    /// - Parameter make: The bytes to store over a version that is there; may read it. `nil` if it will do.
+    /// - Returns: The key of the version that readers see now.
+    /// - Throws: ``CacheError``: an index that was not stored is no success.
+    func publish(
+        _ index: String, _ make: (_ current: (number: Int, entry: FoundEntry)?) async throws -> [UInt8]?
+    ) async throws -> (number: Int, key: String) {
+        var clashes = 0
+        var skipped = 0
+        var number = 0
+        while skipped < GitHubStore.maximumSkips {
+            let current = try await newest(index)
+            guard let bytes = try await make(current) else {
+                return (current?.number ?? 0, current?.entry.key ?? index)
+            }
+            let next = (current?.number ?? 0) + 1 + skipped
+            // Another job that is faster each time is no standstill.
+            if next != number { clashes = 0 }
+            number = next
+            let key = "\(index)#\(number)"
+            if try await save(.bytes(bytes), as: key) { return (number, key) }
+            clashes += 1
+            if clashes > GitHubStore.clashesBeforeSkipping {
+                // Whoever began that version has broken off.
+                skipped += 1
+                clashes = 0
+            } else if try await newest(index)?.number ?? 0 < number {
+                try await clock.sleep(for: GitHubStore.clashPause)
+            }
+        }
+        throw CacheError(.busy, "the index \(index) cannot be stored: all its next versions are begun and not ended")
+    }
+}
+
+extension BlobStream {
+    /// All bytes, which are as many as was said.
+    fileprivate func collect(size: Int64) async throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(Int(size))
+        for try await chunk in self { bytes += chunk.readableBytesView }
+        return bytes
+    }
+}

@@ -1,0 +1,41 @@
+import Synchronization
+
+/// The uploads that a repository may begin in a minute.
+///
+/// A bucket of tokens, each of which comes back a minute after it was taken: in no minute there are more. Whoever finds it empty waits, in
+/// the order they came.
+///
+/// - Source: GitHub, "Dependency caching reference", "Usage limits".
+final class UploadBudget: Sendable {
+    /// The service's own limit.
+    static let defaultLimit = 200
+    private static let minute = Duration.seconds(60)
+
+    private let clock: any Clock<Duration>
+    private let limit: Int
+    /// When the tokens that are out come back, as time since the first was taken, oldest first.
+    private let state = Mutex<[Duration]>([])
+    private let elapsed: @Sendable () -> Duration
+
+    init(limit: Int = defaultLimit, clock: some Clock<Duration>) {
+        self.limit = max(1, limit)
+        self.clock = clock
+        let start = clock.now
+        elapsed = { start.duration(to: clock.now) }
+    }
+
+    /// Takes a token, when there is one.
+    ///
+    /// - Throws: `CancellationError`; the token that would have come is lost for a minute then.
+    func take() async throws {
+        let now = elapsed()
+        let pause = state.withLock { returns -> Duration in
+            returns.removeAll { $0 <= now }
+            // Of those who wait each has the token that comes back next to the one before.
+            let ready = returns.count < limit ? now : returns[returns.count - limit]
+            returns.append(ready + UploadBudget.minute)
+            return ready - now
+        }
+        if pause > .zero { try await clock.sleep(for: pause) }
+    }
+}

@@ -1,0 +1,33 @@
+import BuildCacheAzure
+import BuildCacheBytes
+import BuildCacheCore
+import BuildCacheSpec
+import BuildCacheTestServers
+import BuildCacheTesting
+import Testing
+
+@Suite("A cache in Azure")
+struct ConformanceTests {
+    @Test("keeps a promise: it", arguments: BackendConformance.checks)
+    func promises(_ check: BackendConformance.Check) async throws {
+        try await AzureBlobServer().run { server, url in
+            try await ScratchStore.withTemporary { scratch in
+                try await check.run(
+                    BackendConformance { setup in
+                        AzureBlobCache(
+                            server.options(url, names: [setup.cache, "\(setup.cache)-again"]),
+                            export: ExportOptions(mode: setup.mode, compression: setup.compression), scratch: scratch)
+                    })
+            }
+        }
+    }
+}
+
+extension AzureBlobServer {
+    /// The options of a cache here, with the account's key.
+    func options(_ url: ServiceURL, prefix: String = "a/b", names: [String] = ["buildkit"]) -> AzureBlobOptions {
+        AzureBlobOptions(
+            accountURL: url, accountName: account, container: "cache", prefix: prefix, names: names,
+            secretAccessKey: key)
+    }
+}

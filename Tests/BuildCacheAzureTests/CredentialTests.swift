@@ -1,0 +1,321 @@
+import BuildCacheAzure
+import BuildCacheCore
+import BuildCacheHTTP
+import BuildCacheJSON
+import BuildCacheSpec
+import BuildCacheTestServers
+import BuildCacheTransfer
+import Foundation
+import Synchronization
+import TestServers
+import TestTools
+import Testing
+
+/// A token server that writes down what it was asked.
+private final class TokenServer: Sendable {
+    struct Asked: Sendable {
+        var path: String
+        var query: [String: String]
+        var form: [String: String]
+        var headers: [String: String]
+    }
+    private let state = Mutex<[Asked]>([])
+    var asked: [Asked] { state.withLock { $0 } }
+    let answer: ServerResponse
+
+    init(_ answer: ServerResponse = ServerResponse(200, json: #"{"access_token":"token-1","expires_in":3600}"#)) {
+        self.answer = answer
+    }
+
+    func run(_ body: @escaping @Sendable (_ address: String) async throws -> Void) async throws {
+        try await withServer { request in
+            let text = String(decoding: try await request.bytes(), as: UTF8.self)
+            var form: [String: String] = [:]
+            for (name, value) in try ServiceURL("http://host/?" + text).queryParameters { form[name] = value }
+            self.state.withLock {
+                $0.append(Asked(path: request.path, query: request.query, form: form, headers: request.headers))
+            }
+            return self.answer
+        } _: { address in
+            try await body("http://\(address)")
+        }
+    }
+}
+
+@Suite("A token for Azure")
+struct CredentialTests {
+    /// What the credentials of an environment give.
+    private func token(_ variables: [String: String]) async throws -> Secret<String> {
+        let credentials = AzureCredentials.standard(environment: Environment(variables))
+        return try await AzureTokens(credentials, transport: .shared, now: { .now() }).current()
+    }
+
+    /// Nobody answers there.
+    private static let nowhere = "http://127.0.0.1:1"
+
+    @Test("comes from a secret in the environment first")
+    func secret() async throws {
+        let server = TokenServer()
+        try await server.run { address in
+            let token = try await token([
+                "AZURE_TENANT_ID": "tenant-1", "AZURE_CLIENT_ID": "client", "AZURE_CLIENT_SECRET": "s&cret+",
+                "AZURE_AUTHORITY_HOST": address, "AZURE_FEDERATED_TOKEN_FILE": "/nowhere",
+                "IDENTITY_ENDPOINT": Self.nowhere, "IDENTITY_HEADER": "x",
+            ])
+            #expect(token.exposed == "token-1")
+        }
+        let asked = try #require(server.asked.first)
+        #expect(server.asked.count == 1)
+        #expect(asked.path == "/tenant-1/oauth2/v2.0/token")
+        #expect(
+            asked.form == [
+                "grant_type": "client_credentials", "client_id": "client", "client_secret": "s&cret+",
+                "scope": "https://storage.azure.com/.default",
+            ])
+    }
+
+    @Test("comes from a certificate in the environment, whose key signs", arguments: ["pem", "pfx", "encrypted.pem"])
+    func certificate(_ form: String) async throws {
+        let openssl = Tool("openssl")
+        try #require(openssl.isInstalled)
+        let folder = FileManager.default.temporaryDirectory.appending(path: "azure-\(UUID())").path
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        _ = try await openssl.output(
+            "req", "-x509", "-newkey", "rsa:2048", "-keyout", "\(folder)/key.pem", "-out", "\(folder)/cert.pem",
+            "-nodes",
+            "-subj", "/CN=test")
+        let password = form == "pem" ? "" : "pass word"
+        switch form {
+        case "pfx":
+            _ = try await openssl.output(
+                "pkcs12", "-export", "-in", "\(folder)/cert.pem", "-inkey", "\(folder)/key.pem", "-out",
+                "\(folder)/both.\(form)", "-passout", "pass:\(password)")
+        default:
+            var key = "\(folder)/key.pem"
+            if form == "encrypted.pem" {
+                key = "\(folder)/locked.pem"
+                _ = try await openssl.output(
+                    "rsa", "-aes256", "-in", "\(folder)/key.pem", "-out", key, "-passout", "pass:\(password)")
+            }
+            let both = try ["\(folder)/cert.pem", key].map { try String(contentsOfFile: $0, encoding: .utf8) }
+            try both.joined().write(toFile: "\(folder)/both.\(form)", atomically: true, encoding: .utf8)
+        }
+
+        let server = TokenServer()
+        let variables = Mutex<[String: String]>([:])
+        try await server.run { address in
+            let environment = [
+                "AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "client", "AZURE_AUTHORITY_HOST": address,
+                "AZURE_CLIENT_CERTIFICATE_PATH": "\(folder)/both.\(form)",
+                "AZURE_CLIENT_CERTIFICATE_PASSWORD": password,
+            ]
+            variables.withLock { $0 = environment }
+            let given = try await token(environment).exposed
+            #expect(given == "token-1")
+        }
+        let asked = try #require(server.asked.first)
+        #expect(asked.form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+        let parts = try #require(asked.form["client_assertion"]).split(separator: ".").map(String.init)
+        try #require(parts.count == 3)
+        struct Claims: Decodable {
+            var aud: String
+            var iss: String
+            var sub: String
+            var nbf: Int64
+            var exp: Int64
+        }
+        let claims = try JSONDecoder().decode(
+            Claims.self, from: Data(try #require(Base64.decodeForURL(parts[1].utf8))))
+        let address = variables.withLock { $0["AZURE_AUTHORITY_HOST"] ?? "" }
+        #expect(claims.aud == "\(address)/tenant/oauth2/v2.0/token")
+        #expect(claims.iss == "client" && claims.sub == "client" && claims.exp - claims.nbf == 600)
+        // Another program checks the signature.
+        let signature = Data(try #require(Base64.decodeForURL(parts[2].utf8)))
+        try signature.write(to: URL(fileURLWithPath: "\(folder)/signature"))
+        try "\(parts[0]).\(parts[1])".write(toFile: "\(folder)/text", atomically: true, encoding: .utf8)
+        _ = try await openssl.output(
+            "dgst", "-sha256", "-prverify", "\(folder)/key.pem", "-signature", "\(folder)/signature", "\(folder)/text")
+    }
+
+    @Test("comes from a workload's own token where there is no secret")
+    func workload() async throws {
+        let file = FileManager.default.temporaryDirectory.appending(path: "federated-\(UUID())").path
+        try "the.federated.token\n".write(toFile: file, atomically: true, encoding: .utf8)
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        let server = TokenServer()
+        try await server.run { address in
+            let token = try await token([
+                "AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "client", "AZURE_AUTHORITY_HOST": address + "/",
+                "AZURE_FEDERATED_TOKEN_FILE": file, "IDENTITY_ENDPOINT": Self.nowhere, "IDENTITY_HEADER": "x",
+            ])
+            #expect(token.exposed == "token-1")
+        }
+        #expect(server.asked.first?.form["client_assertion"] == "the.federated.token")
+        #expect(server.asked.first?.path == "/tenant/oauth2/v2.0/token")
+    }
+
+    @Test("comes from the identity of an app")
+    func appService() async throws {
+        let server = TokenServer(ServerResponse(200, json: #"{"access_token":"app","expires_on":"4102444800"}"#))
+        try await server.run { address in
+            let token = try await token([
+                "IDENTITY_ENDPOINT": address + "/msi/token", "IDENTITY_HEADER": "secret", "AZURE_CLIENT_ID": "mine",
+            ])
+            #expect(token.exposed == "app")
+        }
+        let asked = try #require(server.asked.first)
+        #expect(asked.headers["x-identity-header"] == "secret")
+        #expect(
+            asked.query == [
+                "api-version": "2019-08-01", "resource": "https://storage.azure.com", "client_id": "mine",
+            ])
+    }
+
+    @Test("comes from the identity of a machine")
+    func machine() async throws {
+        let server = TokenServer()
+        try await server.run { address in
+            let given = try await token(["AZURE_POD_IDENTITY_AUTHORITY_HOST": address]).exposed
+            #expect(given == "token-1")
+        }
+        // Without the header it only asks whether anybody is there.
+        #expect(server.asked.map { $0.headers["metadata"] } == [nil, "true"])
+        #expect(server.asked.last?.path == "/metadata/identity/oauth2/token")
+        #expect(server.asked.last?.query["resource"] == "https://storage.azure.com")
+    }
+
+    @Test("comes from the Azure CLI last, and only if somebody is logged in", arguments: [true, false])
+    func commandLine(_ isLoggedIn: Bool) async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "az-\(UUID())").path
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let answer = #"{"accessToken":"from az","expires_on":4102444800,"expiresOn":"2100-01-01 00:00:00.000000"}"#
+        let script =
+            isLoggedIn
+            ? "#!/bin/sh\n[ \"$*\" = \"account get-access-token -o json --resource https://storage.azure.com\" ] && echo '\(answer)'\n"
+            : "#!/bin/sh\necho \"ERROR: Please run 'az login' to setup account.\" >&2\nexit 1\n"
+        try script.write(toFile: folder + "/az", atomically: true, encoding: .utf8)
+        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: folder + "/az")
+        let variables = ["PATH": "/nowhere:" + folder, "AZURE_POD_IDENTITY_AUTHORITY_HOST": Self.nowhere]
+        if isLoggedIn {
+            let given = try await token(variables).exposed
+            #expect(given == "from az")
+        } else {
+            let error = await #expect(throws: CacheError.self) { try await token(variables) }
+            #expect(error?.code == .denied)
+            #expect(error?.message.contains("az login") == true)
+        }
+    }
+
+    @Test("is not looked for elsewhere when the first that is set up fails, and no secret gets into the error")
+    func firstDecides() async throws {
+        let server = TokenServer(
+            ServerResponse(401, json: #"{"error":"invalid_client","error_description":"AADSTS7000215: wrong secret"}"#))
+        try await server.run { address in
+            let error = await #expect(throws: CacheError.self) {
+                try await token([
+                    "AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "client", "AZURE_CLIENT_SECRET": "hidden",
+                    "AZURE_AUTHORITY_HOST": address, "AZURE_POD_IDENTITY_AUTHORITY_HOST": address,
+                ])
+            }
+            #expect(error?.code == .denied)
+            #expect(error?.message.contains("AADSTS7000215") == true)
+            #expect(error.map { "\($0.debugDescription)" }?.contains("hidden") == false)
+        }
+        #expect(server.asked.count == 1)
+    }
+
+    @Test("is looked for only where AZURE_TOKEN_CREDENTIALS says")
+    func restricted() async throws {
+        let server = TokenServer()
+        try await server.run { address in
+            let secret = [
+                "AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "client", "AZURE_CLIENT_SECRET": "s",
+                "AZURE_AUTHORITY_HOST": address,
+            ]
+            func with(_ name: String) -> [String: String] {
+                secret.merging(["AZURE_TOKEN_CREDENTIALS": name]) { $1 }
+            }
+            for name in ["prod", "EnvironmentCredential"] {
+                let given = try await token(with(name)).exposed
+                #expect(given == "token-1")
+            }
+            for (name, code) in [
+                ("dev", CacheError.Code.denied), ("AzureCLICredential", .denied), ("what", .invalidSpec),
+            ] {
+                let error = await #expect(throws: CacheError.self) { try await token(with(name)) }
+                #expect(error?.code == code, "\(name)")
+            }
+        }
+    }
+
+    @Test("is fetched once for all who want it, replaced in good time, and kept while there is no better one")
+    func refresh() async throws {
+        let fetched = Mutex(0)
+        let now = Mutex(Timestamp.now())
+        let fails = Mutex(false)
+        let credentials = AzureCredentials {
+            if fails.withLock({ $0 }) { throw CacheError(.unavailable, "no token today") }
+            let number = fetched.withLock { count in
+                count += 1
+                return count
+            }
+            let expires = now.withLock { $0.seconds } + 3600
+            return AzureToken(Secret("token \(number)"), expires: Timestamp(seconds: expires) ?? .zero)
+        }
+        let tokens = AzureTokens(credentials, transport: .shared, now: { now.withLock { $0 } })
+        func advance(_ seconds: Int64) {
+            now.withLock { $0 = Timestamp(seconds: $0.seconds + seconds) ?? $0 }
+        }
+        try await withThrowingTaskGroup(of: String.self) { group in
+            for _ in 0..<10 { group.addTask { try await tokens.current().exposed } }
+            for try await token in group { #expect(token == "token 1") }
+        }
+        advance(3200)
+        #expect(try await tokens.current().exposed == "token 1")
+        advance(200)
+        #expect(try await tokens.current().exposed == "token 2")
+        fails.withLock { $0 = true }
+        advance(3400)
+        #expect(try await tokens.current().exposed == "token 2")
+        advance(300)
+        await #expect(throws: CacheError.self) { try await tokens.current() }
+    }
+
+    @Test("that the service does not take any more is replaced by a new one, once")
+    func rejectedToken() async throws {
+        try await AzureBlobServer().run { server, url in
+            server.accept(token: "token 2")
+            let fetched = Mutex(0)
+            let credentials = AzureCredentials {
+                let number = fetched.withLock { count in
+                    count += 1
+                    return count
+                }
+                return AzureToken(Secret("token \(number)"), expires: Timestamp(seconds: 4_102_444_800) ?? .zero)
+            }
+            try await withCache(server, url, client: AzureClient(credentials: credentials), signed: false) { cache in
+                let given = try await cache.importCache(progress: .discarded)
+                #expect(given == nil)
+                server.reject(token: "token 2")
+                let error = await #expect(throws: CacheError.self) {
+                    try await cache.importCache(progress: .discarded)
+                }
+                #expect(error?.code == .denied)
+            }
+        }
+    }
+
+    @Test("is never sent to an address that can be read on the way")
+    func plainHTTP() async throws {
+        let credentials = AzureCredentials { AzureToken(Secret("secret"), expires: .now()) }
+        let requests = BlobRequests(
+            .token(AzureTokens(credentials, transport: .shared, now: { .now() })), transport: .shared)
+        let blob = BlockBlob(try ServiceURL("http://account.blob.example.com/a/b"), requests)
+        let error = await #expect(throws: CacheError.self) {
+            try await blob.properties(retries: requests.transport.retries())
+        }
+        #expect(error?.code == .invalidSpec)
+    }
+}

@@ -1,0 +1,50 @@
+import BuildCacheAzure
+import BuildCacheBytes
+import BuildCacheCore
+import BuildCacheHTTP
+import BuildCacheSpec
+import BuildCacheTestServers
+import BuildCacheTesting
+import BuildCacheTransfer
+import NIOCore
+import TestTools
+
+/// Gives `body` a cache in the container `cache` of a server.
+func withCache(
+    _ server: AzureBlobServer, _ url: ServiceURL, client: AzureClient? = nil, signed: Bool = true,
+    _ body: @escaping @Sendable (AzureBlobCache) async throws -> Void
+) async throws {
+    try await ScratchStore.withTemporary { scratch in
+        var options = server.options(url)
+        if !signed { options.secretAccessKey = nil }
+        try await body(
+            AzureBlobCache(
+                options, export: ExportOptions(mode: .max), scratch: scratch,
+                client: client ?? AzureClient(transport: .immediate())))
+    }
+}
+
+extension HTTPTransport {
+    /// A transport that does not wait between tries.
+    static func immediate() -> HTTPTransport {
+        var transport = HTTPTransport.shared
+        transport.retryClock = ImmediateClock()
+        return transport
+    }
+}
+
+extension CacheBackend {
+    func export(_ sample: SampleCache) async throws -> ExportReceipt {
+        try await exportCache(sample.graph, from: sample.source, progress: .discarded)
+    }
+
+    func stored() async throws -> ImportedCache? { try await importCache(progress: .discarded) }
+}
+
+extension BlobSource {
+    func bytes(of descriptor: Descriptor, range: Range<Int64>? = nil) async throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        for try await chunk in try await open(descriptor, range: range) { bytes += chunk.readableBytesView }
+        return bytes
+    }
+}

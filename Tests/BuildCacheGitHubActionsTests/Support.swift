@@ -1,0 +1,52 @@
+import BuildCacheBytes
+import BuildCacheCore
+import BuildCacheGitHubActions
+import BuildCacheHTTP
+import BuildCacheSpec
+import BuildCacheTestServers
+import BuildCacheTesting
+import BuildCacheTransfer
+import NIOCore
+import TestTools
+
+/// Gives `body` a cache at a server, in one version of the protocol.
+func withCache(
+    _ server: GitHubCacheServer, _ url: ServiceURL, _ version: Int, client: GitHubActionsClient? = nil,
+    merges: Bool = false, options change: (inout GitHubActionsOptions) -> Void = { _ in },
+    _ body: @escaping @Sendable (GitHubActionsCache) async throws -> Void
+) async throws {
+    var options = server.options(url, version)
+    change(&options)
+    let changed = options
+    try await ScratchStore.withTemporary { scratch in
+        try await body(
+            GitHubActionsCache(
+                changed, export: ExportOptions(mode: .max), mergesParallelJobs: merges, scratch: scratch,
+                client: client ?? .immediate()))
+    }
+}
+
+extension CacheBackend {
+    func export(_ sample: SampleCache) async throws -> ExportReceipt {
+        try await exportCache(sample.graph, from: sample.source, progress: .discarded)
+    }
+
+    func stored() async throws -> ImportedCache? { try await importCache(progress: .discarded) }
+}
+
+extension BlobSource {
+    func bytes(of descriptor: Descriptor, range: Range<Int64>? = nil) async throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        for try await chunk in try await open(descriptor, range: range) { bytes += chunk.readableBytesView }
+        return bytes
+    }
+}
+
+extension ImportedCache {
+    /// Whether every layer can be read and is what it should be.
+    func verifies(_ sample: SampleCache) async throws -> Bool {
+        guard graph == sample.graph else { return false }
+        for layer in sample.layers where try await blobs.bytes(of: layer.descriptor) != layer.stored { return false }
+        return true
+    }
+}

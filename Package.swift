@@ -182,7 +182,7 @@ let package = Package(
             ],
             path: "Tests/ExportProbe", swiftSettings: settings),
         tests("ArchitectureTests", []),
-        tests("InteropTests", ["BuildCache", "TestTools", nioCore]),
+        tests("InteropTests", ["BuildCache", "TestServers", "TestTools", nioCore]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],
     swiftLanguageModes: [.v6]

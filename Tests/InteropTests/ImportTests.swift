@@ -6,14 +6,32 @@ struct ImportTests {
     @Test("has the layers, records, links and results that another reader found in it", arguments: Fixture.all)
     func matchesExpectation(_ fixture: Fixture) async throws {
         try await ScratchStore.withTemporary { scratch in
-            let cache = try await importCache(fixture, scratch: scratch)
-            #expect(cache.warnings == [])
-            try #require(cache.parts.count == fixture.expected.caches.count)
-            for (part, expected) in zip(cache.parts, fixture.expected.caches) { try compare(part, expected) }
+            try fixture.compare(try await importCache(fixture, scratch: scratch))
         }
     }
 
-    private func compare(_ part: ImportedCache.Part, _ expected: Fixture.Expected.Cache) throws {
+    @Test("gives every layer back with the digest it says", arguments: Fixture.all)
+    func layersVerify(_ fixture: Fixture) async throws {
+        try await ScratchStore.withTemporary { scratch in
+            let cache = try await importCache(fixture, scratch: scratch)
+            for descriptor in cache.graph.descriptors.values {
+                let bytes = try await cache.blobs.bytes(of: descriptor)
+                #expect(Digest(of: bytes) == descriptor.digest)
+                #expect(Int64(bytes.count) == descriptor.size)
+            }
+        }
+    }
+}
+
+extension Fixture {
+    /// Expects in `cache` what another reader found in this.
+    func compare(_ cache: ImportedCache) throws {
+        #expect(cache.warnings == [])
+        try #require(cache.parts.count == expected.caches.count)
+        for (part, expected) in zip(cache.parts, expected.caches) { try compare(part, expected) }
+    }
+
+    private func compare(_ part: ImportedCache.Part, _ expected: Expected.Cache) throws {
         let graph = part.graph
         let records = graph.recordIDs.map { graph[$0] }
         #expect(part.manifest?.digest.description == expected.imageManifestDigest ?? expected.manifestDigest)
@@ -29,7 +47,7 @@ struct ImportTests {
         try compareLayers(of: graph, expected)
     }
 
-    private func compareLayers(of graph: LayerGraph, _ expected: Fixture.Expected.Cache) throws {
+    private func compareLayers(of graph: LayerGraph, _ expected: Expected.Cache) throws {
         for (digest, descriptor) in graph.descriptors {
             let layer = try #require(expected.layerList.first { $0.digest == digest.description })
             #expect(descriptor.size == layer.size)
@@ -59,18 +77,6 @@ struct ImportTests {
             let encoded = try graph.encodeConfig()
             #expect(encoded.layers.map(\.description) == expected.layerList.map(\.digest))
             #expect(encoded.digest.description == expected.configDigest)
-        }
-    }
-
-    @Test("gives every layer back with the digest it says", arguments: Fixture.all)
-    func layersVerify(_ fixture: Fixture) async throws {
-        try await ScratchStore.withTemporary { scratch in
-            let cache = try await importCache(fixture, scratch: scratch)
-            for descriptor in cache.graph.descriptors.values {
-                let bytes = try await cache.blobs.bytes(of: descriptor)
-                #expect(Digest(of: bytes) == descriptor.digest)
-                #expect(Int64(bytes.count) == descriptor.size)
-            }
         }
     }
 }

@@ -37,6 +37,14 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
             swiftSettings: settings + (usesZlib ? [] : [.define("Libdeflate")])),
+        .executableTarget(
+            name: "registry-bench",
+            dependencies: [
+                .product(name: "BuildCache", package: "swift-build-cache"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -242,7 +242,7 @@ let package = Package(
             ],
             path: "Tests/ExportProbe", swiftSettings: settings),
         tests("ArchitectureTests", []),
-        tests("InteropTests", ["BuildCache", "BuildCacheTestServers", "TestTools", nioCore]),
+        tests("InteropTests", ["BuildCache", "BuildCacheTestServers", "TestServers", "TestTools", nioCore]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],
     swiftLanguageModes: [.v6]

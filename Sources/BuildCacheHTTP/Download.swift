@@ -2,7 +2,6 @@ package import BuildCacheBytes
 import BuildCacheCore
 import NIOCore
 import NIOHTTP1
-import Synchronization
 
 /// Bytes that a server has, fetched until they are all there.
 ///
@@ -142,11 +141,10 @@ private actor SegmentReader {
         return nil
     }
 
-    /// The bytes up to the end of the range together.
-    func collect() async throws -> ByteBuffer {
-        var all = ByteBuffer()
-        all.reserveCapacity(Int(end - position))
-        while var chunk = try await next() { all.writeBuffer(&chunk) }
+    /// The bytes up to the end of the range, in the chunks that they came in.
+    func collect() async throws -> CircularBuffer<ByteBuffer> {
+        var all = CircularBuffer<ByteBuffer>()
+        while let chunk = try await next() { all.append(chunk) }
         return all
     }
 
@@ -183,43 +181,40 @@ private actor SegmentReader {
 }
 
 /// Fetches the next ranges while the first is read.
-private final class Segments: Sendable {
-    private struct State {
-        var waiting: [Task<ByteBuffer, any Error>] = []
-        var offset: Int64
-    }
-
+private actor Segments {
     private let download: Download
     private let end: Int64
-    private let state: Mutex<State>
+    private var offset: Int64
+    /// What was fetched and not read yet: memory is given back chunk by chunk.
+    private var ready = CircularBuffer<ByteBuffer>()
+    // Tasks of their own, because they go on between two calls of `next`. They end when this is gone.
+    private var waiting: [Task<CircularBuffer<ByteBuffer>, any Error>]
 
     init(_ download: Download, _ range: Range<Int64>, first: SegmentReader) {
         self.download = download
         end = range.upperBound
-        state = Mutex(State(offset: range.lowerBound + Download.segmentSize))
-        // Tasks of their own, because they go on between two calls of `next`. They end when this is gone.
-        state.withLock { $0.waiting.append(Task { try await first.collect() }) }
+        offset = range.lowerBound + Download.segmentSize
+        waiting = [Task { try await first.collect() }]
     }
 
-    deinit { state.withLock { $0.waiting.forEach { $0.cancel() } } }
+    deinit { waiting.forEach { $0.cancel() } }
 
     func next() async throws -> ByteBuffer? {
-        let task = state.withLock { state -> Task<ByteBuffer, any Error>? in
-            while state.offset < end, state.waiting.count < Download.window {
-                let range = state.offset..<min(end, state.offset + Download.segmentSize)
-                state.offset = range.upperBound
+        while ready.isEmpty {
+            while offset < end, waiting.count < Download.window {
+                let range = offset..<min(end, offset + Download.segmentSize)
+                offset = range.upperBound
                 let reader = SegmentReader(download, range, nil, download.retries())
-                state.waiting.append(Task { try await reader.collect() })
+                waiting.append(Task { try await reader.collect() })
             }
-            return state.waiting.first
+            guard let task = waiting.first else { return nil }
+            ready = try await withTaskCancellationHandler {
+                try await task.value
+            } onCancel: {
+                task.cancel()
+            }
+            waiting.removeFirst()
         }
-        guard let task else { return nil }
-        let bytes = try await withTaskCancellationHandler {
-            try await task.value
-        } onCancel: {
-            task.cancel()
-        }
-        state.withLock { _ = $0.waiting.removeFirst() }
-        return bytes
+        return ready.popFirst()
     }
 }

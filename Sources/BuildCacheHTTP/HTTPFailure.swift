@@ -7,6 +7,14 @@ import NIOHTTP1
 import NIOPosix
 import NIOSSL
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
 /// A response that is not what was asked for: the one place where status and body become a ``CacheError``.
 package struct HTTPFailure: Sendable {
     /// The status of the response.
@@ -132,6 +140,13 @@ extension CacheError {
         case let error as NIOConnectionError:
             self.init(
                 .unavailable, "\(request): cannot connect: \(error.summary)", retry: .worthwhile, cause: error)
+        case let error as IOError:
+            // A host that is named by its address gives these where others give an error of the connection.
+            let isRefusal = [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH].contains(error.errnoCode)
+            let reason = String(cString: strerror(error.errnoCode)).lowercased()
+            self.init(
+                .unavailable, "\(request): \(isRefusal ? "cannot connect" : "the connection broke"): \(reason)",
+                retry: .worthwhile, cause: error)
         default:
             self.init(.unavailable, "\(request): the connection broke: \(error)", retry: .worthwhile, cause: error)
         }

@@ -14,7 +14,7 @@ import Tracing
 /// - **Time-outs**: none on a transfer as a whole, which may take as long as it needs while bytes move; see ``stallTimeout``.
 /// - **Redirects**: ten at most; credentials never leave the scheme, host and port they were meant for.
 /// - **Proxies and authorities**: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` of the environment, also in lower case;
-///   with a client of your own, whatever that has.
+///   with a client of your own, whatever that has. An HTTP proxy is asked for a tunnel (`CONNECT`), whatever goes through it.
 /// - **Observability**: requests are logged at `debug`, without queries, headers and bodies; a span per request, counters and a timer
 ///   named `build_cache.http.…`.
 public struct HTTPTransport: Sendable {

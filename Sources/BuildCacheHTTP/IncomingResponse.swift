@@ -60,7 +60,7 @@ package struct IncomingResponse: Sendable {
     package func discard() async {
         var count = 0
         do {
-            for try await chunk in body {
+            for try await chunk in stream {
                 count += chunk.readableBytes
                 if count > HTTPFailure.bodyLimit { return }
             }
@@ -77,7 +77,10 @@ package struct IncomingResponse: Sendable {
     ) async -> HTTPFailure {
         var bytes: [UInt8] = []
         do {
-            for try await chunk in stream where bytes.count < HTTPFailure.bodyLimit { bytes += chunk.readableBytesView }
+            for try await chunk in stream {
+                bytes += chunk.readableBytesView
+                if bytes.count >= HTTPFailure.bodyLimit { break }
+            }
         } catch {
             // What came so far has to do.
         }

@@ -64,12 +64,14 @@ public struct RegistryCache: CacheBackend {
         let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
         try repository.checkProfile(export)
 
-        let present = try await present(graph, in: repository)
+        let known = try await presence(graph, in: repository)
         let layers = try await LayerExport(
             graph, from: source, mode: export.mode, compression: export.compression, scratch: scratch,
             limit: traits.transfersInFlight, progress: progress
         ) { descriptor, blob in
-            present.contains(descriptor.digest) ? .alreadyPresent : try await repository.put(descriptor, from: blob)
+            known[descriptor.digest] == true
+                ? .alreadyPresent
+                : try await repository.put(descriptor, from: blob, isMissing: known[descriptor.digest] == false)
         }
         var receipt = ExportReceipt(transfers: layers.transfers, converted: layers.converted, warnings: layers.warnings)
         func warn(_ warning: String) {
@@ -116,17 +118,17 @@ public struct RegistryCache: CacheBackend {
         return options.ref.tag.map { .tag($0) } ?? .digest(manifest.digest)
     }
 
-    /// The layers that the registry has, of those that go as they are: asked for all at once, because each answer takes a while.
-    private func present(_ graph: LayerGraph, in repository: RegistryRepository) async throws -> Set<Digest> {
+    /// Whether the registry has the layers that go as they are: asked for all at once, because each answer takes a while.
+    private func presence(_ graph: LayerGraph, in repository: RegistryRepository) async throws -> [Digest: Bool] {
         let wanted = export.compression
         let candidates = graph.selected(export.mode).descriptors.values.filter {
             // A layer that may be converted is looked for when its new digest is known.
             !wanted.force || (wanted.type != .estargz && $0.mediaType.layer?.compression == wanted.type)
         }
         let found = try await candidates.mapConcurrently(limit: RegistryCache.checksInFlight) { descriptor in
-            try await repository.stat(descriptor.digest, at: repository.origin) == nil ? nil : descriptor.digest
+            (descriptor.digest, try await repository.stat(descriptor.digest, at: repository.origin) != nil)
         }
-        return Set(found.compactMap { $0 })
+        return Dictionary(found) { first, _ in first }
     }
 
     // MARK: Importing

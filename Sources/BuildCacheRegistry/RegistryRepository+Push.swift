@@ -19,8 +19,13 @@ extension RegistryRepository {
     ///   `source` throws.
     @discardableResult
     public func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
+        try await put(descriptor, from: source, isMissing: false)
+    }
+
+    /// - Parameter isMissing: Whether the registry was asked already, and does not have it.
+    func put(_ descriptor: Descriptor, from source: any BlobSource, isMissing: Bool) async throws -> PutOutcome {
         do {
-            if try await stat(descriptor.digest, at: origin) != nil { return .alreadyPresent }
+            if !isMissing, try await stat(descriptor.digest, at: origin) != nil { return .alreadyPresent }
             let outcome = try await send(descriptor, from: source)
             client.places.add([descriptor.digest], path, origin.domain)
             return outcome
@@ -192,9 +197,9 @@ private struct BlobUpload {
                 if let session { await repository.cancel(session) }
                 throw failure
             } catch let error as CacheError {
-                do { try await retries.pause(after: error) } catch {
+                do { try await retries.pause(after: error) } catch let last {
                     if let session, !Task.isCancelled { await repository.cancel(session) }
-                    throw error
+                    throw last
                 }
                 if let broken = session {
                     session = mode == .single ? nil : try await repository.resume(broken, retries)

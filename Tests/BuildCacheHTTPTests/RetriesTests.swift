@@ -1,30 +1,6 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import Synchronization
 import Testing
-
-/// A clock on which every sleep is over at once, and noted.
-final class NotingClock: Clock, Sendable {
-    struct Instant: InstantProtocol {
-        var offset: Duration
-        func advanced(by duration: Duration) -> Instant { Instant(offset: offset + duration) }
-        func duration(to other: Instant) -> Duration { other.offset - offset }
-        static func < (left: Instant, right: Instant) -> Bool { left.offset < right.offset }
-    }
-    private let state = Mutex((now: Instant(offset: .zero), pauses: [Duration]()))
-
-    var now: Instant { state.withLock { $0.now } }
-    var minimumResolution: Duration { .nanoseconds(1) }
-    var pauses: [Duration] { state.withLock { $0.pauses } }
-
-    func sleep(until deadline: Instant, tolerance: Duration?) async throws {
-        try Task.checkCancellation()
-        state.withLock { state in
-            state.pauses.append(deadline.offset - state.now.offset)
-            state.now = max(state.now, deadline)
-        }
-    }
-}
 
 @Suite("An operation that fails")
 struct RetriesTests {

@@ -74,6 +74,8 @@ struct Fixture: Sendable, CustomTestStringConvertible {
 
     var path: String { Fixture.root.path + "/" + name }
     var testDescription: String { name }
+    /// The build that it is of.
+    var folder: String { String(name.prefix { $0 != "/" }) }
     var isInline: Bool { name.contains("/inline") }
     var isTaggedLatest: Bool { !name.contains("/registry-") && !name.hasSuffix("/inline-docker-20.10") }
 
@@ -90,8 +92,7 @@ struct Fixture: Sendable, CustomTestStringConvertible {
 
     /// The same build with other compression, if the fixtures have it in any layout.
     func sibling(_ compression: Compression) -> Fixture? {
-        let folder = name.prefix { $0 != "/" }
-        return Fixture.standalone.first {
+        Fixture.standalone.first {
             $0.name.hasPrefix("\(folder)/local-") && $0.mode == mode && $0.compression == compression
         }
     }

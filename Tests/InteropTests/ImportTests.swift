@@ -6,14 +6,37 @@ struct ImportTests {
     @Test("has the layers, records, links and results that another reader found in it", arguments: Fixture.all)
     func matchesExpectation(_ fixture: Fixture) async throws {
         try await ScratchStore.withTemporary { scratch in
-            let cache = try await importCache(fixture, scratch: scratch)
-            #expect(cache.warnings == [])
-            try #require(cache.parts.count == fixture.expected.caches.count)
-            for (part, expected) in zip(cache.parts, fixture.expected.caches) { try Self.compare(part, expected) }
+            try fixture.compare(try await importCache(fixture, scratch: scratch))
         }
     }
 
-    static func compare(_ part: ImportedCache.Part, _ expected: Fixture.Expected.Cache) throws {
+    @Test("gives every layer back with the digest it says", arguments: Fixture.all)
+    func layersVerify(_ fixture: Fixture) async throws {
+        try await ScratchStore.withTemporary { scratch in
+            let cache = try await importCache(fixture, scratch: scratch)
+            for descriptor in cache.graph.descriptors.values {
+                let bytes = try await cache.blobs.bytes(of: descriptor)
+                #expect(Digest(of: bytes) == descriptor.digest)
+                #expect(Int64(bytes.count) == descriptor.size)
+            }
+        }
+    }
+}
+
+extension Fixture {
+    /// Expects in `cache` what another reader found in this.
+    func compare(_ cache: ImportedCache) throws {
+        #expect(cache.warnings == [])
+        try #require(cache.parts.count == expected.caches.count)
+        for (part, expected) in zip(cache.parts, expected.caches) { try expected.compare(part) }
+    }
+
+}
+
+extension Fixture.Expected.Cache {
+    /// Expects in `part` what another reader found.
+    func compare(_ part: ImportedCache.Part) throws {
+        let expected = self
         let graph = part.graph
         let records = graph.recordIDs.map { graph[$0] }
         if let manifest = expected.imageManifestDigest ?? expected.manifestDigest {
@@ -28,10 +51,11 @@ struct ImportTests {
         #expect(records.count { $0.inputs.isEmpty } == expected.roots)
         let selectors = records.flatMap { $0.inputs.flatMap { $0.map(\.selector) } }.filter { !$0.isEmpty }
         #expect(Set(selectors) == expected.selectors)
-        try compareLayers(of: graph, expected)
+        try compareLayers(of: graph)
     }
 
-    private static func compareLayers(of graph: LayerGraph, _ expected: Fixture.Expected.Cache) throws {
+    private func compareLayers(of graph: LayerGraph) throws {
+        let expected = self
         for (digest, descriptor) in graph.descriptors {
             let layer = try #require(expected.layerList.first { $0.digest == digest.description })
             #expect(descriptor.size == layer.size)
@@ -61,18 +85,6 @@ struct ImportTests {
             let encoded = try graph.encodeConfig()
             #expect(encoded.layers.map(\.description) == expected.layerList.map(\.digest))
             if let digest = expected.configDigest { #expect(encoded.digest.description == digest) }
-        }
-    }
-
-    @Test("gives every layer back with the digest it says", arguments: Fixture.all)
-    func layersVerify(_ fixture: Fixture) async throws {
-        try await ScratchStore.withTemporary { scratch in
-            let cache = try await importCache(fixture, scratch: scratch)
-            for descriptor in cache.graph.descriptors.values {
-                let bytes = try await cache.blobs.bytes(of: descriptor)
-                #expect(Digest(of: bytes) == descriptor.digest)
-                #expect(Int64(bytes.count) == descriptor.size)
-            }
         }
     }
 }

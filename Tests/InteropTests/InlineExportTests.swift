@@ -177,8 +177,6 @@ private struct NoBlobs: BlobSource {
 }
 
 extension Fixture {
-    fileprivate var folder: Substring { name.prefix { $0 != "/" } }
-
     fileprivate func blob(_ digest: Digest) throws -> [UInt8] {
         [UInt8](try Data(contentsOf: URL(fileURLWithPath: "\(path)/blobs/sha256/\(digest.hex)")))
     }

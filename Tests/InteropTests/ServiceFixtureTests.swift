@@ -138,7 +138,7 @@ struct ServiceFixtureTests {
         let found = try #require(try await cache.importCache(progress: .discarded))
         #expect(found.warnings == [])
         try #require(found.parts.count == 1)
-        try ImportTests.compare(found.parts[0], fixture.expected)
+        try fixture.expected.compare(found.parts[0])
         for descriptor in found.graph.descriptors.values {
             #expect(Digest(of: try await found.blobs.bytes(of: descriptor)) == descriptor.digest)
         }

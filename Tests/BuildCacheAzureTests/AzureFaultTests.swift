@@ -126,7 +126,7 @@ struct AzureFaultTests {
         }
     }
 
-    @Test("shows nothing of a blob whose upload broke off, and goes on from blocks that another tool left behind")
+    @Test("shows nothing of a blob whose upload broke off, and the next export brings all of it")
     func halfUploaded() async throws {
         try await AzureBlobServer().run { server, url in
             let sample = try SampleCache.single(Self.large)

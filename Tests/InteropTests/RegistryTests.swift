@@ -62,7 +62,8 @@ struct RegistryTests {
     func importsInline(_ fixture: Fixture) async throws {
         try await DockerRegistry.run { address in
             try await ScratchStore.withTemporary { scratch in
-                let name = fixture.isTaggedLatest ? "latest" : fixture.expected.caches[0].manifestDigest
+                let digest = fixture.expected.caches[0].manifestDigest
+                let name = try #require(fixture.isTaggedLatest ? "latest" : digest)
                 let directory = try await LocalImages(path: fixture.path)
                 let repository = try await RegistryRepository(
                     try Reference("\(address)/build/image"), client: .anonymous())

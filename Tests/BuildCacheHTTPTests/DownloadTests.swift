@@ -8,7 +8,7 @@ import Testing
 
 @testable import BuildCacheHTTP
 
-@Suite("A download", .timeLimit(.minutes(1)))
+@Suite("A download", .timeLimit(.minutes(10)))
 struct DownloadTests {
     /// What is fetched, and what the server does with a range of it.
     private func download(

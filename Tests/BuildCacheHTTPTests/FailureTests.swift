@@ -9,7 +9,7 @@ import Testing
 
 @testable import BuildCacheHTTP
 
-@Suite("What a server refuses", .timeLimit(.minutes(1)))
+@Suite("What a server refuses", .timeLimit(.minutes(10)))
 struct FailureTests {
     private func failure(_ response: ServerResponse) async throws -> CacheError {
         try await withServer { _ in

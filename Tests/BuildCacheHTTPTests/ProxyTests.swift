@@ -6,7 +6,7 @@ import Testing
 
 @testable import BuildCacheHTTP
 
-@Suite("A proxy of the environment", .timeLimit(.minutes(1)))
+@Suite("A proxy of the environment", .timeLimit(.minutes(10)))
 struct ProxyTests {
     private func proxy(_ variables: [String: String], for url: String) throws -> String? {
         let server = try ProxySettings(Environment(variables)).server(for: try ServiceURL(url))

@@ -8,7 +8,7 @@ import Synchronization
 import TestServers
 import Testing
 
-@Suite("A request", .timeLimit(.minutes(1)))
+@Suite("A request", .timeLimit(.minutes(10)))
 struct TransportTests {
     @Test("leaves its credentials behind when it is redirected to another host, and takes them along on its own")
     func redirectsWithoutCredentials() async throws {

@@ -207,7 +207,7 @@ struct LayoutSafetyTests {
         #expect(scratch.names(in: "real") == ["blobs", "index.json", "ingest", "oci-layout"])
     }
 
-    @Test("does not hang on a pipe", .timeLimit(.minutes(1)), arguments: ["index.json", "index.json.lock"])
+    @Test("does not hang on a pipe", .timeLimit(.minutes(10)), arguments: ["index.json", "index.json.lock"])
     func pipes(name: String) async throws {
         try await cache.export(to: layout, tag: "main")
         try? scratch.remove("layout/" + name)

@@ -155,15 +155,15 @@ struct CacheClientTests {
         await #expect(throws: CancellationError.self) { try await task.value }
     }
 
-    @Test("made of specs refuses what cannot be: the same destination twice, unknown types, types to come")
+    @Test("made of specs refuses what cannot be: the same destination twice, unknown types")
     func refusesSpecs() async throws {
         try await ScratchStore.withTemporary { scratch in
             let twice = ["type=local,dest=a", "type=local,dest=./a,mode=max"]
             #expect(throws: CacheError.self) { try CacheClient(cacheTo: twice, environment: .empty, scratch: scratch) }
-            let registry = #expect(throws: CacheError.self) {
-                try CacheClient(cacheFrom: ["user/app:cache"], environment: .empty, scratch: scratch)
+            let unknown = #expect(throws: CacheError.self) {
+                try CacheClient(cacheFrom: ["type=registrar,ref=user/app"], environment: .empty, scratch: scratch)
             }
-            #expect(registry?.code == .unsupported)
+            #expect(unknown?.code == .invalidSpec)
             let client = try CacheClient(
                 cacheFrom: ["type=local,src=a", "type=local,src=a"], cacheTo: ["type=local,dest=a"],
                 environment: .empty, scratch: scratch)

@@ -27,6 +27,13 @@ let package = Package(
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
             swiftSettings: settings),
+        .executableTarget(
+            name: "s3-bench",
+            dependencies: [
+                .product(name: "BuildCache", package: "swift-build-cache"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -123,7 +123,10 @@ extension SeaweedFSTests {
             let cache = S3Cache(
                 options, export: ExportOptions(mode: .max), scratch: scratch, client: SeaweedFSTests.client)
             for number in 1...3 {
-                let source = FaultySource(blobs, .reading(number, after: 5_400_000))
+                // New ones each time, because those that got through are not read again.
+                let layers = SeaweedFSTests.layers(2000 + number)
+                let source = FaultySource(MemorySource(layers.map(\.stored)), .reading(number, after: 5_400_000))
+                let graph = try SeaweedFSTests.graph(layers)
                 await #expect(throws: CacheError.self) {
                     try await cache.exportCache(graph, from: LayerSource(blobs: source), progress: .discarded)
                 }

@@ -38,6 +38,13 @@ let package = Package(
             ],
             swiftSettings: settings + (usesZlib ? [] : [.define("Libdeflate")])),
         .executableTarget(
+            name: "s3-bench",
+            dependencies: [
+                .product(name: "BuildCache", package: "swift-build-cache"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: settings),
+        .executableTarget(
             name: "azure-bench",
             dependencies: [
                 .product(name: "BuildCache", package: "swift-build-cache"),

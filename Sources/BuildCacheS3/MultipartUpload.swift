@@ -5,6 +5,7 @@ import BuildCacheHTTP
 import Logging
 import NIOCore
 import NIOHTTP1
+import Synchronization
 
 /// An object that is sent in parts: there when all of them are put together, and nowhere until then.
 ///
@@ -19,19 +20,51 @@ struct MultipartUpload: Sendable {
     private let mayHaveTwin: Bool
 
     /// Begins an upload.
+    ///
+    /// Whoever is cancelled meanwhile waits for the answer: nobody could end an upload whose name got lost.
     static func begin(
         _ key: String, metadata: [(name: String, value: String)] = [], in bucket: S3Bucket
+    ) async throws -> MultipartUpload {
+        let isCancelled = Mutex(false)
+        return try await withTaskCancellationHandler {
+            let upload = try await uncancelled {
+                try await begin(key, metadata, in: bucket) {
+                    if isCancelled.withLock({ $0 }) { throw CancellationError() }
+                }
+            }
+            if Task.isCancelled { try await upload.finishing { throw CancellationError() } }
+            return upload
+        } onCancel: {
+            isCancelled.withLock { $0 = true }
+        }
+    }
+
+    private static func begin(
+        _ key: String, _ metadata: [(name: String, value: String)], in bucket: S3Bucket,
+        again: @Sendable () throws -> Void
     ) async throws -> MultipartUpload {
         var request = S3Request(.POST, key, permission: "s3:PutObject")
         request.query = [("uploads", "")]
         request.headers = metadata + [("Content-Length", "0")]
-        var wasTriedAgain = false
-        let response = try await bucket.send(request) { wasTriedAgain = true }
-        let root = try XMLNode.parse(try await response.collect(upTo: 1 << 20), "InitiateMultipartUploadResult")
-        guard let id = root.value("UploadId") else {
-            throw CacheError(.corrupted, "the service begins an upload without saying which")
+        var tries = 1
+        do {
+            let id = try await bucket.document(
+                request,
+                again: {
+                    tries += 1
+                    try again()
+                }
+            ) { bytes in
+                guard let id = try XMLNode.parse(bytes, "InitiateMultipartUploadResult").value("UploadId") else {
+                    throw CacheError(.corrupted, "the service begins an upload without saying which")
+                }
+                return id
+            }
+            return MultipartUpload(bucket: bucket, key: key, id: id, mayHaveTwin: tries > 1)
+        } catch {
+            if !(error is S3Failure) || tries > 1 { await bucket.abortUploads(of: key, but: nil) }
+            throw error
         }
-        return MultipartUpload(bucket: bucket, key: key, id: id, mayHaveTwin: wasTriedAgain)
     }
 
     /// Runs `body`, which sends the parts, and puts them together; aborts the upload if that fails or is cancelled.
@@ -41,11 +74,10 @@ struct MultipartUpload: Sendable {
             if mayHaveTwin { await bucket.abortUploads(of: key, but: id) }
             try await complete(parts)
         } catch {
-            // A task of its own, because a cancelled one can send nothing any more.
-            await Task {
+            await uncancelled {
                 await bucket.abort(key, id)
                 if mayHaveTwin { await bucket.abortUploads(of: key, but: id) }
-            }.value
+            }
             throw error
         }
     }
@@ -107,10 +139,11 @@ struct MultipartUpload: Sendable {
             ("x-amz-copy-source", source),
             ("x-amz-copy-source-range", "bytes=\(range.lowerBound)-\(range.upperBound - 1)"),
         ]
-        let response = try await bucket.send(request)
-        let root = try XMLNode.parse(try await response.collect(upTo: 1 << 20), "CopyPartResult")
-        guard let etag = root.value("ETag") else {
-            throw CacheError(.corrupted, "the service copies a part of an object without naming it")
+        let etag = try await bucket.document(request) { bytes in
+            guard let etag = try XMLNode.parse(bytes, "CopyPartResult").value("ETag") else {
+                throw CacheError(.corrupted, "the service copies a part of an object without naming it")
+            }
+            return etag
         }
         return CompletedParts.Part(number: number, etag: etag)
     }
@@ -123,13 +156,7 @@ struct MultipartUpload: Sendable {
         let document = CompletedParts.encode(parts)
         request.body = .bytes(ByteBuffer(bytes: document))
         request.payloadHash = Digest(of: document).hex
-        let retries = bucket.transport.retries()
-        while true {
-            do { return try await bucket.check(try await bucket.send(request), request) } catch let error as CacheError
-            {
-                try await retries.pause(after: error)
-            }
-        }
+        try await bucket.document(request) { try S3Bucket.check($0, request) }
     }
 }
 
@@ -150,7 +177,7 @@ extension S3Bucket {
     /// Gives up what a request began whose answer got lost: uploads of the same layer that are as old as this one.
     ///
     /// Another writer whose upload this hits finds the layer complete, or begins again.
-    fileprivate func abortUploads(of key: String, but id: String) async {
+    fileprivate func abortUploads(of key: String, but id: String?) async {
         let uploads = (try? await self.uploads(key)) ?? []
         let own = uploads.first { $0.id == id }?.initiatedAt ?? client.now()
         for upload in uploads where upload.key == key && upload.id != id {
@@ -161,8 +188,6 @@ extension S3Bucket {
 
     /// Seconds that may lie between two tries of one request.
     private static let twinAge: Int64 = 300
-    /// Seconds after which an upload of anybody counts as left behind.
-    static let leftoverAge: Int64 = 24 * 3600
 
     /// Gives up the uploads of layers that some earlier export left behind, as when its machine was lost.
     ///
@@ -170,7 +195,7 @@ extension S3Bucket {
     func abortLeftovers() async {
         do {
             for upload in try await uploads(keys.blobListing) where keys.digest(ofBlob: upload.key) != nil {
-                guard let time = upload.initiatedAt, client.now().seconds - time.seconds > S3Bucket.leftoverAge else {
+                guard let time = upload.initiatedAt, client.now().seconds - time.seconds > client.leftoverAge else {
                     continue
                 }
                 await abort(upload.key, upload.id)
@@ -188,7 +213,7 @@ extension S3Bucket {
             var request = S3Request(.GET, nil, permission: "s3:ListBucketMultipartUploads on \(options.bucket)")
             request.query = [("uploads", ""), ("prefix", prefix)]
             if let marker { request.query += [("key-marker", marker.key), ("upload-id-marker", marker.id)] }
-            let page = try UploadPage(try await (try await send(request)).collect(upTo: 16 << 20))
+            let page = try await document(request) { try UploadPage($0) }
             found += page.uploads
             guard let next = page.next else { break }
             marker = next
@@ -196,6 +221,14 @@ extension S3Bucket {
         return found
     }
 }
+
+/// Runs `body` to its end: what is cancelled can send nothing any more, and leaves behind what it should clear away.
+private func uncancelled<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
+    // A task of its own does not hear of it.
+    try await Task { try await body() }.value
+}
+
+private func uncancelled(_ body: @escaping @Sendable () async -> Void) async { await Task { await body() }.value }
 
 /// Cuts a stream into parts.
 private struct PartReader {

@@ -56,20 +56,16 @@ extension S3Bucket: BlobStore {
 
     /// A small object, `nil` when it is not there.
     package func object(_ key: String, limit: Int) async throws -> [UInt8]? {
-        let retries = transport.retries()
-        while true {
-            do {
-                let response = try await send(S3Request(.GET, key, permission: "s3:GetObject"))
+        do {
+            return try await send(S3Request(.GET, key, permission: "s3:GetObject")) { response in
                 let bytes = try await response.collect(upTo: limit)
                 guard response.length ?? Int64(bytes.count) == Int64(bytes.count) else {
                     throw CacheError(.unavailable, "the object ends too early", retry: .worthwhile)
                 }
                 return bytes
-            } catch let failure as S3Failure where failure.status == 404 && failure.code != "NoSuchBucket" {
-                return nil
-            } catch let error as CacheError {
-                try await retries.pause(after: error)
             }
+        } catch let failure as S3Failure where failure.status == 404 && failure.code != "NoSuchBucket" {
+            return nil
         }
     }
 
@@ -115,7 +111,7 @@ extension S3Bucket: BlobStore {
             request.headers = [
                 ("x-amz-copy-source", source), ("x-amz-metadata-directive", "REPLACE"), metadata,
             ]
-            try await check(try await send(request), request)
+            try await document(request) { try S3Bucket.check($0, request) }
             return
         }
         let upload = try await MultipartUpload.begin(key, metadata: [metadata], in: self)
@@ -134,9 +130,8 @@ extension S3Bucket: BlobStore {
     private static let copiedPart: Int64 = 1 << 30
 
     /// Reads the answer of an operation that takes long: its status was sent before it was known how it ends.
-    func check(_ response: IncomingResponse, _ request: S3Request) async throws {
-        let bytes = try await response.collect(upTo: 1 << 20)
-        guard let root = try? XMLNode.parse(bytes), let error = root.error else { return }
+    static func check(_ answer: [UInt8], _ request: S3Request) throws(CacheError) {
+        guard let root = try? XMLNode.parse(answer), let error = root.error else { return }
         let code = error.value("Code") ?? "an error"
         throw CacheError(
             .unavailable,

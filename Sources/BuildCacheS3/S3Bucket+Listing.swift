@@ -75,8 +75,7 @@ extension S3Bucket {
             // Behind all that comes before it, as lists begin behind a key.
             ("start-after", String(keys.blob(digest).dropLast())),
         ]
-        let response = try await send(request)
-        return try ObjectPage(try await response.collect(upTo: 16 << 20))
+        return try await document(request) { try ObjectPage($0) }
     }
 }
 

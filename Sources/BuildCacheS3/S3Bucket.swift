@@ -72,26 +72,44 @@ package struct S3Bucket: Sendable {
 
     /// Sends a request until it is answered for good.
     ///
-    /// - Parameter again: Called before each try but the first.
     /// - Returns: An answer of success.
     /// - Throws: ``S3Failure``, ``SourceFailure``, `CacheError`, `CancellationError`.
-    package func send(_ request: S3Request, again: () -> Void = {}) async throws -> IncomingResponse {
+    package func send(_ request: S3Request) async throws -> IncomingResponse { try await send(request) { $0 } }
+
+    /// Sends a request until it is answered for good and the answer is read.
+    ///
+    /// - Parameters:
+    ///   - again: Called before each try but the first.
+    ///   - read: Reads an answer of success; what breaks off meanwhile is asked for again.
+    func send<Value>(
+        _ request: S3Request, again: () throws -> Void = {}, reading read: (IncomingResponse) async throws -> Value
+    ) async throws -> Value {
         let retries = transport.retries()
         var spent = 0
         while true {
             do {
-                let response = try await sendOnce(request)
+                let value = try await read(try await sendOnce(request))
                 service.quota.giveBack(max(spent, 1))
-                return response
+                return value
             } catch let failure as S3Failure {
                 guard failure.error.retry != .never else { throw failure }
                 spent = try await pause(retries, failure.error) { S3Failure(failure, $0) }
             } catch let error as CacheError {
                 spent = try await pause(retries, error) { $0 }
             }
-            again()
+            try again()
         }
     }
+
+    /// The document that a request is answered with.
+    func document<Value>(
+        _ request: S3Request, again: () throws -> Void = {}, _ decode: ([UInt8]) throws -> Value
+    ) async throws -> Value {
+        try await send(request, again: again) { try decode(try await $0.collect(upTo: S3Bucket.documentLimit)) }
+    }
+
+    /// Bytes of a document, which has a thousand rows at most.
+    private static let documentLimit = 16 << 20
 
     /// Waits for the next try, if there is to be one.
     private func pause(

@@ -11,6 +11,8 @@ public struct S3Client: Sendable {
     let environment: Environment
     /// How large layers are cut.
     package var parts = PartSizes()
+    /// Seconds after which an upload of anybody counts as left behind.
+    package var leftoverAge: Int64 = 24 * 3600
     /// What time it is.
     package var now: @Sendable () -> Timestamp = { Timestamp.now() }
     private let provider: any AWSCredentialProvider

@@ -80,10 +80,10 @@ package func freePort() throws -> Int {
     return Int(UInt16(bigEndian: address.sin_port))
 }
 
-/// Returns when somebody listens on a port of this machine, or throws after ten seconds.
+/// Returns when somebody listens on a port of this machine, or throws after two minutes: a machine may have much else to do.
 package func waitForListener(_ port: Int) async throws {
     let clock = ContinuousClock()
-    let deadline = clock.now + .seconds(10)
+    let deadline = clock.now + .seconds(120)
     while clock.now < deadline {
         let socket = try makeSocket()
         defer { close(socket) }

@@ -78,8 +78,8 @@ struct S3Failure: Error {
         case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed",
             "IllegalLocationConstraintException":
             let region = response.headers.first(name: "x-amz-bucket-region")
-            let where_ = region.map { "is in \($0): set region=\($0)" } ?? "is in another region: check region"
-            advise(.invalidSpec, "the bucket \(name) \(where_)")
+            let place = region.map { "is in \($0): set region=\($0)" } ?? "is in another region: check region"
+            advise(.invalidSpec, "the bucket \(name) \(place)")
         case "NotImplemented", "MethodNotAllowed": advise(.unsupported, "the service has no such operation")
         case _ where S3Failure.fullStores.contains(code): advise(.storageFull, "the bucket is full")
         default:

@@ -30,7 +30,7 @@ struct LoginTests {
     private static let wrong = RegistryCredential.password(user: LoginGate.user, Secret("wrong & secret"))
 
     private func gate(_ way: LoginGate.Way, pace: Int = 0) -> LoginGate {
-        LoginGate(way, pace: pace, FakeRegistry().respond)
+        LoginGate(way, pace: pace, lifetime: 1 << 20, FakeRegistry().respond)
     }
 
     @Test("with a user and a password is shown once the registry asks for it")

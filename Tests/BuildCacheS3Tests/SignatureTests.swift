@@ -135,21 +135,23 @@ struct SignatureTests {
     func buildKit() throws {
         struct Traces: Decodable {
             struct Requests: Decodable {
-                var access_key: String
-                var secret_key: String
+                var accessKey: String
+                var secretKey: String
                 var region: String
                 var requests: [Signed]
             }
-            var aws_sigv4: Requests
+            var awsSigv4: Requests
         }
         let file = try #require(Fixtures.traces).appending(path: "signature-vectors.json")
-        let traces = try JSONDecoder().decode(Traces.self, from: try Data(contentsOf: file)).aws_sigv4
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        let traces = try decoder.decode(Traces.self, from: try Data(contentsOf: file)).awsSigv4
         #expect(traces.requests.count > 20)
         for request in traces.requests {
             let target = try #require(request.target)
             try expectSameSignature(
                 request, path: String(target.prefix { $0 != "?" }), query: target,
-                host: try #require(request.headers["Host"]), traces.access_key, traces.secret_key, traces.region, target
+                host: try #require(request.headers["Host"]), traces.accessKey, traces.secretKey, traces.region, target
             )
         }
     }

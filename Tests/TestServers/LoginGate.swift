@@ -33,13 +33,17 @@ package final class LoginGate: Sendable {
     private let way: Way
     /// Seconds that pass with every request.
     private let pace: Int
+    /// Seconds that a token lasts.
+    private let lifetime: Int
     private let inside: @Sendable (ServerRequest) async throws -> ServerResponse
 
     package init(
-        _ way: Way, pace: Int = 0, _ inside: @escaping @Sendable (ServerRequest) async throws -> ServerResponse
+        _ way: Way, pace: Int = 0, lifetime: Int = 60,
+        _ inside: @escaping @Sendable (ServerRequest) async throws -> ServerResponse
     ) {
         self.way = way
         self.pace = pace
+        self.lifetime = lifetime
         self.inside = inside
     }
 
@@ -131,10 +135,10 @@ package final class LoginGate: Sendable {
         let name = state.withLock { state -> String in
             state.issued += 1
             let name = "token-\(state.issued)"
-            state.tokens[name] = (allowed(scopes), state.time + 60)
+            state.tokens[name] = (allowed(scopes), state.time + lifetime)
             return name
         }
-        return ServerResponse(200, json: #"{"token":"\#(name)","access_token":"\#(name)","expires_in":60}"#)
+        return ServerResponse(200, json: #"{"token":"\#(name)","access_token":"\#(name)","expires_in":\#(lifetime)}"#)
     }
 
     /// Whoever may push may pull.

@@ -9,6 +9,8 @@ public struct BlobStream: AsyncSequence, Sendable {
 
     /// Bytes to come, `nil` where nobody knows yet, as for a tar that is being written.
     public let length: Int64?
+    /// What the bytes are checked against on their way, `nil` if nobody does: who reads to the end need not do it again.
+    package var verified: StreamDigest.Value?
     private let makePull: @Sendable () -> () async throws -> ByteBuffer?
 
     /// Streams `chunks`, which promise to hold `length` bytes together.

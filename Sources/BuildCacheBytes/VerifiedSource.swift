@@ -19,10 +19,13 @@ package struct VerifiedSource: BlobSource {
 extension BlobStream {
     /// The same bytes, failing before their last chunk unless digest and size are those of `descriptor`.
     ///
-    /// While reading it throws ``CacheError`` `.corrupted`, as soon as there are too many bytes and otherwise at the end.
+    /// While reading it throws ``CacheError`` `.corrupted`, as soon as there are too many bytes and otherwise at the end. Bytes that
+    /// are checked for that already are not checked twice.
     package func verified(as descriptor: Descriptor) -> BlobStream {
         let stream = self
-        return BlobStream(length: descriptor.size) {
+        let expected = StreamDigest.Value(digest: descriptor.digest, size: descriptor.size)
+        guard verified != expected else { return self }
+        var checked = BlobStream(length: descriptor.size) {
             var iterator = stream.makeAsyncIterator()
             var held: ByteBuffer?
             var failure: CacheError?
@@ -57,6 +60,8 @@ extension BlobStream {
                 return held
             }
         }
+        checked.verified = expected
+        return checked
     }
 }
 

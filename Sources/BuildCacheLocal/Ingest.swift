@@ -1,6 +1,5 @@
 import BuildCacheCore
 import NIOCore
-import Synchronization
 
 /// A file that is being written: invisible under `ingest` until it is published whole.
 ///
@@ -14,7 +13,6 @@ final class Ingest: Sendable {
     private let parent: OpenFile
     private let directory: OpenFile
     private let data: OpenFile
-    private let hasher = Mutex(SHA256())
 
     /// Begins a file in `parent`, the layout's `ingest`.
     init(in parent: OpenFile) throws {
@@ -60,16 +58,6 @@ final class Ingest: Sendable {
     func write(_ bytes: [UInt8]) throws {
         try bytes.withUnsafeBytes { try data.write($0) }
     }
-
-    /// Takes bytes into the digest; apart from writing them, so that both go on at once.
-    func hash(_ chunks: [ByteBuffer]) {
-        hasher.withLock { hasher in
-            for chunk in chunks { chunk.withUnsafeReadableBytes { hasher.update($0) } }
-        }
-    }
-
-    /// The digest of what was hashed.
-    func digest() -> Digest { hasher.withLock { $0.finalize() } }
 
     // MARK: Ending
 

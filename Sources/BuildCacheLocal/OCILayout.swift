@@ -85,8 +85,8 @@ package struct OCILayout: BlobStore {
 
     /// Stores a blob unless a file of its name and size is there; `source` is then never opened.
     ///
-    /// The bytes are hashed on one thread while another writes them and `source` makes the next. They are durable when this
-    /// returns; their name is once ``setTag(_:to:)`` has returned. A file of another size is replaced.
+    /// Some bytes are written while `source` makes the next and these are hashed. They are durable when this returns; their name
+    /// is once ``setTag(_:to:)`` has returned. A file of another size is replaced.
     ///
     /// - Throws: ``CacheError`` `.corrupted` if `source` gives other bytes, `.storageFull`, `.denied`, `.unavailable`; what
     ///   `source` throws. Nothing of the blob stays then.
@@ -98,7 +98,7 @@ package struct OCILayout: BlobStore {
             try Ingest(in: makeRoot().openOrMakeDirectory(Name.ingest))
         }
         do {
-            try await write(stream, of: descriptor, to: ingest)
+            try await write(stream.verified(as: descriptor), to: ingest)
             try await Blocking.run {
                 let blobs = try makeRoot().openOrMakeDirectory(Name.blobs).openOrMakeDirectory(Name.sha256)
                 let permissions = try ingest.permissions() & 0o444
@@ -106,38 +106,21 @@ package struct OCILayout: BlobStore {
             }
         } catch {
             try? await Blocking.run { ingest.discard() }
-            throw error
+            throw (error as? CacheError)?.adding(backend: "local", subject: "\(descriptor.digest)") ?? error
         }
         return .written
     }
 
-    /// Writes a stream and checks that it is what `descriptor` names.
-    private func write(_ stream: BlobStream, of descriptor: Descriptor, to ingest: Ingest) async throws {
+    /// Writes a stream, each batch while the next one is read and hashed.
+    private func write(_ stream: BlobStream, to ingest: Ingest) async throws {
         var chunks = stream.makeAsyncIterator()
-        var received: Int64 = 0
         var batch = try await OCILayout.batch(from: &chunks)
         while !batch.isEmpty {
             try Task.checkCancellation()
-            received += batch.reduce(0) { $0 + Int64($1.readableBytes) }
-            // A source that never ends must not fill the disk.
-            if received > descriptor.size { break }
             let current = batch
-            async let hashed: Void = Blocking.run { ingest.hash(current) }
             async let written: Void = Blocking.run { try ingest.write(current) }
             batch = try await OCILayout.batch(from: &chunks)
-            try await hashed
             try await written
-        }
-        let context = CacheError.Context(backend: "local", subject: descriptor.digest.description)
-        guard received == descriptor.size else {
-            let excess = received > descriptor.size ? "at least " : ""
-            throw CacheError(
-                .corrupted, "the source gave \(excess)\(received) bytes instead of \(descriptor.size)", context: context
-            )
-        }
-        let digest = ingest.digest()
-        guard digest == descriptor.digest else {
-            throw CacheError(.corrupted, "the source gave bytes whose digest is \(digest)", context: context)
         }
     }
 

@@ -16,7 +16,7 @@ package struct MeasuredSource: BlobSource {
         let stream = try await source.open(descriptor, range: range)
         let progress = progress
         progress(.started(descriptor))
-        return BlobStream(length: stream.length) {
+        var measured = BlobStream(length: stream.length) {
             var iterator = stream.makeAsyncIterator()
             var passed: Int64 = 0
             return {
@@ -26,5 +26,7 @@ package struct MeasuredSource: BlobSource {
                 return chunk
             }
         }
+        measured.verified = stream.verified
+        return measured
     }
 }

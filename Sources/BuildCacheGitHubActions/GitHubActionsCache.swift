@@ -149,8 +149,11 @@ public struct GitHubActionsCache: CacheBackend {
             var merged = try LayerGraph(decodingConfig: bytes, layers: .annotated)
             for number in max(seen + 1, current.number - GitHubActionsCache.maximumMerges + 1)...current.number {
                 // One that is gone, or that nobody could read, has nothing to keep.
-                guard let other = try await store.read(number, of: index, limit: limit),
-                    let graph = try? LayerGraph(decodingConfig: other, layers: .annotated)
+                let other =
+                    number == current.number
+                    ? try await store.read(current.entry, limit: limit)
+                    : try await store.read(number, of: index, limit: limit)
+                guard let other, let graph = try? LayerGraph(decodingConfig: other, layers: .annotated)
                 else { continue }
                 try merged.merge(graph)
             }

@@ -6,13 +6,30 @@ import Synchronization
 final class BlobStorage: Sendable {
     /// A blob that everybody sees.
     struct Blob: Sendable {
-        var bytes: [UInt8]
+        /// The bytes, in the pieces in which they came.
+        var pieces: [[UInt8]]
         var etag: String
         var modified: Timestamp
         var contentType: String
         /// By header name.
         var metadata: [String: String]
         var blocks: [Block] = []
+
+        var size: Int { pieces.reduce(0) { $0 + $1.count } }
+        var bytes: [UInt8] { bytes(0..<size) }
+
+        func bytes(_ range: Range<Int>) -> [UInt8] {
+            if pieces.count == 1, range == 0..<pieces[0].count { return pieces[0] }
+            var bytes: [UInt8] = []
+            bytes.reserveCapacity(range.count)
+            var start = 0
+            for piece in pieces {
+                let part = range.clamped(to: start..<start + piece.count)
+                if !part.isEmpty { bytes += piece[part.lowerBound - start..<part.upperBound - start] }
+                start += piece.count
+            }
+            return bytes
+        }
     }
     struct Block: Sendable {
         var id: String
@@ -93,7 +110,7 @@ final class BlobStorage: Sendable {
         try change(name, in: container) { slot, tag throws(Refusal) in
             try BlobStorage.check(conditions, slot.blob, isWrite: true)
             let blob = Blob(
-                bytes: bytes, etag: tag, modified: now, contentType: contentType, metadata: metadata)
+                pieces: [bytes], etag: tag, modified: now, contentType: contentType, metadata: metadata)
             slot = Slot(blob: blob)
             return blob
         }
@@ -130,11 +147,9 @@ final class BlobStorage: Sendable {
                 guard let block = fresh ?? old else { throw Refusal(400, "InvalidBlockList") }
                 blocks.append(block)
             }
-            var bytes: [UInt8] = []
-            bytes.reserveCapacity(blocks.reduce(0) { $0 + $1.bytes.count })
-            for block in blocks { bytes += block.bytes }
             let blob = Blob(
-                bytes: bytes, etag: tag, modified: now, contentType: contentType, metadata: metadata, blocks: blocks)
+                pieces: blocks.map(\.bytes), etag: tag, modified: now, contentType: contentType, metadata: metadata,
+                blocks: blocks)
             slot = Slot(blob: blob)
             return blob
         }

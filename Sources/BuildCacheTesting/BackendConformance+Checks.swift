@@ -1,5 +1,5 @@
-import BuildCacheBytes
-import BuildCacheCore
+package import BuildCacheBytes
+package import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheTransfer
 import NIOCore
@@ -322,7 +322,8 @@ extension BackendConformance {
 }
 
 extension BlobSource {
-    fileprivate func bytes(of descriptor: Descriptor, range: Range<Int64>? = nil) async throws -> [UInt8] {
+    /// Reads a blob, or a part of it.
+    package func bytes(of descriptor: Descriptor, range: Range<Int64>? = nil) async throws -> [UInt8] {
         var bytes: [UInt8] = []
         for try await chunk in try await open(descriptor, range: range) { bytes += chunk.readableBytesView }
         return bytes

@@ -1,4 +1,4 @@
-import BuildCacheBytes
+package import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheTransfer
 
@@ -71,7 +71,7 @@ func expect(_ isKept: Bool, _ problem: @autoclosure () -> String) throws(Conform
 extension CacheBackend {
     /// Exports a sample, its stored layers perhaps from another source.
     @discardableResult
-    func export(_ sample: SampleCache, from source: LayerSource? = nil, progress: ProgressSink = .discarded)
+    package func export(_ sample: SampleCache, from source: LayerSource? = nil, progress: ProgressSink = .discarded)
         async throws -> ExportReceipt
     {
         try await exportCache(sample.graph, from: source ?? sample.source, progress: progress)

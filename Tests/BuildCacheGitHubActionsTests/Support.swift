@@ -6,7 +6,6 @@ import BuildCacheSpec
 import BuildCacheTestServers
 import BuildCacheTesting
 import BuildCacheTransfer
-import NIOCore
 import TestTools
 
 /// Gives `body` a cache at a server, in one version of the protocol.
@@ -27,19 +26,7 @@ func withCache(
 }
 
 extension CacheBackend {
-    func export(_ sample: SampleCache) async throws -> ExportReceipt {
-        try await exportCache(sample.graph, from: sample.source, progress: .discarded)
-    }
-
     func stored() async throws -> ImportedCache? { try await importCache(progress: .discarded) }
-}
-
-extension BlobSource {
-    func bytes(of descriptor: Descriptor, range: Range<Int64>? = nil) async throws -> [UInt8] {
-        var bytes: [UInt8] = []
-        for try await chunk in try await open(descriptor, range: range) { bytes += chunk.readableBytesView }
-        return bytes
-    }
 }
 
 extension ImportedCache {

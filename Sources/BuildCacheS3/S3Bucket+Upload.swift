@@ -38,8 +38,10 @@ extension S3Bucket {
             await (try await send(request)).discard()
             return .written
         } catch let failure as S3Failure where failure.status == 412 {
-            // Somebody was faster, perhaps an earlier try of ours whose answer got lost.
-            return .alreadyPresent
+            // Somebody was faster, perhaps an earlier try of ours whose answer got lost. Or one that broke off: SeaweedFS keeps an
+            // empty object of it.
+            if try await stat(descriptor.digest)?.size == descriptor.size { return .alreadyPresent }
+            return try await uploadWhole(descriptor, from: source, replacing: true)
         }
     }
 

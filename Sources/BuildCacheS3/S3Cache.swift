@@ -4,6 +4,7 @@ public import BuildCacheGraph
 import BuildCacheOCI
 public import BuildCacheSpec
 public import BuildCacheTransfer
+import Synchronization
 
 /// A cache in a bucket: `type=s3`, at Amazon or at any service that speaks like it.
 ///
@@ -67,16 +68,21 @@ public struct S3Cache: CacheBackend {
         let found = try await bucket.find(layers.map(\.digest))
         let kept = try await keep(layers, found, in: bucket)
         let asked = Set(layers.map(\.digest))
+        let sent = SentLayers()
         var outcome = try await BareExport(
             graph, from: source, options: export, scratch: scratch, limit: traits.transfersInFlight, progress: progress
         ) { descriptor, blob in
             let digest = descriptor.digest
             if let outcome = kept[digest] { return outcome }
-            guard asked.contains(digest) else { return try await bucket.put(descriptor, from: blob) }
-            return try await bucket.upload(descriptor, from: blob, replacing: found[digest] != nil)
+            let outcome =
+                asked.contains(digest)
+                ? try await bucket.upload(descriptor, from: blob, replacing: found[digest] != nil)
+                : try await bucket.put(descriptor, from: blob)
+            sent.add(descriptor, blob)
+            return outcome
         }
-        if outcome.receipt.transfers.contains(where: { $0.value == .written }) { await bucket.abortLeftovers() }
         guard let config = outcome.config else { return outcome.receipt }
+        try await complete(sent, in: bucket)
         for name in options.names {
             try await bucket.reporting("publish", name) {
                 try await bucket.putObject(bucket.keys.manifest(name), config.bytes)
@@ -84,6 +90,19 @@ public struct S3Cache: CacheBackend {
             outcome.published(as: name, progress)
         }
         return outcome.receipt
+    }
+
+    /// Looks once more whether all that was sent is there, before a name leads to it, and sends what is not.
+    ///
+    /// A try that broke off may be noticed by the service only after the next one succeeded, and leave less than was there.
+    private func complete(_ sent: SentLayers, in bucket: S3Bucket) async throws {
+        guard !sent.layers.isEmpty else { return }
+        let found = try await bucket.find(sent.layers.keys)
+        let lost = sent.layers.values.filter { found[$0.descriptor.digest]?.size != $0.descriptor.size }
+        _ = try await lost.mapConcurrently(limit: traits.transfersInFlight) {
+            try await bucket.upload($0.descriptor, from: $0.source, replacing: true)
+        }
+        await bucket.abortLeftovers()
     }
 
     /// Renews the layers that are there, whole, and old.
@@ -125,5 +144,16 @@ public struct S3Cache: CacheBackend {
         }
         for warning in cache.warnings { progress(.warning(warning)) }
         return cache
+    }
+}
+
+/// The layers that an export sent, to be looked for again.
+private final class SentLayers: Sendable {
+    private let sent = Mutex<[Digest: (descriptor: Descriptor, source: any BlobSource)]>([:])
+
+    var layers: [Digest: (descriptor: Descriptor, source: any BlobSource)] { sent.withLock { $0 } }
+
+    func add(_ descriptor: Descriptor, _ source: any BlobSource) {
+        sent.withLock { $0[descriptor.digest] = (descriptor, source) }
     }
 }

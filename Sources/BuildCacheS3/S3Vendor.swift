@@ -48,7 +48,8 @@ package struct S3Vendor: Hashable, Sendable {
         S3Vendor(
             name: "Ceph", createsOnlyIfAbsent: true, completesOnlyIfAbsent: false, signsAcceptEncoding: true,
             listsInOrder: true, servers: ["ceph object gateway"]),
-        // On PutObject since 2025; older ones ignore it, which is as good as not sending it.
+        // On PutObject since 2025; older ones ignore it, which is as good as not sending it. An upload that broke off may count as an
+        // object without bytes.
         S3Vendor(
             name: "SeaweedFS", createsOnlyIfAbsent: true, completesOnlyIfAbsent: false, signsAcceptEncoding: true,
             listsInOrder: true, servers: ["seaweedfs"]),

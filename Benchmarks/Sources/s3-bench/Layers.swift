@@ -12,11 +12,11 @@ struct Layers {
     init(in folder: String, count: Int, mebibytes: Int) throws {
         self.folder = folder
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        var random = SystemRandomNumberGenerator()
+        var random = FastRandom(state: .random(in: .min ... .max))
         let root = try graph.addRecord(.record(content: Digest(of: "root".utf8)))
         for _ in 0..<count {
             let path = folder + "/new"
-            FileManager.default.createFile(atPath: path, contents: nil)
+            _ = FileManager.default.createFile(atPath: path, contents: nil)
             let file = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
             for _ in 0..<mebibytes {
                 let words = (0..<(1 << 17)).map { _ in random.next() }
@@ -51,6 +51,18 @@ struct Layers {
     }
 }
 
+/// Xorshift: the system's generator takes longer than an upload.
+private struct FastRandom {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state ^= state << 13
+        state ^= state >> 7
+        state ^= state << 17
+        return state
+    }
+}
+
 /// The files of a folder as blobs, read a mebibyte at a time.
 struct FolderSource: BlobSource {
     let folder: String
@@ -60,7 +72,6 @@ struct FolderSource: BlobSource {
         return BlobStream(length: descriptor.size) {
             let file = FileHandle(forReadingAtPath: path)
             return {
-                // Without a pool, Foundation keeps what it read until the task ends.
                 guard let file, let data = try file.read(upToCount: 1 << 20), !data.isEmpty else { return nil }
                 return ByteBuffer(bytes: data)
             }

@@ -7,6 +7,7 @@
 
 import BuildCache
 import Foundation
+import NIOCore
 
 #if canImport(Glibc)
     import Glibc
@@ -47,7 +48,7 @@ func download(port: Int, prefix: String, into folder: String) async throws {
                 if number >= 4 { try await group.next() }
                 group.addTask {
                     let path = folder + "/" + descriptor.digest.hex
-                    FileManager.default.createFile(atPath: path, contents: nil)
+                    _ = FileManager.default.createFile(atPath: path, contents: nil)
                     let file = open(path, O_WRONLY)
                     defer { close(file) }
                     for try await chunk in try await found.blobs.open(descriptor, range: nil) {

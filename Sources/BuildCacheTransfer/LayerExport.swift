@@ -39,7 +39,11 @@ package struct LayerExport: Sendable {
             selected = selected.removingResults { if case .pending = $0.content { true } else { false } }
         }
         let contents = LayerExport.contents(of: selected)
-        let bytes = contents.reduce(Int64(0)) { $0 + ($1.descriptor?.size ?? 0) }
+        // Sizes are what some document says: their sum may be more than a number holds.
+        let bytes = contents.reduce(Int64(0)) { sum, content in
+            let (next, isTooLarge) = sum.addingReportingOverflow(content.descriptor?.size ?? 0)
+            return isTooLarge ? .max : next
+        }
         progress(.planned(layers: contents.count, bytes: bytes))
 
         let outcomes = try await contents.mapConcurrently(limit: limit) { content in

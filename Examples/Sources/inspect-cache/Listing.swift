@@ -44,7 +44,11 @@ struct Listing: Encodable {
         totals.results = records.reduce(0) { $0 + $1.results.count }
         totals.layers = layers.count
         totals.blobs = graph.descriptors.count
-        totals.bytes = graph.descriptors.values.reduce(0) { $0 + $1.size }
+        // Sizes are what the cache says: their sum may be more than a number holds.
+        totals.bytes = graph.descriptors.values.reduce(0) { sum, descriptor in
+            let (next, isTooLarge) = sum.addingReportingOverflow(descriptor.size)
+            return isTooLarge ? .max : next
+        }
     }
 
     func json() throws -> String {

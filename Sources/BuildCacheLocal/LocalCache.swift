@@ -91,6 +91,8 @@ public struct LocalCache: CacheBackend {
             }
 
             let published = documents[1].descriptor
+            // The last moment: with nothing to copy, nobody may have looked before.
+            try Task.checkCancellation()
             if let aside = try await layout.setTag(options.tag, to: published) {
                 warn("index.json was unreadable, a copy is kept as \(aside); its other tags are lost, their blobs stay")
                 mayReset = false

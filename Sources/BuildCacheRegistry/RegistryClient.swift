@@ -1,3 +1,4 @@
+import BuildCacheBytes
 import BuildCacheCore
 public import BuildCacheHTTP
 import BuildCacheSpec
@@ -32,10 +33,14 @@ public struct RegistryClient: Sendable {
         }
         let endpoints = Mutex<[Key: Endpoint]>([:])
         let places = BlobPlaces()
+        let uploads = SharedWork<SharedUpload.ID, SharedUpload>()
     }
 
     /// Which repositories have which blobs.
     var places: BlobPlaces { known.places }
+
+    /// The blobs that are being sent.
+    var uploads: SharedWork<SharedUpload.ID, SharedUpload> { known.uploads }
 
     // MARK: Hosts
 
@@ -191,6 +196,10 @@ final class BlobPlaces: Sendable {
                 repositories[Place(domain: domain, digest: digest), default: []].insert(repository)
             }
         }
+    }
+
+    func contains(_ digest: Digest, _ repository: String, _ domain: String) -> Bool {
+        repositories.withLock { $0[Place(domain: domain, digest: digest)]?.contains(repository) ?? false }
     }
 
     /// The repository to mount a blob from: the one whose path has most in common with the target's.

@@ -24,8 +24,32 @@ extension RegistryRepository {
 
     /// - Parameter isMissing: Whether the registry was asked already, and does not have it.
     func put(_ descriptor: Descriptor, from source: any BlobSource, isMissing: Bool) async throws -> PutOutcome {
+        // Several exports at once often have the same layers. Sending one twice is waste, and registries that keep files are
+        // known to trip over it.
+        let upload = SharedUpload.ID(repository: path, domain: origin.domain, digest: descriptor.digest)
+        let caller = SharedUpload.Caller()
+        while true {
+            let shared = try await client.uploads.value(for: upload) {
+                do {
+                    let outcome = try await store(descriptor, from: source, isMissing: isMissing)
+                    return SharedUpload(caller: caller, result: .success(outcome))
+                } catch {
+                    return SharedUpload(caller: caller, result: .failure(error))
+                }
+            }
+            if shared.caller === caller { return try shared.result.get() }
+            // Where another's upload failed, ours need not: its source may be to blame.
+            if case .success = shared.result { return .alreadyPresent }
+        }
+    }
+
+    private func store(
+        _ descriptor: Descriptor, from source: any BlobSource, isMissing: Bool
+    ) async throws -> PutOutcome {
         do {
-            if !isMissing, try await stat(descriptor.digest, at: origin) != nil { return .alreadyPresent }
+            // Another export may have sent it since the registry was asked.
+            let mayBeThere = !isMissing || client.places.contains(descriptor.digest, path, origin.domain)
+            if mayBeThere, try await stat(descriptor.digest, at: origin) != nil { return .alreadyPresent }
             let outcome = try await send(descriptor, from: source)
             client.places.add([descriptor.digest], path, origin.domain)
             return outcome
@@ -132,6 +156,20 @@ extension RegistryRepository {
     }
 }
 
+/// What became of a blob that several callers may want to store at once.
+struct SharedUpload: Sendable {
+    struct ID: Hashable, Sendable {
+        var repository: String
+        var domain: String
+        var digest: Digest
+    }
+    /// Whoever asks; the first one's source is read.
+    final class Caller: Sendable {}
+
+    var caller: Caller
+    var result: Result<PutOutcome, any Error>
+}
+
 /// An upload that the registry knows of.
 struct UploadSession: Sendable {
     /// Where the next request goes; each answer may name another address.
@@ -155,155 +193,5 @@ struct UploadSession: Sendable {
     static func end(_ range: String) -> Int64 {
         let last = range.split(separator: "-").last.flatMap { Int64($0) } ?? 0
         return last > 0 ? last + 1 : 0
-    }
-}
-
-/// One blob on its way into a repository.
-private struct BlobUpload {
-    let repository: RegistryRepository
-    let descriptor: Descriptor
-    let source: any BlobSource
-    let retries: Retries
-    var mode: RegistryProfile.Upload
-    /// Whether the bytes were verified on their way, all in one go.
-    private var isVerified = false
-
-    init(
-        repository: RegistryRepository, descriptor: Descriptor, source: any BlobSource, retries: Retries,
-        mode: RegistryProfile.Upload
-    ) {
-        self.repository = repository
-        self.descriptor = descriptor
-        self.source = source
-        self.retries = retries
-        self.mode = mode
-    }
-
-    /// Sends the blob, however often it takes.
-    mutating func run(_ started: UploadSession?) async throws {
-        // The source is opened before the session, which would grow old while a slow one gets ready.
-        let first = FirstStream(try await source.open(descriptor, range: nil))
-        var session = started
-        while true {
-            do {
-                if session == nil { session = try await repository.beginUpload(retries) }
-                if let failure = try await attempt(&session, first) {
-                    if !adapt(to: failure) { try await retries.pause(after: retryable(failure)) }
-                    session = nil
-                    continue
-                }
-                return
-            } catch let failure as SourceFailure {
-                if let session { await repository.cancel(session) }
-                throw failure
-            } catch let error as CacheError {
-                do { try await retries.pause(after: error) } catch let last {
-                    if let session, !Task.isCancelled { await repository.cancel(session) }
-                    throw last
-                }
-                if let broken = session {
-                    session = mode == .single ? nil : try await repository.resume(broken, retries)
-                    if let offset = session?.offset {
-                        if offset > broken.offset { retries.madeProgress() }
-                        if offset > descriptor.size { session = nil }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends what the registry does not have yet.
-    ///
-    /// - Returns: `nil` if it has all of it now, or how it refused.
-    /// - Throws: What may pass.
-    private mutating func attempt(_ session: inout UploadSession?, _ first: FirstStream) async throws -> HTTPFailure? {
-        guard var current = session else { return nil }
-        defer { session = current }
-        if mode == .single {
-            isVerified = true
-            return try await finish(current, body: body(0..<descriptor.size, first))
-        }
-        if current.offset == 0 { isVerified = true }
-        while current.offset < descriptor.size {
-            var end = descriptor.size
-            if case .chunks(let size) = mode {
-                end = min(end, current.offset + max(size, current.minimumPart, 1))
-            }
-            let part = current.offset..<end
-            if part != 0..<descriptor.size { isVerified = false }
-            let response = try await repository.send(
-                OutgoingRequest(
-                    .PATCH, current.location,
-                    headers: [
-                        "Content-Type": "application/octet-stream",
-                        "Content-Range": "\(part.lowerBound)-\(part.upperBound - 1)",
-                    ], body: body(part, first)), retries: nil)
-            guard [200, 201, 202, 204].contains(response.status.code) else { return await response.failure() }
-            try await current.follow(response, repository)
-            // It may have taken less than it got.
-            let taken = response.headers.first(name: "Range").map { UploadSession.end($0) } ?? end
-            guard taken > part.lowerBound, taken <= end else {
-                throw CacheError(
-                    .unavailable, "the registry took a part of the upload and has \(taken) bytes of it",
-                    retry: .worthwhile)
-            }
-            current.offset = taken
-            retries.madeProgress()
-        }
-        return try await finish(current, body: .bytes(ByteBuffer()))
-    }
-
-    /// Ends the session: with the whole blob, or with nothing more to send.
-    private func finish(_ session: UploadSession, body: OutgoingRequest.Body) async throws -> HTTPFailure? {
-        let response = try await repository.send(
-            OutgoingRequest(
-                .PUT, try session.location.adding([("digest", descriptor.digest.description)]),
-                headers: ["Content-Type": "application/octet-stream"], body: body), retries: nil)
-        guard [200, 201, 204].contains(response.status.code) else { return await response.failure() }
-        await response.discard()
-        if let stored = response.headers.contentDigest, stored != descriptor.digest {
-            throw CacheError(.corrupted, "the registry stored \(stored) instead")
-        }
-        return nil
-    }
-
-    /// What is sent: verified if it is the whole blob.
-    ///
-    /// A part is verified by the registry, when it has all of them.
-    private func body(_ part: Range<Int64>, _ first: FirstStream) -> OutgoingRequest.Body {
-        let isWhole = part == 0..<descriptor.size
-        return .stream(length: Int64(part.count)) { [source, descriptor] in
-            guard isWhole else { return try await source.open(descriptor, range: part) }
-            if let stream = first.take() { return stream.verified(as: descriptor) }
-            return try await source.open(descriptor, range: nil).verified(as: descriptor)
-        }
-    }
-
-    // MARK: Refusals
-
-    /// Goes another way, if there is one that this refusal leaves.
-    private mutating func adapt(to failure: HTTPFailure) -> Bool {
-        switch mode {
-        case .single: return false
-        case .resumable where repository.refusesSize(failure): mode = .chunks(RegistryRepository.smallerPart)
-        case .resumable where isDigestRefused(failure) && isVerified: return false
-        case .chunks where failure.status == 416: mode = .single
-        case .resumable where failure.status == 416 || repository.refusesParts(failure): mode = .single
-        case .chunks where repository.refusesParts(failure): mode = .single
-        default: return false
-        }
-        return true
-    }
-
-    private func isDigestRefused(_ failure: HTTPFailure) -> Bool { failure.code == "DIGEST_INVALID" }
-
-    /// The refusal as an error, worth another try if the session or the way is to blame.
-    private func retryable(_ failure: HTTPFailure) -> CacheError {
-        var error = failure.error
-        if failure.code == "BLOB_UPLOAD_UNKNOWN" || failure.code == "BLOB_UPLOAD_INVALID" || isDigestRefused(failure) {
-            error.code = .unavailable
-            error.retry = .worthwhile
-        }
-        return error
     }
 }

@@ -76,6 +76,11 @@ extension RegistryRepository {
         }
     }
 
+    /// Whether a manifest is refused because of what another writer is doing to a blob of it at that moment.
+    ///
+    /// Docker's registry reads a file that it is just writing, and takes what it finds there for a wrong digest.
+    func isStale(_ failure: HTTPFailure) -> Bool { failure.code == "DIGEST_INVALID" }
+
     /// The refusal of a manifest, with the option that may help.
     func explained(_ failure: HTTPFailure, _ document: RawDocument) -> CacheError {
         var error = failure.error.adding(backend: "registry", subject: "\(document.digest)")
@@ -92,6 +97,16 @@ extension RegistryRepository {
             }
         }
         error.code = .unsupported
+        return error
+    }
+}
+
+extension CacheError {
+    /// The same, as something that may be gone at the next try.
+    var passing: CacheError {
+        var error = self
+        error.code = .unavailable
+        error.retry = .worthwhile
         return error
     }
 }

@@ -186,9 +186,15 @@ public struct RegistryRepository: BlobStore {
         let request = OutgoingRequest(
             .PUT, try origin.url(path, "manifests/\(name)"), headers: ["Content-Type": document.mediaType.text],
             body: .bytes(ByteBuffer(bytes: document.bytes)))
-        let response = try await client.send(request, to: origin, .push(path), retries: client.transport.retries())
-        guard [200, 201, 202, 204].contains(response.status.code) else {
-            throw explained(await response.failure(), document)
+        let retries = client.transport.retries()
+        var response = try await client.send(request, to: origin, .push(path), retries: retries)
+        while ![200, 201, 202, 204].contains(response.status.code) {
+            let failure = await response.failure()
+            guard isStale(failure) else { throw explained(failure, document) }
+            do { try await retries.pause(after: failure.error.passing) } catch is CacheError {
+                throw explained(failure, document)
+            }
+            response = try await client.send(request, to: origin, .push(path), retries: retries)
         }
         await response.discard()
         if let stored = response.headers.contentDigest, stored != document.digest {

@@ -1,13 +1,15 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
-import BuildCacheRegistry
+import BuildCacheOCI
 import BuildCacheSpec
 import BuildCacheTesting
 import BuildCacheTransfer
 import NIOCore
 import TestServers
 import Testing
+
+@testable import BuildCacheRegistry
 
 private let mebibyte = 1 << 20
 
@@ -120,6 +122,48 @@ struct PushTests {
             #expect(outcome == .alreadyPresent)
             #expect(registry.methods == ["HEAD", "POST"])
             #expect(registry.log.last?.query["from"] == "app")
+        }
+    }
+
+    @Test("of one blob by many at once sends it once")
+    func once() async throws {
+        let registry = FakeRegistry()
+        try await withRepository(registry) { repository, _, _ in
+            let blob = makeBlob(mebibyte)
+            let outcomes = try await Array(repeating: (), count: 8).mapConcurrently(limit: 8) { _ in
+                try await repository.put(blob.descriptor, from: MemorySource([blob.bytes]), isMissing: true)
+            }
+            #expect(outcomes.count { $0 == .written } == 1)
+            #expect(registry.methods.count { $0 == "PUT" } == 1)
+        }
+    }
+
+    @Test("does not fail for those whose source is good when another's is not")
+    func otherSource() async throws {
+        let registry = FakeRegistry()
+        try await withRepository(registry) { repository, _, _ in
+            let blob = makeBlob(mebibyte)
+            let good = MemorySource([blob.bytes])
+            let bad = FaultySource(good, .changed(blob.descriptor.digest))
+            let outcomes = try await (0..<6).map { $0 }.mapConcurrently(limit: 6) { number in
+                try? await repository.put(blob.descriptor, from: number.isMultiple(of: 2) ? bad : good)
+            }
+            #expect(outcomes.enumerated().allSatisfy { $0.isMultiple(of: 2) || $1 != nil })
+            let stored = try await repository.stat(blob.descriptor.digest)
+            #expect(stored?.size == blob.descriptor.size)
+        }
+    }
+
+    @Test("of a manifest waits for another writer's blob that makes the registry stumble")
+    func stumbles() async throws {
+        let registry = FakeRegistry()
+        try await withRepository(registry) { repository, _, _ in
+            registry.manners.fault = { number, _ in number < 3 ? .status(400, code: "DIGEST_INVALID") : nil }
+            let manifest = RawDocument(mediaType: .ociManifest, bytes: Array("{}".utf8))
+            try await repository.putManifest(manifest, as: .tag("cache"))
+            #expect(registry.methods == ["PUT", "PUT", "PUT"])
+            let stored = try await repository.manifest(.tag("cache"))
+            #expect(stored?.digest == manifest.digest)
         }
     }
 

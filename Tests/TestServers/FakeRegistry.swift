@@ -32,7 +32,7 @@ package final class FakeRegistry: Sendable {
 
     /// What goes wrong with one request.
     package enum Fault: Sendable {
-        case status(Int, retryAfter: String? = nil)
+        case status(Int, retryAfter: String? = nil, code: String = "UNKNOWN")
         /// The connection breaks after so many bytes: of what is sent to the registry, if there is something, else of the answer.
         case reset(after: Int)
         /// The answer ends after so many bytes of the body.
@@ -81,11 +81,11 @@ package final class FakeRegistry: Sendable {
             body = try await request.bytes(upTo: limit)
             if request.method == "PATCH" { _ = answer(request, body, manners) }
             return .reset
-        case .status(let status, let retryAfter):
+        case .status(let status, let retryAfter, let code):
             _ = try await request.bytes()
             let headers = retryAfter.map { [(name: "Retry-After", value: $0)] } ?? []
             return ServerResponse(
-                status, headers: headers, json: #"{"errors":[{"code":"UNKNOWN","message":"not now"}]}"#)
+                status, headers: headers, json: #"{"errors":[{"code":"\#(code)","message":"not now"}]}"#)
         default: body = try await request.bytes()
         }
         var response = answer(request, body, manners)

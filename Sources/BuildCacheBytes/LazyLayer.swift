@@ -59,7 +59,8 @@ public struct LazyLayer: Sendable {
 
     private let descriptor: Descriptor
     private let source: any BlobSource
-    private let index: [String: Int]
+    // By bytes: strings that only differ in how they spell an accent are equal, files are not.
+    private let index: [[UInt8]: Int]
     // Where members begin that hold data, and where the table of contents does.
     private let boundaries: [Int64]
 
@@ -67,7 +68,7 @@ public struct LazyLayer: Sendable {
     ///
     /// - Throws: ``CacheError`` `.unsupported` if the layer is no eStargz or its annotations do not say the digest of its
     ///   table of contents, `.corrupted` if that is wrong or the table makes no sense, `.limitExceeded` if it has more than
-    ///   256 MiB; what `source` throws.
+    ///   256 MiB, 2²⁰ entries or 64 MiB in a chunk; what `source` throws.
     public static func open(_ descriptor: Descriptor, in source: any BlobSource) async throws -> LazyLayer {
         do {
             guard let annotation = descriptor.annotations[Annotation.estargzTOCDigest] else {
@@ -96,20 +97,23 @@ public struct LazyLayer: Sendable {
     ) throws(CacheError) {
         self.descriptor = descriptor
         self.source = source
-        var last: [String: Int] = [:]
-        for (position, entry) in entries.enumerated() { last[entry.path] = position }
-        self.entries = entries.indices.filter { last[entries[$0].path] == $0 }.map { entries[$0] }
-        index = Dictionary(uniqueKeysWithValues: self.entries.enumerated().map { ($1.path, $0) })
-        boundaries = Set(entries.flatMap { $0.chunks.map(\.member) } + [tocOffset]).sorted()
-        guard let first = boundaries.first, first >= 0, boundaries.last == tocOffset else {
-            throw CacheError(.corrupted, "the table of contents names data that lies outside the layer")
+        var last: [[UInt8]: Int] = [:]
+        for (position, entry) in entries.enumerated() { last[Array(entry.path.utf8)] = position }
+        self.entries = last.values.sorted().map { entries[$0] }
+        index = Dictionary(uniqueKeysWithValues: self.entries.enumerated().map { (Array($1.path.utf8), $0) })
+        let members = Set(entries.flatMap { $0.chunks.map(\.member) }).sorted()
+        guard members.last.map({ $0 < tocOffset }) ?? true else {
+            throw CacheError(.corrupted, "the table of contents names data that lies behind the layer's files")
         }
+        boundaries = members + [tocOffset]
     }
 
     /// What the layer has at `path`, or `nil`.
     ///
     /// Slashes at either end, `.` and `..` change nothing. Links are not followed.
-    public subscript(path: String) -> Entry? { index[EStargz.path(path)].map { entries[$0] } }
+    public subscript(path: String) -> Entry? { index[LazyLayer.key(path)].map { entries[$0] } }
+
+    private static func key(_ path: String) -> [UInt8] { Array(EStargz.path(path).utf8) }
 
     /// Reads a file, or the bytes `range` of it; hard links are followed, symbolic links are not.
     ///
@@ -154,14 +158,14 @@ public struct LazyLayer: Sendable {
     }
 
     private func file(at path: String) throws(CacheError) -> Entry {
-        var wanted = EStargz.path(path)
+        var wanted = LazyLayer.key(path)
         // Hard links to hard links are rare, and a circle of them is nonsense.
         for _ in 0..<16 {
             guard let position = index[wanted] else { throw error(.notFound, "the layer has no such file", path) }
             let entry = entries[position]
             switch entry.kind {
             case .file: return entry
-            case .hardLink: wanted = EStargz.path(entry.linkTarget)
+            case .hardLink: wanted = LazyLayer.key(entry.linkTarget)
             default: throw error(.unsupported, "it is no file but a \(entry.kind.rawValue)", path)
             }
         }

@@ -7,13 +7,17 @@ import BuildCacheJSON
 enum TOCReader {
     // Larger chunks cannot be verified without holding them.
     private static let maximumChunkSize: Int64 = 64 << 20
+    // Ten times what the largest images hold; what an entry takes in memory is more than the JSON that makes it.
+    private static let maximumCount = 1 << 20
 
     /// The entries in `json`, in its order, each file with its chunks.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` for what is no table of contents, `.limitExceeded` for chunks above 64 MiB.
+    /// - Throws: ``CacheError`` `.corrupted` for what is no table of contents, `.limitExceeded` for chunks above 64 MiB or
+    ///   more than 2²⁰ entries and chunks.
     static func entries(_ json: UnsafeRawBufferPointer) throws(CacheError) -> [LazyLayer.Entry] {
         var reader = JSONReader(json, document: "table of contents")
         var entries: [LazyLayer.Entry] = []
+        var count = 0
         guard try reader.beginObject() else { throw reader.invalid("it is null") }
         while let key = try reader.nextKey() {
             switch key {
@@ -21,7 +25,13 @@ enum TOCReader {
                 guard try reader.integer() == 1 else { throw reader.invalid("its version is not 1") }
             case "entries":
                 guard try reader.beginArray() else { continue }
-                while try reader.nextElement() { try add(try row(&reader), to: &entries, reader) }
+                while try reader.nextElement() {
+                    count += 1
+                    guard count <= maximumCount else {
+                        throw CacheError(.limitExceeded, "the table of contents has more than \(maximumCount) entries")
+                    }
+                    try add(try row(&reader), to: &entries, reader)
+                }
             default: try reader.skipValue()
             }
         }
@@ -77,6 +87,7 @@ enum TOCReader {
     ) throws(CacheError) {
         let path = EStargz.path(row.name)
         if row.type != "chunk" {
+            guard row.size >= 0 else { throw reader.invalid("a file has a negative size") }
             guard let kind = LazyLayer.Entry.Kind(rawValue: row.type) else {
                 throw reader.invalid("\(row.type.prefix(64).debugDescription) is no type of an entry")
             }
@@ -100,14 +111,15 @@ enum TOCReader {
                 size: row.chunkSize, digest: digest))
     }
 
-    /// Finds the sizes of chunks that have none, and checks that the chunks are the file, one after the other.
+    /// Finds the sizes of chunks that have none, and checks that the chunks are the file, one after the other, in the blob too.
     private static func complete(_ entry: inout LazyLayer.Entry, _ reader: JSONReader) throws(CacheError) {
         var end: Int64 = 0
+        var member: Int64 = 0
         for index in entry.chunks.indices {
             let isLast = index == entry.chunks.indices.last
             let next = isLast ? entry.size : entry.chunks[index + 1].offsetInFile
             let size = next - end
-            guard entry.chunks[index].offsetInFile == end, size > 0,
+            guard entry.chunks[index].offsetInFile == end, size > 0, entry.chunks[index].member >= member,
                 [0, size].contains(entry.chunks[index].size)
             else { throw reader.invalid("the chunks of \(entry.path.prefix(256).debugDescription) are not the file") }
             guard size <= maximumChunkSize else {
@@ -115,6 +127,7 @@ enum TOCReader {
             }
             entry.chunks[index].size = size
             end = next
+            member = entry.chunks[index].member
         }
         guard end == entry.size else {
             throw reader.invalid("the chunks of \(entry.path.prefix(256).debugDescription) are not the file")

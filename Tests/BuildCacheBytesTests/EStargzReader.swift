@@ -96,6 +96,14 @@ struct EStargzReader {
         return (content, input.count - Int(stream.avail_in))
     }
 
+    /// The footer of a blob whose table of contents begins at `offset`, written by other code than the library's.
+    static func footer(tocOffset offset: Int) -> ByteBuffer {
+        let digits = String(UInt64(bitPattern: Int64(offset)), radix: 16)
+        let start: [UInt8] = [0x1F, 0x8B, 8, 4, 0, 0, 0, 0, 0, 0xFF, 26, 0, 0x53, 0x47, 22, 0]
+        let value = Array((String(repeating: "0", count: 16 - digits.count) + digits + "STARGZ").utf8)
+        return ByteBuffer(bytes: start + value + [1, 0, 0, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0])
+    }
+
     /// One gzip member that holds `bytes`, whatever their number.
     static func deflate(_ bytes: ByteBuffer) throws -> ByteBuffer {
         var input = Array(bytes.readableBytesView)

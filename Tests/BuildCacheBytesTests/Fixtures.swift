@@ -54,6 +54,12 @@ enum Fixtures {
         return layers
     }()
 
+    /// Every layer once, wherever it lies.
+    static let distinctLayers: [Layer] = {
+        var seen: Set<Digest> = []
+        return layers.filter { seen.insert($0.descriptor.digest).inserted }
+    }()
+
     private struct Document: Decodable {
         var manifests: [Entry]?
         var layers: [Entry]?

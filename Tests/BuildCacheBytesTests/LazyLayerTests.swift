@@ -1,6 +1,7 @@
 import BuildCacheBytes
 import BuildCacheCore
 import NIOCore
+import TestTools
 import Testing
 
 @Suite("A lazy layer")
@@ -52,6 +53,51 @@ struct LazyLayerTests {
         #expect(try await large.bytes() == LazyLayerTests.large)
         // A stream can be read again.
         #expect(try await large.bytes() == LazyLayerTests.large)
+    }
+
+    @Test("tells names apart by their bytes, however long they are and whoever wrote them")
+    func names() async throws {
+        let long = String(repeating: String(repeating: "n", count: 249) + "/", count: 15)
+        var gnu = TarSample.Entry.file(long + "gnu", ByteBuffer(string: "GNU"))
+        gnu.usesGNU = true
+        // One is é, the other e and an accent: equal as strings, two files on Linux.
+        let names = [long + "posix", "caf\u{E9}", "cafe\u{301}"]
+        let tar = TarSample.tar([gnu] + names.map { .file($0, ByteBuffer(string: "\($0.utf8.count)")) })
+        let (blob, encoded) = try await LayerEncoder(CompressionOptions(type: .estargz)).encode(tar)
+        let annotations = [Annotation.estargzTOCDigest: "\(try #require(encoded.tocDigest))"]
+        let descriptor = Descriptor(layer: blob, .layer(.gzip), annotations: annotations)
+        let layer = try await LazyLayer.open(descriptor, in: MemorySource(blob))
+        #expect(layer.entries.count == 4)
+        #expect(try await layer.read(gnu.name).bytes() == ByteBuffer(string: "GNU"))
+        for name in names {
+            #expect(try await layer.read(name).bytes() == ByteBuffer(string: "\(name.utf8.count)"))
+        }
+    }
+
+    @Test(
+        "reads files out of tars that Python wrote", .enabled(if: Tool.python.isInstalled),
+        arguments: ["USTAR", "GNU", "PAX"])
+    func formats(_ format: String) async throws {
+        // Long enough for the prefix of ustar, and a number of an owner that octal digits cannot hold.
+        let name = String(repeating: "d/", count: 70) + String(repeating: "n", count: 90)
+        let script = """
+            import io,sys,tarfile
+            t=tarfile.open(fileobj=sys.stdout.buffer,mode='w|',format=tarfile.\(format)_FORMAT)
+            for name in ['first','\(name)','last']:
+                i=tarfile.TarInfo(name); i.size=len(name); i.mtime=1700000000
+                if '\(format)'!='USTAR': i.uid=2**31+5; i.mtime=1700000000.7
+                t.addfile(i,io.BytesIO(name.encode()))
+            t.close()
+            """
+        let tar = ByteBuffer(bytes: try await Tool.python.output("-c", script))
+        let (blob, encoded) = try await LayerEncoder(CompressionOptions(type: .estargz)).encode(tar)
+        let annotations = [Annotation.estargzTOCDigest: "\(try #require(encoded.tocDigest))"]
+        let descriptor = Descriptor(layer: blob, .layer(.gzip), annotations: annotations)
+        let layer = try await LazyLayer.open(descriptor, in: MemorySource(blob))
+        #expect(layer.entries.map(\.path) == ["first", name, "last"])
+        for name in ["first", name, "last"] {
+            #expect(try await layer.read(name).bytes() == ByteBuffer(string: name))
+        }
     }
 
     @Test("fetches what holds the bytes that were asked for, and nothing else")

@@ -101,6 +101,47 @@ struct RoundTripTests {
         }
     }
 
+    @Test(
+        "from every layer that BuildKit wrote to each type and back to its tar, and other programs read what it became",
+        .enabled(
+            if: Fixtures.areThere && Tool.gzip.isInstalled && Tool.zstd.isInstalled && Tool.tar.isInstalled
+                && Tool.python.isInstalled),
+        arguments: [Compression.gzip, .estargz, .zstd])
+    func fixtures(_ type: Compression) async throws {
+        func forced(_ type: Compression) -> CompressionOptions { CompressionOptions(type: type, force: true) }
+        // One layer behind the other is a file of several members or frames, and a tar of several tars.
+        var (allStored, allTars) = (ByteBuffer(), ByteBuffer())
+        try await ScratchStore.withTemporary { store in
+            for layer in Fixtures.distinctLayers {
+                let tar = try await store.layer(from: layer.descriptor, in: layer.source, to: forced(.uncompressed))
+                let stored = try await store.layer(from: layer.descriptor, in: layer.source, to: forced(type))
+                let back = try await store.layer(from: stored.descriptor, in: stored.source, to: forced(.uncompressed))
+                #expect(back.descriptor.digest == tar.descriptor.digest, "\(layer)")
+                // The diffID of eStargz is not that of its tar.
+                if !layer.isEStargz, let diffID = layer.descriptor.diffID {
+                    #expect(diffID.digest == tar.descriptor.digest, "\(layer)")
+                }
+                allStored.writeImmutableBuffer(try await stored.source.open(stored.descriptor, range: nil).bytes())
+                allTars.writeImmutableBuffer(try await tar.source.open(tar.descriptor, range: nil).bytes())
+            }
+        }
+        let tool = type == .zstd ? Tool.zstd : .gzip
+        let bytes = Array(allStored.readableBytesView)
+        _ = try await tool.output("-t", input: bytes)
+        let content = try await tool.output("-dc", input: bytes)
+        if type != .estargz { #expect(ByteBuffer(bytes: content) == allTars) }
+        let names = try await Tool.tar.output("-t", "-i", "-f", "-", input: content)
+        let listed = names.split(separator: UInt8(ascii: "\n")).filter { !$0.elementsEqual("stargz.index.json".utf8) }
+        let expected = try await Tool.tar.output("-t", "-i", "-f", "-", input: Array(allTars.readableBytesView))
+        #expect(listed == expected.split(separator: UInt8(ascii: "\n")))
+        let python =
+            "import sys,io,gzip,hashlib,tarfile;b=sys.stdin.buffer.read();b=gzip.decompress(b) if b[0]==31 else b;"
+            + "n=sum(m.name!='stargz.index.json' for m in tarfile.open(fileobj=io.BytesIO(b),ignore_zeros=True));"
+            + "print(n,hashlib.sha256(b).hexdigest())"
+        let read = try await Tool.python.output("-c", python, input: type == .zstd ? content : bytes)
+        #expect(String(decoding: read, as: UTF8.self) == "\(listed.count) \(Digest(of: content).hex)\n")
+    }
+
     @Test("of 100 000 tiny files", arguments: [Compression.gzip, .estargz, .zstd])
     func manyFiles(_ type: Compression) async throws {
         let tar = TarStream.tinyFiles(100_000)

@@ -1,3 +1,4 @@
+import BuildCache
 import Foundation
 
 /// Two commands that do the same job, and how much more than the second the first may take.
@@ -9,6 +10,8 @@ struct Case {
     var maximumTime: Double
     /// The most our result may have, as a multiple of the other's bytes; `nil` where the two are no comparison.
     var maximumSize: Double?
+    /// Bytes that are hashed on the way, other than those of the result.
+    var hashed: Int64
 }
 
 /// A command line, and the file that it leaves its result in.
@@ -30,6 +33,8 @@ struct Measurement {
     var bytes: Int64
     /// The most memory resident at once, known of this program only.
     var peakMemory: Int64?
+    /// Of the result, known of this program only.
+    var digest: Digest?
 }
 
 struct Failure: Error, CustomStringConvertible { var description: String }
@@ -62,16 +67,17 @@ extension Command {
             seconds: Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18,
             processorSeconds: processorSeconds() - before, bytes: 0)
         if let output {
-            let attributes = try FileManager.default.attributesOfItem(atPath: output)
-            measurement.bytes = (attributes[.size] as? NSNumber)?.int64Value ?? 0
+            measurement.bytes = try Conversion.size(of: output)
             if !keepingOutput { try FileManager.default.removeItem(atPath: output) }
         } else {
-            let numbers = printed.split(whereSeparator: \.isWhitespace).compactMap {
-                Int64($0)
+            let words = printed.split(whereSeparator: \.isWhitespace)
+            let numbers = words.compactMap { Int64($0) }
+            guard words.count == 3, numbers.count == 2 else {
+                throw Failure(description: "the conversion printed other things than two numbers and a digest")
             }
-            guard numbers.count == 2 else { throw Failure(description: "the conversion printed no numbers") }
             measurement.bytes = numbers[0]
             measurement.peakMemory = numbers[1]
+            measurement.digest = try Digest(words[2])
         }
         return measurement
     }

@@ -5,7 +5,7 @@ import NIOCore
 /// One conversion of one layer, done by a process of its own so that its memory can be told.
 ///
 /// Its command line is `convert FILE FROM SHA256 TO DIRECTORY [COPY]`; it prints the size of the result and the peak of memory, in
-/// bytes.
+/// bytes, and the digest of the result.
 struct Conversion {
     var file: String
     var from: Compression
@@ -38,10 +38,18 @@ struct Conversion {
         copy = arguments.dropFirst(5).first
     }
 
+    // By a program: what this process holds in memory counts as held by those that it starts.
+    static func digest(of path: String) throws -> Digest {
+        let line = try Command(line: ["openssl", "dgst", "-sha256", "-r", path]).printed()
+        return try Digest("sha256:\(line.prefix(64))")
+    }
+
+    static func size(of path: String) throws -> Int64 {
+        (try FileManager.default.attributesOfItem(atPath: path)[.size] as? NSNumber)?.int64Value ?? 0
+    }
+
     func run() async throws {
-        let attributes = try FileManager.default.attributesOfItem(atPath: file)
-        let layer = Descriptor(
-            mediaType: .layer(from), digest: digest, size: (attributes[.size] as? NSNumber)?.int64Value ?? 0)
+        let layer = Descriptor(mediaType: .layer(from), digest: digest, size: try Conversion.size(of: file))
         try await ScratchStore.withTemporary(in: directory) { scratch in
             let options = CompressionOptions(type: to, force: true)
             let converted = try await scratch.layer(from: layer, in: FileSource(path: file), to: options)
@@ -59,7 +67,7 @@ struct Conversion {
             #else
                 let unit = 1
             #endif
-            print(converted.descriptor.size, Int(usage.ru_maxrss) * unit)
+            print(converted.descriptor.size, Int(usage.ru_maxrss) * unit, converted.descriptor.digest)
         }
     }
 }

@@ -19,6 +19,9 @@ final class ByteBudget: Sendable {
 
     init(bytes: Int) { limit = bytes }
 
+    /// How many wait.
+    var waiting: Int { state.withLock { $0.waiting.count } }
+
     /// Returns when there is room for so many bytes; more than there ever is are taken when nobody holds any.
     func acquire(_ bytes: Int) async throws {
         let number = state.withLock { state in

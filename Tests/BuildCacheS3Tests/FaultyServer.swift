@@ -4,11 +4,12 @@ import NIOCore
 import NIOHTTP1
 import Synchronization
 import TestServers
+import TestTools
 
 /// Stands before a server, and fails some of the requests: before they arrive, on the way, and after they were answered.
 final class FaultyServer: Sendable {
     private struct State {
-        var random: UInt64
+        var random: SeededGenerator
         var requests: [String] = []
         var faults = 0
     }
@@ -24,7 +25,7 @@ final class FaultyServer: Sendable {
     init(before address: String, failingOneIn rate: UInt64, seed: UInt64) {
         self.address = address
         self.rate = rate
-        state = Mutex(State(random: seed &* 0x9E37_79B9_7F4A_7C15 | 1))
+        state = Mutex(State(random: SeededGenerator(seed: seed)))
     }
 
     /// What was asked for, as in `PUT /cache/blobs/…`.
@@ -37,9 +38,9 @@ final class FaultyServer: Sendable {
     func respond(_ request: ServerRequest) async throws -> ServerResponse {
         let fault = state.withLock { state -> Fault? in
             state.requests.append("\(request.method) \(request.target)")
-            guard rate > 0, next(&state.random) % rate == 0 else { return nil }
+            guard rate > 0, UInt64.random(in: 0..<rate, using: &state.random) == 0 else { return nil }
             state.faults += 1
-            return Fault.allCases[Int(next(&state.random) % UInt64(Fault.allCases.count))]
+            return Fault.allCases.randomElement(using: &state.random)
         }
         switch fault {
         case .slowDown: return error(503, "SlowDown")
@@ -59,14 +60,6 @@ final class FaultyServer: Sendable {
             return response
         case nil: return try await forward(request)
         }
-    }
-
-    /// Xorshift: the same numbers for the same seed, on every machine.
-    private func next(_ state: inout UInt64) -> UInt64 {
-        state ^= state << 13
-        state ^= state >> 7
-        state ^= state << 17
-        return state >> 11
     }
 
     private func error(_ status: Int, _ code: String) -> ServerResponse {

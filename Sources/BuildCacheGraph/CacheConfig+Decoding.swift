@@ -72,6 +72,7 @@ private struct CacheConfigDecoder {
     // The records in the order of the file; links and results still count in rows of the file.
     private var graph = LayerGraph()
     private var chains: [(record: Int32, layers: [Int32], createdAt: Timestamp)] = []
+    private var chainRows = 0
 
     init(layers: CacheConfigLayers, limits: CacheConfigLimits) {
         source = layers
@@ -167,7 +168,7 @@ private struct CacheConfigDecoder {
         while try reader.nextElement() {
             try checkRoom(graph.records.count, "records", reader)
             let index = Int32(graph.records.count)
-            graph.records.append(RecordNode(digest: .none, importRow: index, nextAlias: index))
+            graph.records.append(RecordNode(digest: .none, importRow: index, nextAlias: index, isImported: true))
             var hasDigest = false
             if try reader.beginObject() {
                 while let key = try reader.nextKey() {
@@ -248,7 +249,7 @@ private struct CacheConfigDecoder {
                     }
                 }
             }
-            appendResult(Int32(exactly: row) ?? -1, createdAt, to: record)
+            graph.appendResult(ResultKey(layer: Int32(exactly: row) ?? -1, createdAt: createdAt), to: record)
         }
     }
 
@@ -266,7 +267,8 @@ private struct CacheConfigDecoder {
                         rows = []
                         guard try reader.beginArray() else { continue }
                         while try reader.nextElement() {
-                            try checkRoom(rows.count, "layers of a chain", reader)
+                            try checkRoom(chainRows, "layers of chains", reader)
+                            chainRows += 1
                             rows.append(Int32(exactly: try reader.integer()) ?? -1)
                         }
                     case "createdAt": createdAt = try readTime(&reader)
@@ -284,14 +286,6 @@ private struct CacheConfigDecoder {
         let string = text.text
         if string.isEmpty { return .zero }
         do { return try Timestamp(string) } catch { throw reader.invalid(error.message) }
-    }
-
-    private mutating func appendResult(_ layer: Int32, _ createdAt: Timestamp, to record: Int32) {
-        let index = Int32(graph.results.count)
-        graph.results.append(ResultNode(createdAt: createdAt, layer: layer))
-        let last = graph.records[Int(record)].lastResult
-        if last < 0 { graph.records[Int(record)].firstResult = index } else { graph.results[Int(last)].next = index }
-        graph.records[Int(record)].lastResult = index
     }
 
     private func checkRoom(_ count: Int, _ what: StaticString, _ reader: JSONReader) throws(CacheError) {
@@ -380,7 +374,7 @@ extension CacheConfigDecoder {
             while next >= 0 {
                 let result = read[Int(next)]
                 if let layer = try table.layer(result.layer, adding: &graph, where: isDescribed) {
-                    appendResult(layer, result.createdAt, to: Int32(record))
+                    graph.appendResult(ResultKey(layer: layer, createdAt: result.createdAt), to: Int32(record))
                 }
                 next = result.next
             }
@@ -390,7 +384,8 @@ extension CacheConfigDecoder {
     private mutating func placeChains(_ newIndex: [Int32]) throws(CacheError) {
         for chain in chains {
             var top: LayerID?
-            var isComplete = true
+            // No image has a layer twice, so a longer chain is none of its own.
+            var isComplete = chain.layers.count <= rowBlob.count
             for row in chain.layers {
                 guard rowBlob.indices.contains(Int(row)) else {
                     throw CacheError(
@@ -401,7 +396,10 @@ extension CacheConfigDecoder {
                 guard isComplete else { continue }
                 top = try graph.internLayer(blob: blob, pending: -1, on: top)
             }
-            if let top, isComplete { appendResult(top.index, chain.createdAt, to: newIndex[Int(chain.record)]) }
+            if let top, isComplete {
+                graph.appendResult(
+                    ResultKey(layer: top.index, createdAt: chain.createdAt), to: newIndex[Int(chain.record)])
+            }
         }
         graph.layerIndex = nil
     }

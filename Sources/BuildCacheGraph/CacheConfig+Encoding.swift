@@ -197,9 +197,9 @@ extension LayerGraph {
         return identities[Int(left)] < identities[Int(right)]
     }
 
-    private func sortedByDigest(_ record: Int32, input: Int32) -> [(selector: String, digest: Digest)] {
+    private func sortedByDigest(_ record: Int32, input: Int32) -> [(selector: ExactText, digest: Digest)] {
         linkIndices(of: record, input: input)
-            .map { (selectors[links[$0].selector], records[Int(links[$0].record)].digest) }
+            .map { (ExactText(selectors[links[$0].selector]), records[Int(links[$0].record)].digest) }
             .sorted { ($0.1, $0.0) < ($1.1, $1.0) }
     }
 
@@ -289,7 +289,7 @@ extension LayerGraph {
             if rows[Int(left)] != rows[Int(right)] { return rows[Int(left)] < rows[Int(right)] }
             // Links have the order of their indices, as they are only ever appended.
             if node.importRow >= 0 { return left < right }
-            return selectors[leftLink.selector] < selectors[rightLink.selector]
+            return ExactText(selectors[leftLink.selector]) < ExactText(selectors[rightLink.selector])
         }
         return indices
     }

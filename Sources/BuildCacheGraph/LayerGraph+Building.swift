@@ -63,7 +63,7 @@ extension LayerGraph {
             input.map { LinkNode(record: canonical($0.record.index), selector: selectors.number(of: $0.selector)) }
         }
         let record = try addRecord(digest, inputs: encoded)
-        for result in results { appendResult(result.layer.index, result.createdAt, to: record) }
+        appendResults(results.map { ResultKey(layer: $0.layer.index, createdAt: $0.createdAt) }, to: record)
         return RecordID(index: record)
     }
 
@@ -137,9 +137,7 @@ extension LayerGraph {
             merge(from, into: into)
             known = into
         }
-        for (input, alternatives) in inputs.enumerated() {
-            for link in alternatives { addLink(link, to: known, input: Int32(input)) }
-        }
+        for (input, alternatives) in inputs.enumerated() { addLinks(alternatives, to: known, input: Int32(input)) }
         return known
     }
 
@@ -152,17 +150,26 @@ extension LayerGraph {
                 digest: digest, firstInput: Int32(inputs.count), inputCount: Int32(newInputs.count), nextAlias: index))
         inputs.append(contentsOf: repeatElement(InputNode(), count: newInputs.count))
         for (input, alternatives) in newInputs.enumerated() {
-            for link in alternatives { addLink(link, to: index, input: Int32(input)) }
+            addLinks(alternatives, to: index, input: Int32(input), isNew: true)
         }
-        if newInputs.isEmpty { recordIndex?.insert(index, digest: digest, source: -1) }
+        if newInputs.isEmpty { recordIndex?.insert(index, digest: digest) }
         return index
     }
 
-    /// Adds a link unless it is there or would close a loop.
+    /// Adds those links of an input that are not there and close no loop.
+    ///
+    /// - Parameter isNew: Whether the record was made just now, so that nothing can descend from it.
+    private mutating func addLinks(_ new: [LinkNode], to record: Int32, input: Int32, isNew: Bool = false) {
+        var known: Set<LinkKey> = []
+        for index in linkIndices(of: record, input: input) {
+            known.insert(LinkKey(record: canonical(links[index].record), selector: links[index].selector))
+        }
+        for link in new where known.insert(LinkKey(record: link.record, selector: link.selector)).inserted {
+            if isNew || !descends(link.record, from: record) { addLink(link, to: record, input: input) }
+        }
+    }
+
     private mutating func addLink(_ link: LinkNode, to record: Int32, input: Int32) {
-        for known in linkIndices(of: record, input: input)
-        where canonical(links[known].record) == link.record && links[known].selector == link.selector { return }
-        guard !descends(link.record, from: record) else { return }
         if link.record > record { isOrdered = false }
         let index = Int32(links.count)
         links.append(LinkNode(record: link.record, selector: link.selector))
@@ -174,7 +181,7 @@ extension LayerGraph {
         }
         inputs[place].lastLink = index
         records[Int(record)].importRow = -1
-        if input == 0 { recordIndex?.insert(record, digest: records[Int(record)].digest, source: link.record) }
+        recordIndex?.insert(record, digest: records[Int(record)].digest, input: input, link)
     }
 
     /// Makes `other` another name of `record`, with all its links and results.
@@ -191,14 +198,27 @@ extension LayerGraph {
         // Who links to `other` now links to `record`, which may come later.
         if other < record { isOrdered = false }
         for input in 0..<min(moved.inputCount, records[Int(record)].inputCount) {
-            for index in LinkIndices(links: links, first: inputs[Int(moved.firstInput + input)].firstLink) {
-                addLink(
-                    LinkNode(record: canonical(links[index].record), selector: links[index].selector), to: record,
-                    input: input)
+            let more = LinkIndices(links: links, first: inputs[Int(moved.firstInput + input)].firstLink).map {
+                LinkNode(record: canonical(links[$0].record), selector: links[$0].selector)
             }
+            addLinks(more, to: record, input: input)
         }
-        for index in ResultIndices(results: results, first: moved.firstResult) {
-            appendResult(results[index].layer, results[index].createdAt, to: record)
+        if moved.isImported { records[Int(record)].isImported = true }
+        appendResults(
+            ResultIndices(results: results, first: moved.firstResult).map {
+                ResultKey(layer: results[$0].layer, createdAt: results[$0].createdAt)
+            }, to: record)
+    }
+
+    /// Makes one record of those that are found in the same way, as after what they are linked to became one.
+    mutating func uniteEqualRecords() {
+        var first: [Digest: Int32] = [:]
+        for (record, identity) in recordIdentities().enumerated() where records[record].mergedInto < 0 {
+            if let known = first[identity] {
+                merge(Int32(record), into: known)
+            } else {
+                first[identity] = Int32(record)
+            }
         }
     }
 
@@ -221,18 +241,20 @@ extension LayerGraph {
         return false
     }
 
-    /// Adds a result unless the same chain with the same time is there.
-    mutating func appendResult(_ layer: Int32, _ createdAt: Timestamp, to record: Int32) {
-        let record = Int(canonical(record))
-        for known in resultIndices(of: Int32(record))
-        where results[known].layer == layer && results[known].createdAt == createdAt { return }
+    /// Adds the results of which the same chain with the same time is not there.
+    mutating func appendResults(_ new: [ResultKey], to record: Int32) {
+        let record = canonical(record)
+        var known = Set(
+            resultIndices(of: record).map { ResultKey(layer: results[$0].layer, createdAt: results[$0].createdAt) })
+        for result in new where known.insert(result).inserted { appendResult(result, to: record) }
+    }
+
+    /// Adds a result that is not there.
+    mutating func appendResult(_ result: ResultKey, to record: Int32) {
         let index = Int32(results.count)
-        results.append(ResultNode(createdAt: createdAt, layer: layer))
-        if records[record].lastResult < 0 {
-            records[record].firstResult = index
-        } else {
-            results[Int(records[record].lastResult)].next = index
-        }
-        records[record].lastResult = index
+        results.append(ResultNode(createdAt: result.createdAt, layer: result.layer))
+        let last = records[Int(record)].lastResult
+        if last < 0 { records[Int(record)].firstResult = index } else { results[Int(last)].next = index }
+        records[Int(record)].lastResult = index
     }
 }

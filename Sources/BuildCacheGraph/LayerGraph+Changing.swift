@@ -9,9 +9,12 @@ extension LayerGraph {
     /// - Throws: ``CacheError`` `.limitExceeded` past 2³¹ records, links or layers.
     @discardableResult
     public mutating func merge(_ other: LayerGraph) throws(CacheError) -> [RecordID: RecordID] {
-        if isEmpty {
+        if isEmpty, layers.isEmpty, targets.isEmpty, descriptors.isEmpty {
             self = other
-            return Dictionary(uniqueKeysWithValues: other.recordIDs.map { ($0, $0) })
+            return Dictionary(
+                uniqueKeysWithValues: records.indices.map {
+                    (RecordID(index: Int32($0)), RecordID(index: canonical(Int32($0))))
+                })
         }
         var newLayers: [LayerID] = []
         newLayers.reserveCapacity(other.layers.count)
@@ -36,9 +39,15 @@ extension LayerGraph {
             let results = record.results.map {
                 CacheResult(layer: newLayers[Int($0.layer.index)], createdAt: $0.createdAt)
             }
-            newRecords[id] =
+            let new =
                 record.isEphemeral
                 ? try addEphemeralRecord() : try addRecord(record.digest, inputs: inputs, results: results)
+            if other.records[Int(index)].isImported { records[Int(new.index)].isImported = true }
+            newRecords[id] = new
+        }
+        for index in other.records.indices where other.records[index].mergedInto >= 0 {
+            newRecords[RecordID(index: Int32(index))] =
+                newRecords[RecordID(index: other.canonical(Int32(index)))]
         }
         targets += other.targets.compactMap { newRecords[RecordID(index: other.canonical($0.index))] }
         return newRecords
@@ -100,7 +109,8 @@ extension LayerGraph {
         copy.results = []
         for record in recordsInOrder() {
             for index in resultIndices(of: record) where !isBroken[Int(results[index].layer)] {
-                copy.appendResult(results[index].layer, results[index].createdAt, to: record)
+                copy.appendResult(
+                    ResultKey(layer: results[index].layer, createdAt: results[index].createdAt), to: record)
             }
         }
         return copy

@@ -42,9 +42,10 @@ extension LayerGraph: Equatable {
             var text = "\(node.digest.hex) \(node.isEphemeral)"
             for input in 0..<node.inputCount {
                 let alternatives = linkIndices(of: record, input: input).map { index in
-                    "\(identities[Int(canonical(links[index].record))].hex) \(selectors[links[index].selector])"
+                    ExactText(
+                        "\(identities[Int(canonical(links[index].record))].hex) \(selectors[links[index].selector])")
                 }
-                text += "[" + Set(alternatives).sorted().joined(separator: "\0") + "]"
+                text += "[" + Set(alternatives).sorted().map(\.text).joined(separator: "\0") + "]"
             }
             identities[Int(record)] = Digest(of: text.utf8)
         }

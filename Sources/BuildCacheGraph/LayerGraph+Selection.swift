@@ -28,9 +28,6 @@ extension LayerGraph {
         return rebuilt(keeping: walk.isTaken, result: { walk.takenResult[Int($0)] })
     }
 
-    /// Every pending layer, once each.
-    public var pendingLayersToMake: [PendingLayer] { pendingLayers }
-
     /// The records that no other links to.
     private func leaves() -> [Int32] {
         var isLinkedTo = [Bool](repeating: false, count: records.count)
@@ -52,20 +49,22 @@ extension LayerGraph {
             let node = records[Int(record)]
             let index = Int32(copy.records.count)
             newRecord[Int(record)] = index
-            var new = RecordNode(digest: node.digest, importRow: node.importRow, nextAlias: index)
+            var new = RecordNode(
+                digest: node.digest, importRow: node.importRow, nextAlias: index, isImported: node.isImported)
             new.firstInput = Int32(copy.inputs.count)
             new.inputCount = node.inputCount
             for input in 0..<node.inputCount {
                 let first = Int32(copy.links.count)
+                let place = inputs[Int(node.firstInput + input)]
+                // One link, as nearly all inputs have, needs no memory of the others.
+                var seen: Set<LinkKey>? = place.firstLink == place.lastLink ? nil : []
                 for known in linkIndices(of: record, input: input) {
                     let source = newRecord[Int(canonical(links[known].record))]
                     let number = links[known].selector
                     let selector = number == 0 ? 0 : copy.selectors.number(of: selectors[number])
-                    let isDuplicate = copy.links[Int(first)...].contains {
-                        $0.record == source && $0.selector == selector
-                    }
+                    let isNew = seen?.insert(LinkKey(record: source, selector: selector)).inserted ?? true
                     // A link that is left out changes the record: its row no longer says where it belongs.
-                    guard source >= 0, !isDuplicate else {
+                    guard source >= 0, isNew else {
                         new.importRow = -1
                         continue
                     }
@@ -95,7 +94,11 @@ extension LayerGraph {
             let index = newRecord[Int(canonical(target.index))]
             return index < 0 ? nil : RecordID(index: index)
         }
-        return copy
+        // Records that became one may leave others behind that differed in nothing else.
+        guard records.contains(where: { $0.mergedInto >= 0 }) else { return copy }
+        copy.uniteEqualRecords()
+        return copy.rebuilt(
+            keeping: Array(repeating: true, count: copy.records.count), result: { [copy] in copy.bestResult(of: $0) })
     }
 
     /// Copies the used layers of `other`, parents first as they are, and renumbers those in the results.
@@ -172,7 +175,7 @@ private struct SelectionWalk {
     /// Takes the record's result as the mode says, and returns the mode for its inputs.
     private mutating func enter(_ record: Int32, _ mode: Mode) -> Mode {
         let node = graph.records[Int(record)]
-        guard !node.isEphemeral, node.inputCount > 0 || node.importRow >= 0 else { return mode }
+        guard !node.isEphemeral, node.inputCount > 0 || node.isImported else { return mode }
         let result = mode == .storedOnly ? bestAvailable(record) : graph.bestResult(of: record)
         guard result >= 0 else { return mode }
         takenResult[Int(record)] = result

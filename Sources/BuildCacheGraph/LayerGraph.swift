@@ -124,6 +124,8 @@ struct RecordNode {
     var nextAlias: Int32
     /// A record of this machine only, as for a local directory: BuildKit's `random:` digests.
     var isEphemeral = false
+    /// Whether a cache has it: a build makes no results of what has no inputs, a cache may.
+    var isImported = false
 }
 
 struct InputNode {
@@ -137,10 +139,22 @@ struct LinkNode {
     var next: Int32 = -1
 }
 
+/// What makes two links of one input the same.
+struct LinkKey: Hashable {
+    var record: Int32
+    var selector: Int32
+}
+
 struct ResultNode {
     var createdAt: Timestamp
     var layer: Int32
     var next: Int32 = -1
+}
+
+/// What makes two results of one record the same.
+struct ResultKey: Hashable {
+    var layer: Int32
+    var createdAt: Timestamp
 }
 
 struct LayerNode {
@@ -167,17 +181,18 @@ extension Digest {
 /// Number 0 is the empty one.
 struct SelectorTable {
     private(set) var texts: [String] = [""]
-    private var numbers: [String: Int32] = ["": 0]
+    private var numbers = [ExactText(""): Int32(0)]
 
     mutating func number(of text: String) -> Int32 {
-        if let number = numbers[text] { return number }
+        let key = ExactText(text)
+        if let number = numbers[key] { return number }
         let number = Int32(texts.count)
         texts.append(text)
-        numbers[text] = number
+        numbers[key] = number
         return number
     }
 
-    func known(_ text: String) -> Int32? { numbers[text] }
+    func known(_ text: String) -> Int32? { numbers[ExactText(text)] }
     subscript(number: Int32) -> String { texts[Int(number)] }
 }
 
@@ -270,9 +285,6 @@ extension LayerGraph {
 
     /// Whether any record has a result.
     package var hasResults: Bool { !results.isEmpty }
-
-    /// Whether any layer was never written.
-    public var hasPendingLayers: Bool { layers.contains { $0.pending >= 0 } }
 }
 
 // MARK: Walking

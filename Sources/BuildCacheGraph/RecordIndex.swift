@@ -1,74 +1,99 @@
 import BuildCacheCore
 
-/// Finds the records of a digest by what their first input is linked to.
+/// Finds the records of a digest by what their inputs are linked to.
 ///
-/// The source is part of the key because a digest alone may be that of very many records: one command repeated in a long chain
-/// has the same operation each time.
+/// The link is part of the key because a digest alone may be that of very many records: one command repeated in a long chain has the
+/// same operation each time. All inputs are in it, so that a search can begin with the one that fewest records share.
 struct RecordIndex: Sendable {
     private struct Key: Hashable {
         var digest: Digest
-        var source: Int32
+        var input: Int32
+        var record: Int32
+        var selector: Int32
+    }
+    private struct Place {
+        var head: Int32 = -1
+        var count: Int32 = 0
     }
     private struct Node {
         var record: Int32
         var next: Int32
     }
-    private var heads: [Key: Int32]
+    private var places: [Key: Place]
     private var nodes: [Node] = []
 
     init(_ graph: LayerGraph) {
-        heads = Dictionary(minimumCapacity: graph.records.count)
-        nodes.reserveCapacity(graph.records.count)
+        places = Dictionary(minimumCapacity: graph.links.count)
+        nodes.reserveCapacity(graph.links.count)
         for index in graph.records.indices
         where graph.records[index].mergedInto < 0 && !graph.records[index].isEphemeral {
             let record = Int32(index)
-            let digest = graph.records[index].digest
-            if graph.records[index].inputCount == 0 {
-                insert(record, digest: digest, source: -1)
-            } else {
-                for link in graph.linkIndices(of: record, input: 0) {
-                    insert(record, digest: digest, source: graph.canonical(graph.links[link].record))
+            let node = graph.records[index]
+            if node.inputCount == 0 { insert(record, digest: node.digest) }
+            for input in 0..<node.inputCount {
+                for link in graph.linkIndices(of: record, input: input) {
+                    var link = graph.links[link]
+                    link.record = graph.canonical(link.record)
+                    insert(record, digest: node.digest, input: input, link)
                 }
             }
         }
     }
 
-    /// Adds a record under one source of its first input; -1 for a root.
-    mutating func insert(_ record: Int32, digest: Digest, source: Int32) {
-        let key = Key(digest: digest, source: source)
-        nodes.append(Node(record: record, next: heads[key] ?? -1))
-        heads[key] = Int32(nodes.count - 1)
+    /// Adds a record under one link of an input; a root has none.
+    mutating func insert(
+        _ record: Int32, digest: Digest, input: Int32 = -1, _ link: LinkNode = LinkNode(record: -1, selector: 0)
+    ) {
+        let key = Key(digest: digest, input: input, record: link.record, selector: link.selector)
+        let place = places[key] ?? Place()
+        nodes.append(Node(record: record, next: place.head))
+        places[key] = Place(head: Int32(nodes.count - 1), count: place.count + 1)
     }
 
     /// The records of this digest that share a link with every input, in the order they were added.
     func matches(_ digest: Digest, inputs: [[LinkNode]], in graph: LayerGraph) -> [Int32] {
-        guard let first = inputs.first else {
-            return candidates(digest, source: -1, in: graph).sorted()
+        let searches = inputs.enumerated().map { keys(of: $1, input: Int32($0), digest, in: graph) }
+        guard !searches.isEmpty else {
+            return candidates([Key(digest: digest, input: -1, record: -1, selector: 0)], in: graph).sorted()
         }
-        var matches: Set<Int32> = []
-        for link in first {
-            // What was added under a record that has since become another is found under its old name.
+        let counts = searches.map { $0.reduce(0) { $0 + Int(places[$1]?.count ?? 0) } }
+        guard let rarest = searches.indices.min(by: { counts[$0] < counts[$1] }), counts[rarest] > 0 else { return [] }
+        let wanted = inputs.map { input in
+            Set(input.map { LinkKey(record: graph.canonical($0.record), selector: $0.selector) })
+        }
+        return candidates(searches[rarest], in: graph).filter { record in
+            Int(graph.records[Int(record)].inputCount) == inputs.count
+                && wanted.indices.allSatisfy {
+                    $0 == rarest || graph.shares(wanted[$0], with: record, input: Int32($0))
+                }
+        }.sorted()
+    }
+
+    /// Where records with one of these links are found; what was added under a record that has since become another is found under
+    /// its old name.
+    private func keys(
+        of links: [LinkNode], input: Int32, _ digest: Digest, in graph: LayerGraph
+    ) -> Set<Key> {
+        var keys: Set<Key> = []
+        for link in links {
             let source = graph.canonical(link.record)
             var alias = source
             repeat {
-                for record in candidates(digest, source: alias, in: graph)
-                where graph.records[Int(record)].inputCount == inputs.count && !matches.contains(record)
-                    && inputs.indices.allSatisfy({ graph.shares(inputs[$0], with: record, input: Int32($0)) })
-                {
-                    matches.insert(record)
-                }
+                keys.insert(Key(digest: digest, input: input, record: alias, selector: link.selector))
                 alias = graph.records[Int(alias)].nextAlias
             } while alias != source
         }
-        return matches.sorted()
+        return keys
     }
 
-    private func candidates(_ digest: Digest, source: Int32, in graph: LayerGraph) -> Set<Int32> {
+    private func candidates(_ keys: Set<Key>, in graph: LayerGraph) -> Set<Int32> {
         var candidates: Set<Int32> = []
-        var next = heads[Key(digest: digest, source: source)] ?? -1
-        while next >= 0 {
-            candidates.insert(graph.canonical(nodes[Int(next)].record))
-            next = nodes[Int(next)].next
+        for key in keys {
+            var next = places[key]?.head ?? -1
+            while next >= 0 {
+                candidates.insert(graph.canonical(nodes[Int(next)].record))
+                next = nodes[Int(next)].next
+            }
         }
         return candidates
     }
@@ -76,14 +101,9 @@ struct RecordIndex: Sendable {
 
 extension LayerGraph {
     /// Whether one of these links is among those of an input of `record`.
-    fileprivate func shares(_ alternatives: [LinkNode], with record: Int32, input: Int32) -> Bool {
-        for known in linkIndices(of: record, input: input) {
-            let source = canonical(links[known].record)
-            let selector = links[known].selector
-            if alternatives.contains(where: { canonical($0.record) == source && $0.selector == selector }) {
-                return true
-            }
+    fileprivate func shares(_ wanted: Set<LinkKey>, with record: Int32, input: Int32) -> Bool {
+        linkIndices(of: record, input: input).contains {
+            wanted.contains(LinkKey(record: canonical(links[$0].record), selector: links[$0].selector))
         }
-        return false
     }
 }

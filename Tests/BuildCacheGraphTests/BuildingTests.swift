@@ -133,6 +133,93 @@ struct BuildingTests {
         #expect(lookup.matches(digest("child"), inputs: [step.map { Link($0) }]) == [try #require(names[child])])
     }
 
+    @Test("keeps results of roots that a cache had, whichever graph comes first")
+    func keepsRoots() throws {
+        var made = LayerGraph()
+        let root = try made.addRecord(digest("root"), results: [result("layer", at: 1, in: &made)])
+        try made.addRecord(digest("step"), inputs: [[Link(root)]], results: [result("top", at: 2, in: &made)])
+        let read = try LayerGraph(
+            decodingConfig: made.encodeConfig().bytes, layers: .described(Array(made.descriptors.values)))
+        var built = LayerGraph()
+        try built.addRecord(digest("root"))
+        for (first, second) in [(read, built), (built, read)] {
+            var both = first
+            try both.merge(second)
+            let selected = both.selected(.max)
+            #expect(selected.recordIDs.map { selected[$0].results.count } == [1, 1])
+        }
+        #expect(made.selected(.max).recordIDs.flatMap { made.selected(.max)[$0].results }.count == 1)
+    }
+
+    @Test("without records keeps its layers and targets when another is united with it")
+    func unitesIntoLayers() throws {
+        var graph = LayerGraph()
+        _ = try graph.addLayer(Descriptor(mediaType: .layer(.gzip), digest: digest("mine"), size: 1))
+        var other = LayerGraph()
+        let theirs = try other.addRecord(digest("a"), results: [result("theirs", at: 1, in: &other)])
+        let names = try graph.merge(other)
+        #expect(graph.layerIDs.count == 2)
+        #expect(graph.descriptors.count == 2)
+        let known = try #require(names[theirs])
+        #expect(graph[known].results.map { graph[$0.layer].content } == [.blob(Digest(of: "theirs".utf8))])
+    }
+
+    @Test("is written as the same bytes in whatever order records turned out to be equal")
+    func totalOrder() throws {
+        // Until somebody says that a and b are one, the steps on them are two.
+        func make(_ steps: [(on: String, second: Int64)]) throws -> [UInt8] {
+            var graph = LayerGraph()
+            let sources = try ["a", "b"].map {
+                try graph.addRecord(digest("base"), inputs: [[Link(graph.addRecord(digest($0)))]])
+            }
+            for step in steps {
+                try graph.addRecord(
+                    digest("step"), inputs: [[Link(sources[step.on == "a" ? 0 : 1])]],
+                    results: [result("\(step.second)", at: step.second, in: &graph)])
+            }
+            let roots = try ["a", "b"].map { Link(try graph.addRecord(digest($0))) }
+            try graph.addRecord(digest("base"), inputs: [roots])
+            let encoded = try graph.encodeConfig()
+            let read = try LayerGraph(decodingConfig: encoded.bytes, layers: .undescribed)
+            #expect(read.recordCount == 4)
+            return encoded.bytes
+        }
+        #expect(try make([("a", 1), ("b", 2)]) == make([("b", 2), ("a", 1)]))
+    }
+
+    @Test("takes selectors for the same only if their bytes are")
+    func selectorsAreBytes() throws {
+        var graph = LayerGraph()
+        let root = try graph.addRecord(digest("root"))
+        let step = try graph.addRecord(
+            digest("step"), inputs: [[Link(root, selector: "caf\u{E9}"), Link(root, selector: "cafe\u{301}")]])
+        #expect(graph[step].inputs[0].map { Array($0.selector.utf8).count } == [5, 6])
+        let encoded = try graph.encodeConfig()
+        let read = try LayerGraph(decodingConfig: encoded.bytes, layers: .undescribed)
+        #expect(read.recordIDs.map { read[$0].inputs.first?.count ?? 0 }.max() == 2)
+        #expect(try read.encodeConfig().bytes == encoded.bytes)
+    }
+
+    @Test("holds a record with a million results, and a million links of one input, and unites with the same")
+    func wide() throws {
+        let count = 1_000_000
+        var graph = LayerGraph()
+        let root = try graph.addRecord(digest("root"))
+        let layer = try graph.addLayer(Descriptor(mediaType: .layer(.gzip), digest: digest("layer"), size: 1))
+        let results = try (0..<count).map {
+            CacheResult(layer: layer, createdAt: try #require(Timestamp(seconds: Int64($0))))
+        }
+        try graph.addRecord(
+            digest("step"), inputs: [(0..<count).map { Link(root, selector: "\($0)") }], results: results)
+        var other = LayerGraph()
+        try other.addRecord(digest("other"))
+        try other.merge(graph)
+        try other.merge(graph)
+        #expect(other.recordCount == 3)
+        #expect(other.recordIDs.map { other[$0].results.count }.max() == count)
+        #expect(other.removingResults { _ in false }.selected(.max).recordCount == 3)
+    }
+
     @Test("holds a chain of 100 000 records, all of one operation, and one root with 100 000 records on it")
     func large() throws {
         var chain = LayerGraph()

@@ -105,6 +105,23 @@ struct HostileConfigTests {
         #expect(throws: CacheError.self) { try decode(records) }
     }
 
+    @Test("with more rows in its chains than the limit is refused, and a chain longer than the image is a miss")
+    func chains() throws {
+        let layer = Descriptor(mediaType: .layer(.gzip), digest: Self.a, size: 1)
+        func inline(_ chains: [Int]) -> [UInt8] {
+            let rows = chains.map { #"{"layers":[\#(Array(repeating: "0", count: $0).joined(separator: ","))]}"# }
+            return Array(#"[{"digest":"\#(Self.a)","chains":[\#(rows.joined(separator: ","))]}]"#.utf8)
+        }
+        let limits = CacheConfigLimits(maximumEntries: 100)
+        let error = #expect(throws: CacheError.self) {
+            try LayerGraph(decodingConfig: inline([50, 50, 1]), layers: .image([layer]), limits: limits)
+        }
+        #expect(error?.code == .limitExceeded)
+        let graph = try LayerGraph(decodingConfig: inline([1, 2, 3]), layers: .image([layer]), limits: limits)
+        #expect(graph.recordIDs.map { graph[$0].results.count } == [1])
+        #expect(graph.layerIDs.count == 1)
+    }
+
     @Test("with 100 000 records and parents in one chain is read, selected and written again")
     func deepChain() throws {
         let count = 100_000

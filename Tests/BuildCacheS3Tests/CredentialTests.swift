@@ -31,23 +31,32 @@ struct CredentialTests {
         try await CredentialChain.standard(environment: Environment(variables)).credentials(region: "eu-west-1")
     }
 
+    /// Expects the key that these variables lead to.
+    private func expect(
+        _ key: String?, _ variables: [String: String], _ comment: Comment? = nil,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws {
+        let credentials = try await found(variables)
+        #expect(credentials?.accessKeyID == key, comment, sourceLocation: sourceLocation)
+    }
+
     // MARK: Variables and files
 
     @Test("are those of the environment before those of a profile")
     func order() async throws {
         try await withFiles(credentials: "[default]\naws_access_key_id = file\naws_secret_access_key = s\n") {
             variables, _ in
-            #expect(try await found(variables)?.accessKeyID == "file")
+            try await expect("file", variables)
             var both = variables
             both["AWS_ACCESS_KEY_ID"] = "variable"
-            #expect(try await found(both)?.accessKeyID == "file", "one variable alone is none")
+            try await expect("file", both, "one variable alone is none")
             both["AWS_SECRET_ACCESS_KEY"] = "s"
             both["AWS_SESSION_TOKEN"] = "t"
             let credentials = try #require(try await found(both))
             #expect(credentials.accessKeyID == "variable")
             #expect(credentials.sessionToken?.exposed == "t")
         }
-        try await withFiles { variables, _ in #expect(try await found(variables) == nil) }
+        try await withFiles { variables, _ in try await expect(nil, variables) }
     }
 
     @Test("come from the profile that is meant, the credentials file first")
@@ -68,9 +77,9 @@ struct CredentialTests {
             """
         try await withFiles(config: config, credentials: "[work]\naws_access_key_id=shared\n") { variables, _ in
             var variables = variables
-            #expect(try await found(variables)?.accessKeyID == "default")
+            try await expect("default", variables)
             variables["AWS_PROFILE"] = "work"
-            #expect(try await found(variables)?.accessKeyID == "shared")
+            try await expect("shared", variables)
             let client = S3Client(environment: Environment(variables))
             #expect(try await client.region(of: S3Options(bucket: "b", region: "")) == "eu-central-1")
             variables["AWS_DEFAULT_REGION"] = "us-east-2"
@@ -195,7 +204,7 @@ struct CredentialTests {
                 var variables = variables
                 variables["AWS_ENDPOINT_URL_STS"] = "http://\(address)"
                 variables["AWS_PROFILE"] = "third"
-                #expect(try await found(variables)?.accessKeyID == "last by middle by id")
+                try await expect("last by middle by id", variables)
                 variables["AWS_PROFILE"] = "from-environment"
                 variables["AWS_ACCESS_KEY_ID"] = "variable"
                 variables["AWS_SECRET_ACCESS_KEY"] = "s"
@@ -216,7 +225,7 @@ struct CredentialTests {
                 variables["AWS_ROLE_ARN"] = "role"
                 variables["AWS_WEB_IDENTITY_TOKEN_FILE"] = folder + "/token"
                 let credentials = try #require(try await found(variables))
-                #expect(credentials.accessKeyID == "role by ")
+                #expect(credentials.accessKeyID == "role by")
                 #expect(credentials.sessionToken?.exposed == "t")
                 for file in ["/other", "/missing"] {
                     variables["AWS_WEB_IDENTITY_TOKEN_FILE"] = folder + file
@@ -242,7 +251,7 @@ struct CredentialTests {
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://\(address)/role",
                 "AWS_CONTAINER_AUTHORIZATION_TOKEN": "Bearer hunter2", "HOME": "/nonexistent",
             ]
-            #expect(try await found(variables)?.accessKeyID == "lent")
+            try await expect("lent", variables)
         }
         let error = await #expect(throws: CacheError.self) {
             try await found([
@@ -267,9 +276,9 @@ struct CredentialTests {
             }
         } _: { address in
             var variables = ["AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://\(address)/", "HOME": "/nonexistent"]
-            #expect(try await found(variables)?.accessKeyID == "lent")
+            try await expect("lent", variables)
             variables["AWS_EC2_METADATA_DISABLED"] = "true"
-            #expect(try await found(variables) == nil)
+            try await expect(nil, variables)
         }
     }
 
@@ -277,7 +286,7 @@ struct CredentialTests {
     func noInstance() async throws {
         let port = try freePort()
         let variables = ["AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:\(port)", "HOME": "/nonexistent"]
-        #expect(try await found(variables) == nil)
+        try await expect(nil, variables)
         let cache = CredentialCache(
             CredentialChain.standard(environment: Environment(variables)), region: "r", now: { .now() })
         let error = await #expect(throws: CacheError.self) { try await cache.credentials() }

@@ -63,8 +63,10 @@ struct ServiceTests {
             request.headers["authorization"]?.contains("key2") == true
                 ? ServerResponse(200, body: Array("x".utf8)) : Self.xml(400, "ExpiredToken")
         } _: { bucket in
-            #expect(try await bucket.object("a", limit: 10) == Array("x".utf8))
-            #expect(try await bucket.object("a", limit: 10) == Array("x".utf8))
+            for _ in 0..<2 {
+                let object = try await bucket.object("a", limit: 10)
+                #expect(object == Array("x".utf8))
+            }
             #expect(provider.count == 2)
         }
         let error = try await withBucket(credentials: Renewing()) { _ in
@@ -138,10 +140,12 @@ struct ServiceTests {
             }
         } _: { bucket in
             let old = BlobStat(size: descriptor.size, modifiedAt: Timestamp(seconds: 0))
-            #expect(try await bucket.keep(descriptor, old) == .refreshed)
+            let first = try await bucket.keep(descriptor, old)
+            #expect(first == .refreshed)
             #expect(count.withLock { $0 } == 2)
             let new = BlobStat(size: descriptor.size, modifiedAt: .now())
-            #expect(try await bucket.keep(descriptor, new) == .alreadyPresent)
+            let second = try await bucket.keep(descriptor, new)
+            #expect(second == .alreadyPresent)
             #expect(count.withLock { $0 } == 2)
         }
     }
@@ -160,7 +164,8 @@ struct ServiceTests {
                 return ServerResponse(200, headers: header + [("Content-Length", "\(layer.descriptor.size)")])
             }
             #expect(request.headers["x-amz-content-sha256"] == layer.descriptor.digest.hex)
-            #expect(try await request.bytes() == layer.stored)
+            let body = try await request.bytes()
+            #expect(body == layer.stored)
             conditions.withLock { $0.append(request.headers["if-none-match"]) }
             return request.headers["if-none-match"] == nil
                 ? ServerResponse(200, headers: header) : Self.xml(412, "PreconditionFailed")
@@ -186,7 +191,8 @@ struct ServiceTests {
             let signed = request.headers["authorization"]?.contains("accept-encoding") == true
             return ServerResponse(signed == !isDisabled ? 200 : 400, body: Array("x".utf8))
         } _: { bucket in
-            #expect(try await bucket.object("a", limit: 10) != nil)
+            let object = try await bucket.object("a", limit: 10)
+            #expect(object != nil)
         }
     }
 

@@ -1,6 +1,7 @@
 import BuildCacheAzure
 public import BuildCacheBytes
 public import BuildCacheCore
+public import BuildCacheGraph
 import BuildCacheGitHubActions
 import BuildCacheInline
 import BuildCacheLocal
@@ -17,24 +18,35 @@ extension CacheSpec {
     /// - Parameters:
     ///   - scratch: Where layers are converted. Give all backends of one build the same, and each layer is converted once.
     ///   - clients: Connections and credentials of the network backends.
+    ///   - limits: How much a cache config may hold, read or written.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for options that cannot be.
     public func makeBackend(
-        scratch: ScratchStore, clients: BackendClients = .shared
+        scratch: ScratchStore, clients: BackendClients = .shared, limits: CacheConfigLimits = CacheConfigLimits()
     ) throws(CacheError) -> any CacheBackend {
         let export = export ?? ExportOptions()
         switch backend {
         case .local(let options):
-            return try LocalCache(options, export: export, scratch: scratch)
+            var cache = try LocalCache(options, export: export, scratch: scratch)
+            cache.limits = limits
+            return cache
         case .inline:
             return InlineCache(compression: export.compression, scratch: scratch)
         case .registry(let options):
-            return RegistryCache(options, export: export, scratch: scratch, client: clients.registry)
+            var cache = RegistryCache(options, export: export, scratch: scratch, client: clients.registry)
+            cache.limits = limits
+            return cache
         case .s3(let options):
-            return S3Cache(options, export: export, scratch: scratch, client: clients.s3)
+            var cache = S3Cache(options, export: export, scratch: scratch, client: clients.s3)
+            cache.limits = limits
+            return cache
         case .gha(let options):
-            return GitHubActionsCache(options, export: export, scratch: scratch, client: clients.gha)
+            var cache = GitHubActionsCache(options, export: export, scratch: scratch, client: clients.gha)
+            cache.limits = limits
+            return cache
         case .azblob(let options):
-            return AzureBlobCache(options, export: export, scratch: scratch, client: clients.azblob)
+            var cache = AzureBlobCache(options, export: export, scratch: scratch, client: clients.azblob)
+            cache.limits = limits
+            return cache
         }
     }
 

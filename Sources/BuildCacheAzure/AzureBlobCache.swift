@@ -27,6 +27,10 @@ public struct AzureBlobCache: CacheBackend {
     public let options: AzureBlobOptions
     /// What an export takes and how it is written.
     public let export: ExportOptions
+    /// How much a cache config may hold, read or written.
+    ///
+    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    public var limits = CacheConfigLimits()
     private let scratch: ScratchStore
     private let client: AzureClient
 
@@ -67,14 +71,14 @@ public struct AzureBlobCache: CacheBackend {
             let container = AzureContainer(options, try client.requests(options))
             let present = try await container.whole(graph.unconverted(export))
             var bare = try await BareExport(
-                graph, from: source, options: export, scratch: scratch, limit: traits.transfersInFlight,
+                graph, from: source, options: export, scratch: scratch, limits: limits, limit: traits.transfersInFlight,
                 progress: progress
             ) { descriptor, blob in
                 present.contains(descriptor.digest) ? .alreadyPresent : try await container.put(descriptor, from: blob)
             }
             guard let config = bare.config else { return bare.receipt }
             for name in options.names {
-                try await container.publish(config.bytes, as: name)
+                try await container.publish(config.bytes, as: name, limit: limits.maximumBytes)
                 bare.published(as: name, progress)
             }
             return bare.receipt
@@ -93,13 +97,13 @@ public struct AzureBlobCache: CacheBackend {
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         try await AzureBlobCache.explained("import") {
             let container = AzureContainer(options, try client.requests(options))
-            let limit = CacheConfigLimits().maximumBytes
+            let limit = limits.maximumBytes
             let found = try await options.names.mapConcurrently(limit: AzureBlobCache.checksInFlight) { name in
                 try await container.config(name, limit: limit).map { (name: name, bytes: $0.bytes) }
             }
             let configs = found.compactMap { $0 }
             guard !configs.isEmpty else { return nil }
-            var cache = try ImportedCache(configs: configs, layers: VerifiedSource(container))
+            var cache = try ImportedCache(configs: configs, layers: VerifiedSource(container), limits: limits)
             try await cache.removeMissing { layers in try await container.whole(layers) }
             for warning in cache.warnings { progress(.warning(warning)) }
             return cache
@@ -131,11 +135,11 @@ extension AzureContainer {
     ///
     /// The condition makes a request that was sent again, because its answer got lost, harmless: it cannot undo what somebody wrote
     /// meanwhile.
-    fileprivate func publish(_ bytes: [UInt8], as name: String) async throws {
+    fileprivate func publish(_ bytes: [UInt8], as name: String, limit: Int) async throws {
         let blob = try blob(named: names.manifest(name))
         let retries = requests.transport.retries()
         while true {
-            let old = try await config(name, limit: CacheConfigLimits().maximumBytes)
+            let old = try await config(name, limit: limit)
             if old?.bytes == bytes { return }
             let condition: BlockBlob.Condition =
                 if let old { old.etag.map { .unchanged(etag: $0) } ?? .none } else { .absent }

@@ -11,7 +11,7 @@ import Synchronization
 package struct LayerDecoder: Sendable {
     /// The most bytes a layer may have uncompressed; reading more throws `.limitExceeded`.
     ///
-    /// Default no limit.
+    /// Default no limit; ``DecompressionLimit`` has one for layers of others.
     package var maxUncompressedBytes: Int64?
 
     package init(maxUncompressedBytes: Int64? = nil) { self.maxUncompressedBytes = maxUncompressedBytes }
@@ -24,7 +24,7 @@ package struct LayerDecoder: Sendable {
     /// - Throws: `.unsupported` if `mediaType` is no known type of layers.
     package func decode(_ stored: BlobStream, mediaType: MediaType) throws(CacheError) -> BlobStream {
         guard let layer = mediaType.layer else {
-            throw CacheError(.unsupported, "\(mediaType) is no type of layers that can be decompressed")
+            throw CacheError(.unsupported, "\(mediaType.text.quoted) is no type of layers that can be decompressed")
         }
         return decode(stored, sniffs: layer.compression != .uncompressed)
     }

@@ -23,6 +23,11 @@ public struct ScratchStore: Sendable {
     private let isLasting: Bool
     private let work = SharedWork<Request, Conversion>()
 
+    /// How large layers may be that are converted.
+    ///
+    /// Default as ``DecompressionLimit/init(bytes:ratio:)``.
+    public var decompressionLimit = DecompressionLimit()
+
     /// Conversions that are the same.
     private enum Request: Hashable, Sendable {
         case stored(StreamDigest.Value, diffID: DiffID?, isRaw: Bool, encoder: String)
@@ -93,8 +98,8 @@ public struct ScratchStore: Sendable {
     /// conversion stops within one chunk and leaves no file behind.
     ///
     /// - Throws: ``CacheError`` `.corrupted` if the bytes are not those of `descriptor` or are damaged, `.invalidSpec` for a
-    ///   level that does not exist, `.unsupported` for a layer of an unknown type, `.storageFull`, `.denied`; what
-    ///   `source` throws; `CancellationError`.
+    ///   level that does not exist, `.unsupported` for a layer of an unknown type, `.limitExceeded` past ``decompressionLimit``,
+    ///   `.storageFull`, `.denied`; what `source` throws; `CancellationError`.
     /// - Source: `spec/compression.md` §3.
     public func layer(
         from descriptor: Descriptor, in source: any BlobSource, to options: CompressionOptions
@@ -180,6 +185,7 @@ public struct ScratchStore: Sendable {
         to file: AtomicFile
     ) async throws -> Conversion {
         let whole = StreamDigest()
+        let decoder = LayerDecoder(maxUncompressedBytes: decompressionLimit.maximum(stored: descriptor.size))
         let tar: BlobStream
         switch form {
         case .tar:
@@ -187,10 +193,10 @@ public struct ScratchStore: Sendable {
             tar = try await source.open(descriptor, range: nil).limited(to: descriptor)
         case .compressed:
             let stored = try await VerifiedSource(source).open(descriptor, range: nil)
-            tar = try LayerDecoder().decode(stored, mediaType: descriptor.mediaType)
+            tar = try decoder.decode(stored, mediaType: descriptor.mediaType)
         case .estargz(let toc):
             let stored = try await VerifiedSource(source).open(descriptor, range: nil)
-            tar = LayerDecoder().decode(stored, upToTOC: toc, whole: whole)
+            tar = decoder.decode(stored, upToTOC: toc, whole: whole)
         }
         let encoded = try await encoder.encode(tar) { try await file.write($0) }
         if form == .tar { try encoded.tar.check(against: descriptor) }
@@ -261,7 +267,8 @@ enum StoredForm: Hashable, Sendable {
             let layerTypes = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."]
             guard layerTypes.contains(where: { descriptor.mediaType.text.hasPrefix($0) }) else { return nil }
             throw CacheError(
-                .unsupported, "layers of type \(descriptor.mediaType) cannot be converted (turn force-compression off)")
+                .unsupported,
+                "layers of type \(descriptor.mediaType.text.quoted) cannot be converted (turn force-compression off)")
         }
         switch (layer.compression, wanted) {
         case (.uncompressed, .uncompressed), (.zstd, .zstd): return nil

@@ -102,7 +102,8 @@ extension CacheError: CustomStringConvertible, CustomDebugStringConvertible {
     /// One line, as in `local export sha256:9f86…: corrupted: the blob has 12 bytes instead of 40`.
     public var description: String {
         let place = [context.backend, context.operation, context.subject].compactMap { $0 }.joined(separator: " ")
-        return place.isEmpty ? "\(code): \(message)" : "\(place): \(code): \(message)"
+        // Places and messages hold text from outside, which must not forge a second line of a log.
+        return (place.isEmpty ? "\(code): \(message)" : "\(place): \(code): \(message)").oneLine
     }
 
     /// The line of ``description``, then one line per cause.

@@ -22,9 +22,9 @@ public struct Digest: Hashable, Sendable {
             let known = ["sha512:", "sha384:"].contains { text.hasPrefix($0) }
             throw known
                 ? CacheError(
-                    .unsupported, "digest \(text.prefix(80)) is not sha256, the only algorithm of build caches")
+                    .unsupported, "digest \(text.quoted) is not sha256, the only algorithm of build caches")
                 : CacheError(
-                    .corrupted, "\"\(text.prefix(80))\" is no digest: sha256: and 64 lower-case hex digits are expected"
+                    .corrupted, "\(text.quoted) is no digest: sha256: and 64 lower-case hex digits are expected"
                 )
         }
         self = parsed

@@ -13,17 +13,33 @@ extension StringProtocol {
             count += 1
             switch scalar {
             case "\"", "\\": result += "\\" + String(scalar)
-            case "\n": result += "\\n"
-            case "\r": result += "\\r"
-            case "\t": result += "\\t"
-            default:
-                switch scalar.properties.generalCategory {
-                case .control, .format, .lineSeparator, .paragraphSeparator, .unassigned, .surrogate:
-                    result += "\\u{" + String(scalar.value, radix: 16) + "}"
-                default: result.unicodeScalars.append(scalar)
-                }
+            default: scalar.append(to: &result)
             }
         }
         return result + "\""
+    }
+
+    /// This text with control characters escaped: one line, and nothing that a terminal obeys.
+    package var oneLine: String {
+        var result = ""
+        for scalar in unicodeScalars { scalar.append(to: &result) }
+        return result
+    }
+}
+
+extension Unicode.Scalar {
+    /// Appends this scalar, escaped unless it shows as itself.
+    fileprivate func append(to text: inout String) {
+        switch self {
+        case "\n": text += "\\n"
+        case "\r": text += "\\r"
+        case "\t": text += "\\t"
+        default:
+            switch properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator, .unassigned, .surrogate:
+                text += "\\u{" + String(value, radix: 16) + "}"
+            default: text.unicodeScalars.append(self)
+            }
+        }
     }
 }

@@ -17,11 +17,14 @@ public struct Timestamp: Hashable, Sendable {
 
     /// An instant in UTC, or `nil` outside the years 1 to 9999 or with nanoseconds outside one second.
     public init?(seconds: Int64, nanoseconds: Int32 = 0) {
-        guard (-62_135_596_800..<253_402_300_800).contains(seconds), (0..<1_000_000_000).contains(nanoseconds) else {
+        guard Timestamp.writableSeconds.contains(seconds), (0..<1_000_000_000).contains(nanoseconds) else {
             return nil
         }
         self.init(uncheckedSeconds: seconds, nanoseconds: nanoseconds, zoneMinutes: 0)
     }
+
+    // From the first second of year 1 to the last of year 9999.
+    private static let writableSeconds: Range<Int64> = -62_135_596_800..<253_402_300_800
 
     private init(uncheckedSeconds seconds: Int64, nanoseconds: Int32, zoneMinutes: Int16) {
         self.seconds = seconds
@@ -39,7 +42,7 @@ public struct Timestamp: Hashable, Sendable {
         var text = String(text)
         guard let parsed = text.withUTF8({ Timestamp(utf8: UnsafeRawBufferPointer($0)) }) else {
             throw CacheError(
-                .corrupted, "\"\(text.prefix(64))\" is no time: RFC 3339 is expected, as in 2026-01-02T03:04:05.678Z")
+                .corrupted, "\(text.quoted) is no time: RFC 3339 is expected, as in 2026-01-02T03:04:05.678Z")
         }
         self = parsed
     }
@@ -88,6 +91,8 @@ public struct Timestamp: Hashable, Sendable {
         }
         let clock = Int64(hour * 3600 + minute * 60 + second - zone * 60)
         let seconds = Timestamp.daysSinceEpoch(year: year, month: month, day: day) * 86_400 + clock
+        // What is in these years where it was written may not be in UTC, and then could not be written there.
+        guard Timestamp.writableSeconds.contains(seconds) else { return nil }
         self.init(uncheckedSeconds: seconds, nanoseconds: fraction, zoneMinutes: Int16(zone))
     }
 

@@ -27,6 +27,10 @@ public struct GitHubActionsCache: CacheBackend {
     public let options: GitHubActionsOptions
     /// What an export takes and how it is written.
     public let export: ExportOptions
+    /// How much a cache config may hold, read or written.
+    ///
+    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    public var limits = CacheConfigLimits()
     /// Whether an export keeps what other jobs wrote since this one imported the cache, or since the export began.
     ///
     /// Without, the cache is what was exported last.
@@ -86,7 +90,7 @@ public struct GitHubActionsCache: CacheBackend {
             let present = try await present(unconverted, in: store, progress, warnings)
             let lookedFor = Set(unconverted.map(\.digest))
             var bare = try await BareExport(
-                graph, from: source, options: export, scratch: scratch, limit: traits.transfersInFlight,
+                graph, from: source, options: export, scratch: scratch, limits: limits, limit: traits.transfersInFlight,
                 progress: progress
             ) { descriptor, blob in
                 if present.contains(descriptor.digest) { return .alreadyPresent }
@@ -143,7 +147,7 @@ public struct GitHubActionsCache: CacheBackend {
         in store: GitHubStore
     ) async throws -> [UInt8]? {
         guard let current else { return config.bytes }
-        let limit = CacheConfigLimits().maximumBytes
+        let limit = limits.maximumBytes
         var bytes = config.bytes
         if mergesParallelJobs, let seen, current.number > seen {
             var merged = try LayerGraph(decodingConfig: bytes, layers: .annotated)
@@ -173,7 +177,7 @@ public struct GitHubActionsCache: CacheBackend {
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         try await GitHubActionsCache.explained("import") {
             let store = try client.store(options)
-            let limit = CacheConfigLimits().maximumBytes
+            let limit = limits.maximumBytes
             let scopes = store.requests.token.readScopes
             let found = try await scopes.mapConcurrently(limit: 8) { scope -> (name: String, bytes: [UInt8])? in
                 let index = GitHubKeys.index(options.scope, in: scope.name)
@@ -184,7 +188,7 @@ public struct GitHubActionsCache: CacheBackend {
             }
             let configs = found.compactMap { $0 }
             guard !configs.isEmpty else { return nil }
-            var cache = try ImportedCache(configs: configs, layers: VerifiedSource(store))
+            var cache = try ImportedCache(configs: configs, layers: VerifiedSource(store), limits: limits)
             try await cache.removeMissing { layers in try await store.present(layers) }
             for warning in cache.warnings { progress(.warning(warning)) }
             return cache

@@ -192,7 +192,7 @@ private struct CacheConfigDecoder {
         } else if text.text.hasPrefix("random:") {
             graph.records[Int(record)].isEphemeral = true
         } else {
-            throw reader.invalid("record \(record) has the digest \"\(text.text.prefix(80))\", which is none")
+            throw reader.invalid("record \(record) has the digest \(text.text.quoted), which is none")
         }
         return true
     }

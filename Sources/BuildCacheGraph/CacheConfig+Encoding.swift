@@ -29,11 +29,21 @@ extension LayerGraph {
     /// leaves the order to chance, the order that was read stays, and what was added is ordered by all that it is. So the same graph
     /// gives the same bytes, whatever the order it was put together in.
     ///
+    /// - Parameter limits: What the config will be read with; default nobody's.
     /// - Throws: ``CacheError`` `.invalidSpec` if a layer is still pending; in the annotated form `.corrupted` if a layer has no
-    ///   descriptor or no diffID, which other readers could not import.
+    ///   descriptor or no diffID, which other readers could not import; `.limitExceeded` past `limits`.
     /// - Source: `spec/cache-format.md` §1, §2.2 and §5.2.
-    public func encodeConfig(_ form: EncodedCacheConfig.Form = .plain) throws(CacheError) -> EncodedCacheConfig {
-        try cleanedIfNeeded().encodeCleanConfig(form)
+    public func encodeConfig(
+        _ form: EncodedCacheConfig.Form = .plain, within limits: CacheConfigLimits? = nil
+    ) throws(CacheError) -> EncodedCacheConfig {
+        let config = try cleanedIfNeeded().encodeCleanConfig(form)
+        if let limits, config.bytes.count > limits.maximumBytes {
+            throw CacheError(
+                .limitExceeded,
+                "the cache config would have \(config.bytes.count) bytes, and with the limit of \(limits.maximumBytes) nobody "
+                    + "could read it again; export less, as with mode=min, or raise the limit")
+        }
+        return config
     }
 
     /// The graph as it is written: without aliases and ephemeral records.

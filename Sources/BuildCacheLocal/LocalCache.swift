@@ -21,6 +21,10 @@ public struct LocalCache: CacheBackend {
     public let options: LocalOptions
     /// What an export takes and how it is written.
     public let export: ExportOptions
+    /// How much a cache config may hold, read or written.
+    ///
+    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    public var limits = CacheConfigLimits()
     private let layout: OCILayout
     private let scratch: ScratchStore
 
@@ -79,14 +83,13 @@ public struct LocalCache: CacheBackend {
         }
 
         if layers.hasLayers {
-            let config = try layers.graph.encodeConfig()
+            let config = try layers.graph.encodeConfig(within: limits)
             let manifest = CacheManifest(
                 config: config.descriptor, layers: config.layers.compactMap { layers.graph.descriptors[$0] },
                 layout: export.layout)
             let documents = [RawDocument(mediaType: .cacheConfig, bytes: config.bytes), manifest.encode()]
             for document in documents {
-                receipt.transfers[document.descriptor.digest] = try await layout.put(
-                    document.descriptor, from: DocumentSource(document))
+                receipt.transfers[document.digest] = try await layout.put(document)
                 if let warning = document.buildKitLimitWarning { warn(warning) }
             }
 
@@ -126,6 +129,9 @@ public struct LocalCache: CacheBackend {
             return nil
         } catch let error as CacheError {
             return "unused blobs could not be removed: \(error)"
+        } catch is CancellationError {
+            // The tag has moved, so the export is done.
+            return "unused blobs stay, because the export was cancelled while they were removed"
         }
     }
 
@@ -143,21 +149,34 @@ public struct LocalCache: CacheBackend {
         guard let manifest = try await layout.manifest(options.digest.map { .digest($0) } ?? .tag(options.tag)) else {
             return nil
         }
-        let blobs = VerifiedSource(LeasedSource(layout: layout, lease: lease))
-        var cache = try await ImportedCache(manifest: manifest, from: layout, layers: blobs)
+        let blobs = LeasedSource(layout: layout, lease: lease)
+        var cache = try await ImportedCache(manifest: manifest, from: layout, layers: blobs, limits: limits)
         try await cache.removeMissing(from: layout)
         for warning in cache.warnings { progress(.warning(warning)) }
         return cache
     }
 }
 
-/// A layout whose blobs stay while somebody may still read them.
+/// A layout whose blobs stay while somebody may still read them; damaged ones are found out and removed.
 private struct LeasedSource: BlobSource {
     let layout: OCILayout
     let lease: Lease
 
     func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        try await layout.open(descriptor, range: range)
+        let stream = try await layout.open(descriptor, range: range)
+        guard range == nil else { return stream }
+        let verified = stream.verified(as: descriptor)
+        var healing = BlobStream(length: stream.length) {
+            var chunks = verified.makeAsyncIterator()
+            return {
+                do { return try await chunks.next() } catch let error as CacheError where error.code == .corrupted {
+                    await layout.removeIfDamaged(descriptor)
+                    throw error
+                }
+            }
+        }
+        healing.verified = verified.verified
+        return healing
     }
 }
 
@@ -167,8 +186,13 @@ extension OCILayout {
         var waiting = [root]
         while let descriptor = waiting.popLast() {
             guard needed.insert(descriptor.digest).inserted, descriptor.mayBeManifest,
-                let stat = try await stat(descriptor.digest), stat.size <= Int64(Document.defaultLimit)
+                let stat = try await stat(descriptor.digest)
             else { continue }
+            guard stat.size <= Int64(Document.defaultLimit) else {
+                throw CacheError(
+                    .limitExceeded, "\(descriptor.digest) is too large to find out what it leads to",
+                    context: .init(backend: "local"))
+            }
             var stored = descriptor
             stored.size = stat.size
             // What is no manifest leads nowhere; the blob itself stays. But one that cannot be read now may lead anywhere.

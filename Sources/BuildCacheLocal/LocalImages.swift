@@ -45,7 +45,7 @@ public struct LocalImages: ImageStore {
 
     /// Stores a manifest or an index, and tags it.
     public func publish(_ document: RawDocument, as name: String?) async throws {
-        try await layout.put(document.descriptor, from: DocumentSource(document))
+        try await layout.put(document)
         if let name { try await layout.setTag(name, to: document.descriptor) }
     }
 }

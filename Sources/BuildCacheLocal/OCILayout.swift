@@ -1,5 +1,7 @@
 package import BuildCacheBytes
 package import BuildCacheCore
+package import BuildCacheOCI
+import BuildCacheTransfer
 import NIOCore
 
 /// A directory in the shape of an OCI image layout, as `type=local` keeps caches in.
@@ -18,7 +20,8 @@ import NIOCore
 /// and an `ingest` entry, which the next export removes. After a power cut the same holds: blobs are synced before they get
 /// their name, the names before `index.json` mentions them.
 ///
-/// A blob that is there with the right size counts as present; whoever reads it verifies it.
+/// A blob that is there with the right size counts as present; whoever reads it verifies it, and one that proves damaged is removed,
+/// so that the next export writes it anew.
 ///
 /// - Source: OCI image-spec, image-layout.md; `spec/backends.md` §2.
 package struct OCILayout: BlobStore {
@@ -93,6 +96,29 @@ package struct OCILayout: BlobStore {
     @discardableResult
     package func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
         if try await stat(descriptor.digest)?.size == descriptor.size { return .alreadyPresent }
+        try await write(descriptor, from: source)
+        return .written
+    }
+
+    /// Stores a document unless it is there, byte for byte: it is small, and a damaged one costs the whole cache.
+    ///
+    /// - Throws: As ``put(_:from:)``.
+    @discardableResult
+    package func put(_ document: RawDocument) async throws -> PutOutcome {
+        let descriptor = document.descriptor
+        if try await stat(descriptor.digest)?.size == descriptor.size {
+            do {
+                _ = try await self.document(descriptor, limit: document.bytes.count)
+                return .alreadyPresent
+            } catch let error as CacheError where error.code == .corrupted || error.code == .notFound {
+                // Written anew below.
+            }
+        }
+        try await write(descriptor, from: DocumentSource(document))
+        return .written
+    }
+
+    private func write(_ descriptor: Descriptor, from source: any BlobSource) async throws {
         let stream = try await source.open(descriptor, range: nil)
         let ingest = try await Blocking.run {
             try Ingest(in: makeRoot().openOrMakeDirectory(Name.ingest))
@@ -108,7 +134,6 @@ package struct OCILayout: BlobStore {
             try? await Blocking.run { ingest.discard() }
             throw (error as? CacheError)?.adding(backend: "local", subject: "\(descriptor.digest)") ?? error
         }
-        return .written
     }
 
     /// Writes a stream, each batch while the next one is read and hashed.
@@ -133,6 +158,31 @@ package struct OCILayout: BlobStore {
             count += chunk.readableBytes
         }
         return batch
+    }
+
+    /// Removes a blob if its bytes are others than those of its name, as far as that goes.
+    ///
+    /// Who reads it at this moment goes on to read what it opened. One that somebody replaced meanwhile stays.
+    func removeIfDamaged(_ descriptor: Descriptor) async {
+        let name = descriptor.digest.hex
+        do {
+            let found = try await Blocking.run { try openRoot().map { try openBlobs(in: $0).status(of: name) } }
+            guard let seen = found ?? nil else { return }
+            var stored = descriptor
+            stored.size = seen.size
+            do {
+                for try await _ in try await open(stored, range: nil).verified(as: stored) {}
+            } catch let error as CacheError where error.code == .corrupted {
+                try await Blocking.run {
+                    guard let blobs = try openRoot().map({ try openBlobs(in: $0) }),
+                        try blobs.status(of: name)?.identity == seen.identity
+                    else { return }
+                    try blobs.remove(name)
+                }
+            }
+        } catch {
+            // What cannot be read or removed now stays as it is: it is found out again.
+        }
     }
 
     // MARK: Preparing

@@ -27,6 +27,6 @@ public struct RawDocument: Hashable, Sendable {
     package var buildKitLimitWarning: String? {
         guard bytes.count > Document.buildKitDocumentLimit else { return nil }
         return
-            "\(mediaType) has \(bytes.count) bytes; BuildKit imports no more than \(Document.buildKitDocumentLimit), this library does"
+            "\(mediaType) has \(bytes.count) bytes, and BuildKit imports no more than \(Document.buildKitDocumentLimit)"
     }
 }

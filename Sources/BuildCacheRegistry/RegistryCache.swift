@@ -23,6 +23,10 @@ public struct RegistryCache: CacheBackend {
     public let options: RegistryOptions
     /// What an export takes and how it is written.
     public let export: ExportOptions
+    /// How much a cache config may hold, read or written.
+    ///
+    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    public var limits = CacheConfigLimits()
     private let client: RegistryClient
     private let scratch: ScratchStore
 
@@ -83,7 +87,7 @@ public struct RegistryCache: CacheBackend {
             return receipt
         }
 
-        let config = try layers.graph.encodeConfig()
+        let config = try layers.graph.encodeConfig(within: limits)
         let document = RawDocument(mediaType: .cacheConfig, bytes: config.bytes)
         let manifest = CacheManifest(
             config: config.descriptor, layers: config.layers.compactMap { layers.graph.descriptors[$0] },
@@ -100,7 +104,7 @@ public struct RegistryCache: CacheBackend {
             )
         }
         // Writing what is there would look like a change to whoever watches the tag.
-        let limit = CacheConfigLimits().maximumBytes
+        let limit = limits.maximumBytes
         if try await repository.digest(of: name, limit: limit) == manifest.digest {
             receipt.transfers[manifest.digest] = .alreadyPresent
         } else {
@@ -142,7 +146,6 @@ public struct RegistryCache: CacheBackend {
     /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
-        let limits = CacheConfigLimits()
         guard let manifest = try await repository.manifest(ManifestName(options.ref), limit: limits.maximumBytes) else {
             return nil
         }

@@ -24,6 +24,10 @@ public struct S3Cache: CacheBackend {
     public let options: S3Options
     /// What an export takes and how it is written.
     public let export: ExportOptions
+    /// How much a cache config may hold, read or written.
+    ///
+    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    public var limits = CacheConfigLimits()
     private let client: S3Client
     private let scratch: ScratchStore
 
@@ -70,7 +74,8 @@ public struct S3Cache: CacheBackend {
         let asked = Set(layers.map(\.digest))
         let sent = SentLayers()
         var outcome = try await BareExport(
-            graph, from: source, options: export, scratch: scratch, limit: traits.transfersInFlight, progress: progress
+            graph, from: source, options: export, scratch: scratch, limits: limits, limit: traits.transfersInFlight,
+            progress: progress
         ) { descriptor, blob in
             let digest = descriptor.digest
             if let outcome = kept[digest] { return outcome }
@@ -128,7 +133,6 @@ public struct S3Cache: CacheBackend {
     /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`; `.notFound` without the bucket.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         let bucket = try await S3Bucket(options, client: client)
-        let limits = CacheConfigLimits()
         let configs = try await options.names.mapConcurrently(limit: traits.transfersInFlight) { name in
             try await bucket.reporting("import", name) {
                 try await bucket.object(bucket.keys.manifest(name), limit: limits.maximumBytes)

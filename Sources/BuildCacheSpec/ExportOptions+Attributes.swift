@@ -31,6 +31,9 @@ extension CompressionOptions {
         level = try reader.integer("compression-level")
         // Written without a value it is a switch, here and nowhere else: BuildKit util/compression/attrs.go.
         force = try reader.string("force-compression") == "" ? true : reader.bool("force-compression", default: false)
+        try reader.refuse(
+            "the compression of type=inline has no effect without force-compression=true: the layers are the image's",
+            when: reader.type == .inline && !force && (reader.has("compression") || reader.has("compression-level")))
         guard let level else { return }
         switch type {
         case .uncompressed:

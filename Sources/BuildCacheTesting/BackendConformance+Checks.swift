@@ -18,6 +18,9 @@ extension BackendConformance {
         Check("compresses new layers as it is told, and all of them if forced") { try await $0.honoursCompression() },
         Check("publishes nothing when a layer cannot be read") { try await $0.publishesLast() },
         Check("publishes nothing when the export is cancelled") { try await $0.cancelsCleanly() },
+        Check("publishes nothing when the export was cancelled before, even if no layer is new") {
+            try await $0.looksForCancellation()
+        },
         Check("leaves out a result whose layer is missing or damaged, and keeps its record") {
             try await $0.missesAreNoFaults()
         },
@@ -220,6 +223,26 @@ extension BackendConformance {
             try expect(
                 try await backend.stored().graph == new.graph, "an export does not heal what a cancelled one left")
         }
+    }
+
+    func looksForCancellation() async throws {
+        let backend = try await backend(newName())
+        let old = try SampleCache.diamond(newName())
+        try await backend.export(old)
+        var graph = old.graph
+        let target = old.graph.targets.map { Link($0) }
+        graph.targets = [try graph.addRecord(.record(operation: Digest(of: "more".utf8), output: 0), inputs: [target])]
+        let problem = await Task { [graph] in
+            withUnsafeCurrentTask { $0?.cancel() }
+            do {
+                _ = try await backend.exportCache(graph, from: old.source, progress: .discarded)
+                return "an export that was cancelled before succeeds" as String?
+            } catch {
+                return error is CancellationError ? nil : "an export that was cancelled before throws \(error)"
+            }
+        }.value
+        try expect(problem == nil, problem ?? "")
+        try expect(try await backend.stored().graph == old.graph, "a cancelled export changed the cache")
     }
 
     func missesAreNoFaults() async throws {

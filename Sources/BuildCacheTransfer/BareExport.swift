@@ -28,13 +28,14 @@ package struct BareExport: Sendable {
     ///   - limit: Layers that are converted and stored at once.
     ///   - put: Stores one layer that has its final form.
     package init(
-        _ graph: LayerGraph, from source: LayerSource, options: ExportOptions, scratch: ScratchStore, limit: Int,
-        progress: ProgressSink, put: @escaping @Sendable (Descriptor, any BlobSource) async throws -> PutOutcome
+        _ graph: LayerGraph, from source: LayerSource, options: ExportOptions, scratch: ScratchStore,
+        limits: CacheConfigLimits, limit: Int, progress: ProgressSink,
+        put: @escaping @Sendable (Descriptor, any BlobSource) async throws -> PutOutcome
     ) async throws {
         var layers = try await LayerExport(
             graph, from: source, mode: options.mode, compression: options.compression, scratch: scratch, limit: limit,
             progress: progress, put: put)
-        try await BareExport.addDiffIDs(to: &layers, from: source.blobs, progress)
+        try await BareExport.addDiffIDs(to: &layers, from: source.blobs, scratch.decompressionLimit, progress)
         receipt = ExportReceipt(transfers: layers.transfers, converted: layers.converted, warnings: layers.warnings)
         guard layers.hasLayers else {
             config = nil
@@ -43,7 +44,8 @@ package struct BareExport: Sendable {
             progress(.warning(warning))
             return
         }
-        config = RawDocument(mediaType: .cacheConfig, bytes: try layers.graph.encodeConfig(.annotated).bytes)
+        config = RawDocument(
+            mediaType: .cacheConfig, bytes: try layers.graph.encodeConfig(.annotated, within: limits).bytes)
     }
 
     /// Notes that a name leads to the config now.
@@ -55,18 +57,24 @@ package struct BareExport: Sendable {
 
     /// BuildKit fails an export with a layer whose diffID is not noted, as when an image was pulled that does not say.
     private static func addDiffIDs(
-        to layers: inout LayerExport, from blobs: any BlobSource, _ progress: ProgressSink
+        to layers: inout LayerExport, from blobs: any BlobSource, _ limit: DecompressionLimit,
+        _ progress: ProgressSink
     ) async throws {
-        let unknown = layers.graph.descriptors.values.filter { $0.diffID == nil }
+        // What could not be stored is still described, but no result needs it.
+        let unknown = layers.graph.descriptors.values.filter {
+            $0.diffID == nil && layers.transfers[$0.digest] != nil
+        }
         guard !unknown.isEmpty, layers.hasLayers else { return }
         let results = try await unknown.mapConcurrently(limit: readsInFlight) { descriptor in
             do {
                 let passed = StreamDigest()
-                for try await chunk in try await blobs.openTar(of: descriptor) { await passed.update(chunk) }
+                for try await chunk in try await blobs.openTar(of: descriptor, limit: limit) {
+                    await passed.update(chunk)
+                }
                 var described = descriptor
                 described.annotations[Annotation.uncompressed] = passed.finish().digest.description
                 return Result<Descriptor, CacheError>.success(described)
-            } catch let error as CacheError where error.code == .notFound || error.code == .corrupted {
+            } catch let error as CacheError where error.meansMissing {
                 return .failure(error.adding(subject: "\(descriptor.digest)"))
             }
         }

@@ -6,9 +6,13 @@ extension BlobSource {
     ///
     /// The stored bytes are verified while they are read; of an eStargz layer the tar includes its table of contents.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.notFound` if the blob is gone; while reading, `.corrupted` if it is damaged. The last
-    ///   chunk comes only after all bytes proved right.
-    public func openTar(of layer: Descriptor) async throws -> BlobStream {
-        try LayerDecoder().decode(try await VerifiedSource(self).open(layer, range: nil), mediaType: layer.mediaType)
+    /// - Parameter limit: How large the tar may be.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.notFound` if the blob is gone; while reading, `.corrupted` if it is damaged,
+    ///   `.limitExceeded` past `limit`. The last chunk comes only after all bytes proved right.
+    public func openTar(
+        of layer: Descriptor, limit: DecompressionLimit = DecompressionLimit()
+    ) async throws -> BlobStream {
+        try LayerDecoder(maxUncompressedBytes: limit.maximum(stored: layer.size))
+            .decode(try await VerifiedSource(self).open(layer, range: nil), mediaType: layer.mediaType)
     }
 }

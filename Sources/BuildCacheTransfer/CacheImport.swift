@@ -19,7 +19,7 @@ extension ImportedCache {
     /// - Source: `spec/cache-format.md` §6.1 and §6.2.
     package init(
         manifest: Descriptor, from blobs: some BlobSource, layers stored: any BlobSource,
-        limits: CacheConfigLimits = CacheConfigLimits()
+        limits: CacheConfigLimits
     ) async throws {
         let bytes = try await blobs.document(manifest, limit: limits.maximumBytes)
         switch try Document(decoding: bytes, limit: limits.maximumBytes) {
@@ -69,7 +69,8 @@ private struct InlineReader {
                     )
                 }
             } catch let error as CacheError where error.code == .corrupted || error.code == .notFound {
-                warnings.append("the cache of \(entry.platform?.description ?? "an image") is left out: \(error)")
+                warnings.append(
+                    "the cache of \(entry.platform?.description.quoted ?? "an image") is left out: \(error)")
             }
         }
         return (parts, warnings)
@@ -101,7 +102,7 @@ extension ImportedCache {
     /// - Source: `spec/cache-format.md` §5.2.
     package init(
         configs: [(name: String, bytes: [UInt8])], layers: any BlobSource,
-        limits: CacheConfigLimits = CacheConfigLimits()
+        limits: CacheConfigLimits
     ) throws(CacheError) {
         var parts: [Part] = []
         var failures: [CacheError] = []

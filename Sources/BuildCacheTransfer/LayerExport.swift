@@ -49,13 +49,12 @@ package struct LayerExport: Sendable {
         let outcomes = try await contents.mapConcurrently(limit: limit) { content in
             do {
                 let stored = try await content.stored(from: source, as: compression, in: scratch, progress: progress)
-                let outcome = try await put(stored.descriptor, MeasuredSource(stored.source, progress: progress))
+                let blobs = MeasuredSource(LayerReader(stored.source), progress: progress)
+                let outcome = try await put(stored.descriptor, blobs)
                 progress(.finished(stored.descriptor.digest, outcome))
                 return Outcome(content: content, result: .success((stored.descriptor, outcome)))
             } catch let error as MissingLayer {
                 return Outcome(content: content, result: .failure(error.cause))
-            } catch let error as CacheError where error.code == .corrupted {
-                return Outcome(content: content, result: .failure(error))
             }
         }
 
@@ -111,7 +110,12 @@ package struct LayerExport: Sendable {
                     let context = CacheError.Context(subject: digest.description)
                     throw MissingLayer(cause: CacheError(.notFound, "nothing describes this blob", context: context))
                 }
-                let stored = try await scratch.layer(from: descriptor, in: LayerReader(source.blobs), to: compression)
+                let stored: StoredLayer
+                do {
+                    stored = try await scratch.layer(from: descriptor, in: source.blobs, to: compression)
+                } catch let error as CacheError where error.meansMissing {
+                    throw MissingLayer(cause: error)
+                }
                 if stored.descriptor.digest != digest { progress(.converted(from: digest, to: stored.descriptor)) }
                 return stored
             case .pending(let pending):
@@ -127,23 +131,37 @@ package struct LayerExport: Sendable {
     }
 }
 
-/// A layer that its source does not have.
+/// A layer that its source does not have, or not whole.
 ///
-/// A type of its own, because a store that says "not found" means something else.
+/// A type of its own, because a store that says "not found" or "corrupted" means something else.
 private struct MissingLayer: Error {
     var cause: CacheError
 }
 
-/// Tells a blob that its source lacks from whatever else is not found on the way.
+extension CacheError {
+    /// Whether a source that fails so has lost the blob: an export goes on without it.
+    var meansMissing: Bool { code == .notFound || code == .corrupted || code == .limitExceeded }
+}
+
+/// Tells what its source lacks or gets wrong from whatever else goes wrong on the way; whole blobs are verified.
 private struct LayerReader: BlobSource {
     private let source: any BlobSource
 
     init(_ source: any BlobSource) { self.source = source }
 
     func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        do {
-            return try await source.open(descriptor, range: range)
-        } catch let error as CacheError where error.code == .notFound {
+        var stream = try await LayerReader.naming { try await source.open(descriptor, range: range) }
+        if range == nil { stream = stream.verified(as: descriptor) }
+        var named = BlobStream(length: stream.length) { [stream] in
+            var chunks = stream.makeAsyncIterator()
+            return { try await LayerReader.naming { try await chunks.next() } }
+        }
+        named.verified = stream.verified
+        return named
+    }
+
+    private static func naming<Value>(_ body: () async throws -> Value) async throws -> Value {
+        do { return try await body() } catch let error as CacheError where error.meansMissing {
             throw MissingLayer(cause: error)
         }
     }

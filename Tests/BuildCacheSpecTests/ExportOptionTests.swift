@@ -62,6 +62,14 @@ struct ExportOptionTests {
         #expect(spec.export?.compression == CompressionOptions(type: compression, force: true))
     }
 
+    @Test("into an image compresses nothing unless it is forced to: the image has its layers")
+    func inlineCompression() throws {
+        for option in ["compression=zstd", "compression-level=3"] {
+            refusal(of: "type=inline,\(option)", mentions: "no effect", "force-compression=true")
+        }
+        #expect(try one("type=inline,force-compression=true").export?.compression.force == true)
+    }
+
     @Test("is compressed by BuildKit as asked only in a registry or a directory", arguments: targets)
     func compressionInBuildKit(_ target: String) throws {
         let (specs, ignored) = try lenient(target + ",compression=zstd,force-compression=1")

@@ -10,7 +10,7 @@ struct ExportListTests {
         arguments: [
             ("app", "docker.io/library/app:latest"), ("type=registry,ref=app", "type=registry,ref=app,mode=max"),
             ("Ghcr.io/o/a", "ghcr.io/o/a"), ("type=inline", "type=inline"),
-            ("type=inline", "type=inline,compression=zstd"),
+            ("type=inline", "type=inline,compression=zstd,force-compression=true"),
             ("type=local,dest=out", "type=local,dest=./out/"),
             ("type=local,dest=/a/b", "type=local,dest=/a//c/../b,mode=max"),
             ("type=gha,token=a,url=https://h", "type=gha,token=b,url=https://h/,timeout=1s"),

@@ -250,7 +250,8 @@ private struct SeededGenerator: RandomNumberGenerator {
         var options = ExportOptions()
         options.compression.type = pick(Compression.allCases)
         options.compression.level = options.compression.type == .uncompressed ? nil : pick([nil, -2, 0, 9])
-        options.compression.force = flip()
+        // An image has its layers: without force there is nothing to compress.
+        options.compression.force = backend.type == .inline || flip()
         if backend.type != .inline {
             options.mode = pick(CacheMode.allCases)
             options.ignoreError = flip()

@@ -145,7 +145,9 @@ struct CacheClientTests {
         let endless = ScriptedBackend(
             exporting: { _, _ in
                 starter.finish()
-                try await Task.sleep(for: .seconds(3600))
+                // Ends with the cancellation of this task and not otherwise.
+                for await _ in AsyncStream<Never>.makeStream().stream {}
+                try Task.checkCancellation()
                 return ExportReceipt()
             })
         let client = CacheClient(sources: [], destinations: [endpoint("endless", endless)])
@@ -153,6 +155,25 @@ struct CacheClientTests {
         for await _ in started {}
         task.cancel()
         await #expect(throws: CancellationError.self) { try await task.value }
+    }
+
+    @Test("lets pass what BuildKit lets pass if it is told to, and says what")
+    func lenient() async throws {
+        try await ScratchStore.withTemporary { scratch in
+            let texts = ["type=local,dest=a,mode=maxx"]
+            #expect(throws: CacheError.self) { try CacheClient(cacheTo: texts, environment: .empty, scratch: scratch) }
+            var ignored: [CacheError] = []
+            let client = try CacheClient(
+                cacheTo: texts + texts, environment: .empty, leniency: .lenient, scratch: scratch
+            ) { ignored.append($0) }
+            #expect(client.destinations.count == 2)
+            #expect(ignored.map { $0.message.contains("maxx") } == [true, true])
+            let specs = [CacheSpec(exportingTo: .local(LocalOptions(dest: "a")))]
+            #expect(try CacheClient(imports: [], exports: specs, scratch: scratch).destinations.count == 1)
+            #expect(throws: CacheError.self) {
+                try CacheClient(imports: [], exports: specs + specs, scratch: scratch)
+            }
+        }
     }
 
     @Test("made of specs refuses what cannot be: the same destination twice, unknown types")

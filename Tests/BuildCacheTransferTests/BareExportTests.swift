@@ -14,7 +14,7 @@ struct BareExportTests {
         let sample = try SampleCache.diamond()
         let (export, store) = try await self.export(sample.graph, sample.source)
         let config = try #require(export.config)
-        var cache = try ImportedCache(configs: [("a", config.bytes)], layers: store)
+        var cache = try ImportedCache(configs: [("a", config.bytes)], layers: store, limits: CacheConfigLimits())
         try await cache.removeMissing(from: store)
         #expect(cache.graph == sample.graph)
         #expect(cache.parts.first?.manifest == config.descriptor)
@@ -45,7 +45,8 @@ struct BareExportTests {
         let (export, _) = try await self.export(
             try undescribed(layers), LayerSource(blobs: MemorySource(layers.map(\.stored))))
         let config = try #require(export.config)
-        let cache = try ImportedCache(configs: [("a", config.bytes)], layers: MemoryStore())
+        let cache = try ImportedCache(
+            configs: [("a", config.bytes)], layers: MemoryStore(), limits: CacheConfigLimits())
         for layer in layers {
             #expect(
                 cache.graph.descriptors[layer.descriptor.digest]?.diffID == layer.descriptor.diffID)
@@ -60,15 +61,62 @@ struct BareExportTests {
         // As if the store had both layers, so that nobody reads them.
         let export = try await ScratchStore.withTemporary { scratch in
             try await BareExport(
-                try undescribed(layers), from: source, options: ExportOptions(mode: .max), scratch: scratch, limit: 1,
-                progress: .discarded
+                try undescribed(layers), from: source, options: ExportOptions(mode: .max), scratch: scratch,
+                limits: CacheConfigLimits(), limit: 1, progress: .discarded
             ) { _, _ in .alreadyPresent }
         }
         let config = try #require(export.config)
-        let cache = try ImportedCache(configs: [("a", config.bytes)], layers: MemoryStore())
+        let cache = try ImportedCache(
+            configs: [("a", config.bytes)], layers: MemoryStore(), limits: CacheConfigLimits())
         #expect(cache.graph.descriptors.keys.map { $0 } == [layers[0].descriptor.digest])
         #expect(cache.graph.recordCount == 3)
         #expect(export.receipt.warnings.count == 1)
+    }
+
+    @Test("fails when the store says that it damaged a layer: the layer is not to blame")
+    func damagingStore() async throws {
+        let sample = try SampleCache.diamond()
+        let error = await #expect(throws: CacheError.self) {
+            try await ScratchStore.withTemporary { scratch in
+                try await BareExport(
+                    sample.graph, from: sample.source, options: ExportOptions(mode: .max), scratch: scratch,
+                    limits: CacheConfigLimits(), limit: 2, progress: .discarded
+                ) { _, _ in throw CacheError(.corrupted, "something else was stored") }
+            }
+        }
+        #expect(error?.message == "something else was stored")
+    }
+
+    @Test("is not written if it could not be read again")
+    func tooLarge() async throws {
+        let sample = try SampleCache.diamond()
+        let error = await #expect(throws: CacheError.self) {
+            try await ScratchStore.withTemporary { scratch in
+                try await BareExport(
+                    sample.graph, from: sample.source, options: ExportOptions(mode: .max), scratch: scratch,
+                    limits: CacheConfigLimits(maximumBytes: 1000), limit: 2, progress: .discarded
+                ) { _, _ in .written }
+            }
+        }
+        #expect(error?.code == .limitExceeded)
+    }
+
+    @Test("goes without a layer that would fill the disk, and says so")
+    func bomb() async throws {
+        let bomb = SampleLayer(String(repeating: "0", count: 1 << 20))
+        let sound = SampleLayer("sound")
+        let export = try await ScratchStore.withTemporary { scratch in
+            var scratch = scratch
+            scratch.decompressionLimit = DecompressionLimit(bytes: 100_000, ratio: 0)
+            return try await BareExport(
+                try undescribed([bomb, sound]), from: LayerSource(blobs: MemorySource([bomb, sound].map(\.stored))),
+                options: ExportOptions(mode: .max, compression: CompressionOptions(type: .zstd, force: true)),
+                scratch: scratch, limits: CacheConfigLimits(), limit: 1, progress: .discarded
+            ) { _, _ in .written }
+        }
+        #expect(export.receipt.converted.count == 1)
+        #expect(export.receipt.warnings.count == 1)
+        #expect(export.receipt.warnings.first?.contains("limit") == true)
     }
 
     @Test("counts the layers that are gone, and leaves out the results with them")
@@ -77,7 +125,8 @@ struct BareExportTests {
         let (export, store) = try await self.export(sample.graph, sample.source)
         let victim = sample.layers[1].descriptor.digest
         store.remove(victim)
-        var cache = try ImportedCache(configs: [("a", try #require(export.config).bytes)], layers: store)
+        var cache = try ImportedCache(
+            configs: [("a", try #require(export.config).bytes)], layers: store, limits: CacheConfigLimits())
         try await cache.removeMissing(from: store)
         #expect(cache.graph == sample.graph.removingResults { $0.content == .blob(victim) })
         #expect(cache.warnings.count == 1)
@@ -93,12 +142,12 @@ struct BareExportTests {
             configs.append((sample.layers[0].descriptor.digest.hex, try sample.graph.encodeConfig(.annotated).bytes))
         }
         configs.append(("broken", Array("{\"layers\":1".utf8)))
-        let cache = try ImportedCache(configs: configs, layers: MemoryStore())
+        let cache = try ImportedCache(configs: configs, layers: MemoryStore(), limits: CacheConfigLimits())
         #expect(cache.parts.map(\.graph) == [first.graph, second.graph])
         #expect(cache.warnings.count == 1)
         #expect(cache.warnings.first?.contains("broken") == true)
         let error = #expect(throws: CacheError.self) {
-            try ImportedCache(configs: [configs[2]], layers: MemoryStore())
+            try ImportedCache(configs: [configs[2]], layers: MemoryStore(), limits: CacheConfigLimits())
         }
         #expect(error?.code == .corrupted)
         #expect(error?.context.subject == "broken")
@@ -108,7 +157,8 @@ struct BareExportTests {
     func trailing() throws {
         let config = try SampleCache.diamond().graph.encodeConfig(.annotated).bytes
         let error = #expect(throws: CacheError.self) {
-            try ImportedCache(configs: [("a", config + Array("{}".utf8))], layers: MemoryStore())
+            try ImportedCache(
+                configs: [("a", config + Array("{}".utf8))], layers: MemoryStore(), limits: CacheConfigLimits())
         }
         #expect(error?.code == .corrupted)
     }
@@ -122,8 +172,8 @@ struct BareExportTests {
         let store = MemoryStore()
         let export = try await ScratchStore.withTemporary { scratch in
             try await BareExport(
-                graph, from: source, options: ExportOptions(mode: .max), scratch: scratch, limit: 2,
-                progress: .discarded
+                graph, from: source, options: ExportOptions(mode: .max), scratch: scratch,
+                limits: CacheConfigLimits(), limit: 2, progress: .discarded
             ) { descriptor, blob in try await store.put(descriptor, from: blob) }
         }
         return (export, store)

@@ -4,45 +4,48 @@ import Synchronization
 
 /// A progress bar on standard error, drawn on a terminal only.
 public final class ProgressBar: Sendable {
-    private struct State {
-        var total: Int64 = 0
-        var finished: Int64 = 0
-        var current: [Digest: Int64] = [:]
-        var sizes: [Digest: Int64] = [:]
-    }
-    private let state = Mutex(State())
-    private let isTerminal = isatty(STDERR_FILENO) == 1
+    private let totals = Mutex(ProgressTotals())
+    private let start = ContinuousClock.now
 
-    /// Makes a bar that shows nothing yet.
-    public init() {}
+    private init() {}
 
-    /// Takes an event of any endpoint.
-    public func report(_ event: ProgressEvent) {
-        guard isTerminal else { return }
-        let line = state.withLock { state -> String? in
-            switch event {
-            case .planned(_, let bytes): state.total += bytes
-            case .started(let descriptor): state.sizes[descriptor.digest] = descriptor.size
-            case .advanced(let digest, let bytes): state.current[digest] = bytes
-            case .finished(let digest, _):
-                state.finished += state.sizes.removeValue(forKey: digest) ?? 0
-                state.current[digest] = nil
-            default: return nil
+    /// Runs `body` with a bar that is drawn ten times a second and gone at the end, however that comes.
+    ///
+    /// It is drawn by a task of its own: what moves the bytes waits for no terminal.
+    public static func show<Value: Sendable>(
+        _ body: @escaping @Sendable (ProgressBar) async throws -> Value
+    ) async throws -> Value {
+        let bar = ProgressBar()
+        guard isatty(STDERR_FILENO) == 1 else { return try await body(bar) }
+        let drawing = Task {
+            while true {
+                print(bar.line)
+                try await Task.sleep(for: .milliseconds(100))
             }
-            let done = state.finished + state.current.values.reduce(0, +)
-            let total = max(state.total, done, 1)
-            let filled = Int(30 * done / total)
-            return "\r[" + String(repeating: "#", count: filled) + String(repeating: ".", count: 30 - filled)
-                + "] \(size(done)) of \(size(total))  "
         }
-        if let line { FileHandle.standardError.write(Data(line.utf8)) }
+        let result: Result<Value, any Error>
+        do { result = .success(try await body(bar)) } catch { result = .failure(error) }
+        drawing.cancel()
+        _ = await drawing.result
+        print("\r\u{1B}[K")
+        return try result.get()
     }
 
-    /// Clears the bar.
-    public func end() {
-        guard isTerminal else { return }
-        FileHandle.standardError.write(Data("\r\u{1B}[K".utf8))
+    /// Takes an event of an endpoint.
+    public func report(_ event: ProgressEvent, of endpoint: String = "") {
+        totals.withLock { $0.add(event, of: endpoint) }
     }
+
+    private var line: String {
+        let totals = totals.withLock { $0 }
+        let seconds = max(0.1, (ContinuousClock.now - start) / .seconds(1))
+        let filled = Int(30 * totals.fraction)
+        return "\r\u{1B}[K[" + String(repeating: "#", count: filled) + String(repeating: ".", count: 30 - filled)
+            + "] \(totals.finishedLayers) of \(totals.layers) layers, \(size(totals.bytes)), "
+            + "\(size(Int64(Double(totals.bytes) / seconds)))/s"
+    }
+
+    private static func print(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
 }
 
 /// As in `12.3 MiB`.
@@ -57,3 +60,8 @@ public func size(_ bytes: Int64) -> String {
 
 /// As in `sha256:1a2b3c4d5e6f`.
 public func short(_ digest: Digest) -> String { "sha256:\(digest.hex.prefix(12))" }
+
+/// Text from outside as one line without control characters: a terminal obeys some of these.
+public func plain(_ text: String) -> String {
+    String(String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : $0 }))
+}

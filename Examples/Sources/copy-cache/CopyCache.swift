@@ -4,7 +4,7 @@
 //     swift run copy-cache --from type=local,src=a --to type=local,dest=zstd,compression=zstd,force-compression=true --json
 //
 //     from type=local,src=a: 7 records, 5 layers
-//     to type=local,dest=b: 7 blobs copied, 0 skipped, 0 converted; latest is sha256:2e17a82f2324…
+//     to type=local,dest=b: 7 blobs copied, 0 skipped, 0 converted; latest is sha256:…
 import ArgumentParser
 import BuildCache
 import ExampleSupport
@@ -27,11 +27,11 @@ struct CopyCache: AsyncParsableCommand {
             let known = try await client.importCaches()
             for outcome in known.outcomes { try report(outcome) }
 
-            let bar = ProgressBar()
-            let exported = try await client.exportCaches(known.graph, from: LayerSource(blobs: known.blobs)) {
-                _, event in bar.report(event)
+            let exported = try await ProgressBar.show { bar in
+                try await client.exportCaches(known.graph, from: LayerSource(blobs: known.blobs)) {
+                    bar.report($1, of: $0.name)
+                }
             }
-            bar.end()
             for outcome in exported.outcomes { try report(outcome) }
             try exported.check()
         }

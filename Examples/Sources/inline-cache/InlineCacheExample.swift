@@ -32,10 +32,11 @@ struct InlineCacheExample: AsyncParsableCommand {
             let options = compression.map { ",compression=\($0),force-compression=true" } ?? ""
             let inline = try CacheSpec.parse("type=inline\(options)", for: .export)[0].export?.compression
 
-            let bar = ProgressBar()
-            let receipt = try await InlineCache(compression: inline ?? CompressionOptions(), scratch: scratch)
-                .embed(known.graph, into: oldName, as: name, in: store, progress: ProgressSink { bar.report($0) })
-            bar.end()
+            let cache = InlineCache(compression: inline ?? CompressionOptions(), scratch: scratch)
+            let receipt = try await ProgressBar.show { [name] bar in
+                try await cache.embed(
+                    known.graph, into: oldName, as: name, in: store, progress: ProgressSink { bar.report($0) })
+            }
             for warning in receipt.warnings { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
             for (name, descriptor) in receipt.published {
                 print(

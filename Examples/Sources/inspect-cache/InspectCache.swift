@@ -3,7 +3,7 @@
 //     swift run inspect-cache --from type=local,src=a
 //     swift run inspect-cache --from type=local,src=a --mermaid        (or --dot, --json)
 //
-//     record 0  sha256:26ce6e5398d1  1 input   result: layer 2, 3 days ago
+//     record 0  sha256:26ce6e5398d1  1 inputs  result: layer 2, 3 days ago
 //       input 0: record 6
 //     …
 //     totals: 7 records, 8 links, 5 results, 5 layers, 201.3 KiB in 5 blobs

@@ -65,7 +65,7 @@ struct Listing: Encodable {
             )
             for (input, links) in record.inputs.enumerated() {
                 let alternatives = links.map {
-                    "record \($0.record)" + ($0.selector.map { " (\($0.prefix(19)))" } ?? "")
+                    "record \($0.record)" + ($0.selector.map { " (\(plain(String($0.prefix(19)))))" } ?? "")
                 }
                 print("  input \(input): \(alternatives.joined(separator: " or "))")
             }
@@ -73,7 +73,7 @@ struct Listing: Encodable {
         for (number, layer) in layers.enumerated() {
             let parent = layer.parent.map { "on layer \($0)" } ?? "lowest"
             print(
-                "layer \(number)  \(layer.blob?.prefix(19) ?? "pending")  \(size(layer.size ?? 0))  \(layer.mediaType ?? "unknown")  \(parent)  \(age(layer.createdAt))"
+                "layer \(number)  \(layer.blob?.prefix(19) ?? "pending")  \(size(layer.size ?? 0))  \(plain(layer.mediaType ?? "unknown"))  \(parent)  \(age(layer.createdAt))"
             )
         }
         print(

@@ -49,9 +49,9 @@ struct Quickstart: AsyncParsableCommand {
                 (isCached ? "CACHED " : "RUN    ") + step.name.padding(toLength: 11, withPad: " ", startingAt: 0) + note
             )
         }
-        let bar = ProgressBar()
-        let report = try await client.exportCaches(build.graph, from: build.source) { _, event in bar.report(event) }
-        bar.end()
+        let report = try await ProgressBar.show { [build] bar in
+            try await client.exportCaches(build.graph, from: build.source) { bar.report($1, of: $0.name) }
+        }
         try report.check()
         for case .success(let receipt) in report.outcomes.map(\.result) {
             let written = receipt.transfers.values.filter { $0 == .written }.count

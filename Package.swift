@@ -103,7 +103,7 @@ let package = Package(
             [
                 "BuildCacheCore", "BuildCacheJSON", "BuildCacheBytes", "BuildCacheSpec", asyncHTTPClient, nioCore,
                 nioPosix, nioHTTP1,
-                nioSSL, logging, metrics, tracing,
+                nioSSL, logging, metrics, tracing, subprocess, systemPackage,
             ]),
 
         // One module per backend, and the umbrella over them.
@@ -123,21 +123,19 @@ let package = Package(
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
                 "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", nioCore, nioHTTP1, nioSSL,
-                logging, subprocess, systemPackage,
+                logging,
             ]),
         module(
             "BuildCacheS3",
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", nioCore, nioHTTP1, logging, subprocess,
-                systemPackage,
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", nioCore, nioHTTP1, logging,
             ]),
         module(
             "BuildCacheAzure",
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "CCrypto", nioCore, nioHTTP1, subprocess,
-                systemPackage,
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "CCrypto", nioCore, nioHTTP1,
             ]),
         // The second version of GitHub's service stores through Azure.
         module(

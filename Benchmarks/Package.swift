@@ -26,6 +26,7 @@ let package = Package(
         .executableTarget(
             name: "export-bench",
             dependencies: [
+                "BenchSupport",
                 .product(name: "BuildCache", package: "swift-build-cache"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
@@ -33,23 +34,28 @@ let package = Package(
         .executableTarget(
             name: "compression-bench",
             dependencies: [
+                "BenchSupport",
                 .product(name: "BuildCache", package: "swift-build-cache"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
             swiftSettings: settings + (usesZlib ? [] : [.define("Libdeflate")])),
-        .executableTarget(
-            name: "s3-bench",
+        .target(
+            name: "BenchSupport",
             dependencies: [
                 .product(name: "BuildCache", package: "swift-build-cache"),
                 .product(name: "NIOCore", package: "swift-nio"),
             ],
             swiftSettings: settings),
         .executableTarget(
+            name: "s3-bench",
+            dependencies: ["BenchSupport", .product(name: "BuildCache", package: "swift-build-cache")],
+            swiftSettings: settings),
+        .executableTarget(
             name: "azure-bench",
             dependencies: [
+                "BenchSupport",
                 .product(name: "BuildCache", package: "swift-build-cache"),
                 .product(name: "BuildCacheTestServers", package: "swift-build-cache"),
-                .product(name: "NIOCore", package: "swift-nio"),
             ],
             swiftSettings: settings),
         .executableTarget(

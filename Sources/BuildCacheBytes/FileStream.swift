@@ -1,25 +1,26 @@
-package import BuildCacheCore
+public import BuildCacheCore
 package import NIOCore
 import Synchronization
 
-/// Streams the file at `path`, or the bytes `range` of it, in chunks of 1 MiB.
-///
-/// Reading happens on ``Workers/files``, one chunk ahead of the reader. The file is opened here and stays open as long
-/// as the stream or a reader of it lives, so a file that is replaced meanwhile is still read as it was.
-///
-/// - Throws: ``CacheError`` `.notFound`, `.denied`, `.unavailable`; `.corrupted` if `range` leaves the file, and while
-///   reading if the file was cut off.
-package func streamFile(at path: String, range: Range<Int64>? = nil) async throws -> BlobStream {
-    let file = try await Workers.files.run { () throws(CacheError) in try OpenFile(reading: path) }
-    let range = range ?? 0..<file.size
-    guard range.lowerBound >= 0, range.upperBound <= file.size else {
-        throw CacheError(
-            .corrupted, "\(path) has \(file.size) bytes: there are no bytes \(range.lowerBound)..<\(range.upperBound)")
-    }
-    return BlobStream(blocking: range) { part throws(CacheError) in try file.read(part) }
-}
-
 extension BlobStream {
+    /// The file at `path`, or the bytes `range` of it, in chunks of 1 MiB, one chunk ahead of the reader.
+    ///
+    /// The file is opened here and stays open as long as the stream or a reader of it lives, so a file that is replaced meanwhile is
+    /// still read as it was. Reading blocks no task.
+    ///
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.notFound`, `.denied`, `.unavailable`; `.corrupted` if `range` leaves the file, and
+    ///   while reading if the file was cut off.
+    public static func file(at path: String, range: Range<Int64>? = nil) async throws -> BlobStream {
+        let file = try await Workers.files.run { () throws(CacheError) in try OpenFile(reading: path) }
+        let range = range ?? 0..<file.size
+        guard range.lowerBound >= 0, range.upperBound <= file.size else {
+            throw CacheError(
+                .corrupted,
+                "\(path) has \(file.size) bytes: there are no bytes \(range.lowerBound)..<\(range.upperBound)")
+        }
+        return BlobStream(blocking: range) { part throws(CacheError) in try file.read(part) }
+    }
+
     /// Streams `range` of something that blocks while it is read, in chunks of 1 MiB.
     ///
     /// - Parameter read: Gives the bytes of a part. Runs on ``Workers/files``, one chunk ahead of the reader.
@@ -35,15 +36,17 @@ extension BlobStream {
 
 /// Blobs that lie in one directory, each named by the 64 hexadecimal digits of its digest.
 ///
-/// What is read is not verified; ``VerifiedSource`` does that.
-package struct FileBlobSource: BlobSource {
+/// What is read here is not verified; whoever stores or converts a blob does that.
+public struct FileBlobSource: BlobSource {
     /// As in `/var/cache/layout/blobs/sha256`.
-    package var directory: String
+    public var directory: String
 
-    package init(directory: String) { self.directory = directory }
+    /// The blobs in `directory`; nothing is opened yet.
+    public init(directory: String) { self.directory = directory }
 
-    package func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        try await streamFile(at: path(of: descriptor.digest), range: range)
+    /// Opens a blob, as ``BlobSource/open(_:range:)``.
+    public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        try await BlobStream.file(at: path(of: descriptor.digest), range: range)
     }
 
     /// Where the blob with this digest lies.

@@ -119,7 +119,8 @@ enum TOCReader {
             let isLast = index == entry.chunks.indices.last
             let next = isLast ? entry.size : entry.chunks[index + 1].offsetInFile
             let size = next - end
-            guard entry.chunks[index].offsetInFile == end, size > 0, entry.chunks[index].member >= member,
+            guard entry.chunks[index].offsetInFile == end, size > 0, next <= entry.size,
+                entry.chunks[index].member >= member,
                 [0, size].contains(entry.chunks[index].size)
             else { throw reader.invalid("the chunks of \(entry.path.prefix(256).debugDescription) are not the file") }
             guard size <= maximumChunkSize else {

@@ -132,11 +132,7 @@ package struct PosixFileSystem: FileSystem {
         return names
     }
 
-    package func now() -> Timestamp {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Timestamp(time)
-    }
+    package func now() -> Timestamp { .now() }
 
     @discardableResult
     private func retryingInterrupted<Number: SignedInteger>(_ call: () -> Number) throws(SystemError) -> Number {

@@ -1,20 +1,7 @@
 import BuildCacheCore
+import BuildCacheHTTP
 import BuildCacheJSON
 import BuildCacheSpec
-import Subprocess
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
-#if canImport(System)
-    import System
-#else
-    import SystemPackage
-#endif
 
 /// A program that keeps credentials, as `docker-credential-pass`.
 ///
@@ -22,64 +9,29 @@ import Subprocess
 struct CredentialHelper: Sendable {
     var name: String
 
-    private static let outputLimit = 1 << 20
-
     /// What the program says when it knows nothing.
     private static let notFound = "credentials not found in native keychain"
 
-    func credential(for key: String, _ environment: BuildCacheSpec.Environment) async throws -> RegistryCredential? {
+    func credential(for key: String, _ environment: Environment) async throws -> RegistryCredential? {
         // The name comes from a file and becomes part of a program's: it must not lead elsewhere.
         guard !name.isEmpty, name.allSatisfy({ $0.isLetter || $0.isNumber || "-_.".contains($0) }) else {
             throw CacheError(.invalidSpec, "Docker's configuration names a credential helper that is no program's name")
         }
         let program = "docker-credential-\(name)"
-        let folders = (environment["PATH"] ?? "").split(separator: ":")
-        guard let path = folders.map({ $0 + "/" + program }).first(where: { isExecutable($0) }) else {
+        guard let helper = CredentialProgram(named: program, in: environment) else {
             throw CacheError(
                 .unavailable,
                 "\(program), which Docker's configuration names, is not installed: install it or log in without")
         }
-        do {
-            let result = try await Subprocess.run(
-                .path(FilePath(path)), arguments: ["get"],
-                input: .fileDescriptor(try Self.pipe(holding: key), closeAfterSpawningProcess: true),
-                output: .bytes(limit: Self.outputLimit), error: .discarded)
-            guard case .exited(0) = result.terminationStatus else {
-                // It prints its errors where its answers go.
-                let said = String(decoding: result.standardOutput.prefix(200), as: UTF8.self)
-                if said.contains(Self.notFound) { return nil }
-                throw CacheError(
-                    .denied, "\(program) has no credentials for \(key): it ended with \(result.terminationStatus)")
-            }
-            return try Self.credential(result.standardOutput, program)
-        } catch let error as CacheError {
-            throw error
-        } catch {
-            try Task.checkCancellation()
-            throw CacheError(
-                .unavailable, "\(program), which Docker's configuration names, cannot be run: \(error)", cause: error)
+        let ending = try await helper.run(["get"], input: key)
+        guard ending.isSuccess else {
+            // It prints its errors where its answers go.
+            let said = String(decoding: ending.output.prefix(200), as: UTF8.self)
+            if said.contains(Self.notFound) { return nil }
+            throw CacheError(.denied, "\(program) has no credentials for \(key): it ended with \(ending.status)")
         }
+        return try Self.credential(ending.output, program)
     }
-
-    /// The end to read of a pipe that holds a text already.
-    ///
-    /// Not written while the program runs: one that ends without reading would break the pipe, which Subprocess does not survive.
-    private static func pipe(holding text: String) throws -> FileDescriptor {
-        let bytes = Array(text.utf8)
-        // What every pipe holds at least.
-        guard bytes.count <= 4096 else { throw CacheError(.limitExceeded, "the registry's name is too long") }
-        let (reading, writing) = try FileDescriptor.pipe()
-        for end in [reading, writing] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
-        do {
-            try writing.closeAfter { _ = try writing.writeAll(bytes) }
-            return reading
-        } catch {
-            try reading.close()
-            throw error
-        }
-    }
-
-    private func isExecutable(_ path: String) -> Bool { access(path, X_OK) == 0 }
 
     private static func credential(_ output: [UInt8], _ program: String) throws(CacheError) -> RegistryCredential? {
         let user: String?

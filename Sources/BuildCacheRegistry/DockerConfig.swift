@@ -45,7 +45,7 @@ struct DockerConfig: Sendable {
     /// The file, `nil` if there is none.
     private static func read(_ path: String) async throws -> DockerConfig? {
         do {
-            let file = try await streamFile(at: path)
+            let file = try await BlobStream.file(at: path)
             guard file.length ?? 0 <= sizeLimit else { throw CacheError(.limitExceeded, "\(path) is too large") }
             var bytes: [UInt8] = []
             for try await chunk in file { bytes += chunk.readableBytesView }

@@ -124,12 +124,8 @@ public struct RegistryCache: CacheBackend {
 
     /// Whether the registry has the layers that go as they are: asked for all at once, because each answer takes a while.
     private func presence(_ graph: LayerGraph, in repository: RegistryRepository) async throws -> [Digest: Bool] {
-        let wanted = export.compression
-        let candidates = graph.selected(export.mode).descriptors.values.filter {
-            // A layer that may be converted is looked for when its new digest is known.
-            !wanted.force || (wanted.type != .estargz && $0.mediaType.layer?.compression == wanted.type)
-        }
-        let found = try await candidates.mapConcurrently(limit: RegistryCache.checksInFlight) { descriptor in
+        let found = try await graph.unconverted(export).mapConcurrently(limit: RegistryCache.checksInFlight) {
+            descriptor in
             (descriptor.digest, try await repository.stat(descriptor.digest, at: repository.origin) != nil)
         }
         return Dictionary(found) { first, _ in first }

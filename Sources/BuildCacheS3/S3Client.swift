@@ -18,7 +18,7 @@ public struct S3Client: Sendable {
     private let provider: any AWSCredentialProvider
     private let known: Known
     /// Parts of large blobs that wait for their upload or are under way, all together.
-    let budget = ByteBudget(bytes: 48 << 20)
+    let budget = Budget(48 << 20)
 
     /// The client of this process: Amazon's order of credentials, the environment's proxies.
     public static let shared = S3Client()
@@ -82,8 +82,8 @@ public struct S3Client: Sendable {
 
 /// How layers are cut into parts.
 package struct PartSizes: Sendable {
-    /// From so many bytes on, a layer goes in parts.
-    package var threshold: Int64 = 16 << 20
+    /// Larger layers go in parts, which cost requests and, without TLS, a digest each; smaller ones go whole, several at once.
+    package var threshold: Int64 = 64 << 20
     /// Bytes of a part, unless that would make more than ``mostParts`` of a layer; Amazon wants 5 MiB or more.
     package var size: Int64 = 8 << 20
     /// Parts that an object may have.

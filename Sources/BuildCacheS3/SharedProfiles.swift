@@ -43,7 +43,7 @@ struct SharedProfiles: Sendable {
     /// A file as text, empty if it is not there.
     static func read(_ path: String) async throws -> String {
         do {
-            let file = try await streamFile(at: path)
+            let file = try await BlobStream.file(at: path)
             guard file.length ?? 0 <= sizeLimit else { throw CacheError(.limitExceeded, "\(path) is too large") }
             var bytes: [UInt8] = []
             for try await chunk in file { bytes += chunk.readableBytesView }

@@ -26,22 +26,21 @@ private let allowed: [String: Set<String>] = [
     ],
     "BuildCacheHTTP": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheBytes", "AsyncHTTPClient", "NIOCore",
-        "NIOPosix", "NIOHTTP1", "NIOSSL", "Logging", "Metrics", "Tracing", "Synchronization",
+        "NIOPosix", "NIOHTTP1", "NIOSSL", "Logging", "Metrics", "Tracing", "Synchronization", "Subprocess", "System",
+        "SystemPackage",
     ],
     "BuildCacheRegistry": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
         "BuildCacheTransfer", "BuildCacheHTTP", "NIOCore", "NIOHTTP1", "NIOSSL", "Logging", "Synchronization",
-        "Subprocess", "System", "SystemPackage",
     ],
     "BuildCacheS3": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-        "BuildCacheTransfer", "BuildCacheHTTP", "NIOCore", "NIOHTTP1", "Logging", "Synchronization", "Subprocess",
-        "System", "SystemPackage", "Foundation", "FoundationXML",
+        "BuildCacheTransfer", "BuildCacheHTTP", "NIOCore", "NIOHTTP1", "Logging", "Synchronization", "Foundation",
+        "FoundationXML",
     ],
     "BuildCacheAzure": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-        "BuildCacheTransfer", "BuildCacheHTTP", "CCrypto", "NIOCore", "NIOHTTP1", "Synchronization", "Subprocess",
-        "System", "SystemPackage",
+        "BuildCacheTransfer", "BuildCacheHTTP", "CCrypto", "NIOCore", "NIOHTTP1", "Synchronization",
     ],
     // The second version of GitHub's service stores through Azure.
     "BuildCacheGitHubActions": [

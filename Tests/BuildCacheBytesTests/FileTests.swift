@@ -11,12 +11,12 @@ struct FileTests {
         try await withDirectory { directory in
             let bytes = ByteBuffer.random(size)
             try Data(bytes.readableBytesView).write(to: URL(fileURLWithPath: "\(directory)/file"))
-            let whole = try await streamFile(at: "\(directory)/file")
+            let whole = try await BlobStream.file(at: "\(directory)/file")
             #expect(whole.length == Int64(size))
             #expect(try await whole.bytes() == bytes)
             #expect(try await whole.bytes() == bytes, "a second reader gets the same")
             for range in [0..<size, size / 3..<size, size / 3..<size / 2, size..<size] {
-                let part = try await streamFile(
+                let part = try await BlobStream.file(
                     at: "\(directory)/file", range: Int64(range.lowerBound)..<Int64(range.upperBound))
                 #expect(try await part.bytes() == bytes.getSlice(at: range.lowerBound, length: range.count))
             }
@@ -28,7 +28,7 @@ struct FileTests {
         try await withDirectory { directory in
             let bytes = ByteBuffer.random(3 << 20)
             try Data(bytes.readableBytesView).write(to: URL(fileURLWithPath: "\(directory)/file"))
-            let stream = try await streamFile(at: "\(directory)/file")
+            let stream = try await BlobStream.file(at: "\(directory)/file")
             try FileManager.default.removeItem(atPath: "\(directory)/file")
             #expect(try await stream.bytes() == bytes)
         }
@@ -38,7 +38,7 @@ struct FileTests {
     func noticesTruncation() async throws {
         try await withDirectory { directory in
             try Data(count: 3 << 20).write(to: URL(fileURLWithPath: "\(directory)/file"))
-            let stream = try await streamFile(at: "\(directory)/file")
+            let stream = try await BlobStream.file(at: "\(directory)/file")
             try #require(truncate("\(directory)/file", 2_500_000) == 0)
             let error = await #expect(throws: CacheError.self) { _ = try await stream.bytes() }
             #expect(error?.code == .corrupted)
@@ -57,7 +57,7 @@ struct FileTests {
             ]
             for (name, range, code) in cases {
                 let error = await #expect(throws: CacheError.self) {
-                    _ = try await streamFile(at: "\(directory)/\(name)", range: range)
+                    _ = try await BlobStream.file(at: "\(directory)/\(name)", range: range)
                 }
                 #expect(error?.code == code, "\(name)")
             }

@@ -1,3 +1,4 @@
+import BenchSupport
 import BuildCache
 import Foundation
 import NIOCore
@@ -68,30 +69,6 @@ struct Conversion {
                 let unit = 1
             #endif
             print(converted.descriptor.size, Int(usage.ru_maxrss) * unit, converted.descriptor.digest)
-        }
-    }
-}
-
-/// A file as a blob, read a mebibyte at a time.
-private struct FileSource: BlobSource {
-    let path: String
-
-    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
-        let range = range ?? 0..<descriptor.size
-        return BlobStream(length: Int64(range.count)) {
-            var offset = range.lowerBound
-            return {
-                let wanted = Int(min(1 << 20, range.upperBound - offset))
-                guard wanted > 0 else { return nil }
-                var chunk = ByteBufferAllocator().buffer(capacity: wanted)
-                let count = chunk.writeWithUnsafeMutableBytes(minimumWritableBytes: wanted) { room in
-                    max(0, pread(file.fileDescriptor, room.baseAddress, wanted, off_t(offset)))
-                }
-                guard count > 0 else { throw Failure(description: "cannot read \(path)") }
-                offset += Int64(count)
-                return chunk
-            }
         }
     }
 }

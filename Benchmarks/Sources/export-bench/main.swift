@@ -4,25 +4,9 @@
 //
 // Each is done three times, in turns, and the best time counts. The directory should be on the disk that is of interest.
 
+import BenchSupport
 import BuildCache
 import Foundation
-import NIOCore
-
-/// A file as a blob, read a mebibyte at a time.
-struct FileSource: BlobSource {
-    let path: String
-
-    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        let path = path
-        return BlobStream(length: descriptor.size) {
-            let file = FileHandle(forReadingAtPath: path)
-            return {
-                guard let file, let data = try file.read(upToCount: 1 << 20), !data.isEmpty else { return nil }
-                return ByteBuffer(bytes: data)
-            }
-        }
-    }
-}
 
 func seconds(_ body: () async throws -> Void) async rethrows -> Double {
     let clock = ContinuousClock()
@@ -48,7 +32,7 @@ defer { try? FileManager.default.removeItem(atPath: folder) }
 
 // Bytes that no file system can compress or share.
 let layer = folder + "/layer.tar"
-FileManager.default.createFile(atPath: layer, contents: nil)
+_ = FileManager.default.createFile(atPath: layer, contents: nil)
 let file = try FileHandle(forWritingTo: URL(fileURLWithPath: layer))
 var random = SystemRandomNumberGenerator()
 var mebibyte = (0..<(1 << 17)).map { _ in random.next() }

@@ -4,7 +4,7 @@
 //     swift run -c release registry-bench [directory] [pairs]
 //
 // Each pair runs the two commands one after the other, each a process of its own against an empty registry. The best of the pairs
-// counts: that is what is left when nobody else uses the machine. Fails if a threshold is crossed.
+// counts: that is what is left when nobody else uses the machine. The disk is idle when a run begins. Fails if a threshold is crossed.
 //
 // `registry-bench copy FROM TO` does one transfer, as the example `copy-cache`, and prints its peak of memory in bytes.
 
@@ -30,7 +30,9 @@ var crossed = false
     print("\(isGood ? "ok  " : "SLOW") \(what): \(text)")
     fflush(nil)
 }
+/// The time that `body` takes; what was written before is on the disk then, so that nobody waits for another's bytes.
 func seconds(_ body: () throws -> Void) rethrows -> Double {
+    sync()
     let duration = try ContinuousClock().measure { try body() }.components
     return Double(duration.seconds) + Double(duration.attoseconds) / 1e18
 }

@@ -1,10 +1,10 @@
 import Synchronization
 
-/// So many bytes may be held at once; who wants more waits for its turn, in the order they came.
-final class ByteBudget: Sendable {
+/// So much may be taken at once, of bytes or of turns; who wants more waits, in the order they came.
+package final class Budget: Sendable {
     private struct Waiter {
         let number: Int
-        let bytes: Int
+        let amount: Int
         let continuation: CheckedContinuation<Void, any Error>
     }
     private struct State {
@@ -17,13 +17,13 @@ final class ByteBudget: Sendable {
     private let limit: Int
     private let state = Mutex(State())
 
-    init(bytes: Int) { limit = bytes }
+    package init(_ limit: Int) { self.limit = limit }
 
     /// How many wait.
-    var waiting: Int { state.withLock { $0.waiting.count } }
+    package var waiting: Int { state.withLock { $0.waiting.count } }
 
-    /// Returns when there is room for so many bytes; more than there ever is are taken when nobody holds any.
-    func acquire(_ bytes: Int) async throws {
+    /// Returns when there is room for so much; more than there ever is is taken when nobody holds any.
+    package func acquire(_ amount: Int) async throws {
         let number = state.withLock { state in
             state.lastNumber += 1
             return state.lastNumber
@@ -33,11 +33,11 @@ final class ByteBudget: Sendable {
             try await withCheckedThrowingContinuation { continuation in
                 let result = state.withLock { state -> Result<Void, any Error>? in
                     if state.cancelled.contains(number) { return .failure(CancellationError()) }
-                    if state.waiting.isEmpty, hasRoom(state, bytes) {
-                        state.held += bytes
+                    if state.waiting.isEmpty, hasRoom(state, amount) {
+                        state.held += amount
                         return .success(())
                     }
-                    state.waiting.append(Waiter(number: number, bytes: bytes, continuation: continuation))
+                    state.waiting.append(Waiter(number: number, amount: amount, continuation: continuation))
                     return nil
                 }
                 if let result { continuation.resume(with: result) }
@@ -54,13 +54,13 @@ final class ByteBudget: Sendable {
         }
     }
 
-    /// Gives bytes back.
-    func release(_ bytes: Int) {
+    /// Gives so much back.
+    package func release(_ amount: Int) {
         let next = state.withLock { state in
-            state.held -= bytes
+            state.held -= amount
             var next: [Waiter] = []
-            while let first = state.waiting.first, hasRoom(state, first.bytes) {
-                state.held += first.bytes
+            while let first = state.waiting.first, hasRoom(state, first.amount) {
+                state.held += first.amount
                 next.append(state.waiting.removeFirst())
             }
             return next
@@ -68,7 +68,7 @@ final class ByteBudget: Sendable {
         for waiter in next { waiter.continuation.resume() }
     }
 
-    private func hasRoom(_ state: borrowing State, _ bytes: Int) -> Bool {
-        state.held == 0 || state.held + bytes <= limit
+    private func hasRoom(_ state: borrowing State, _ amount: Int) -> Bool {
+        state.held == 0 || state.held + amount <= limit
     }
 }

@@ -1,15 +1,18 @@
-import BuildCache
+public import BuildCache
 import Foundation
-import NIOCore
 
 /// Files of random bytes, as the layers of a cache.
-struct Layers {
-    let folder: String
-    private(set) var descriptors: [Descriptor] = []
-    private(set) var graph = LayerGraph()
+public struct Layers: Sendable {
+    /// Where the files are, each named by its digest.
+    public let folder: String
+    /// A cache of steps side by side, each with one of the layers.
+    public private(set) var graph = LayerGraph()
+
+    /// The files as blobs.
+    public var source: LayerSource { LayerSource(blobs: FileBlobSource(directory: folder)) }
 
     /// Writes `count` files of so many MiB each, with bytes that nothing can compress or share.
-    init(in folder: String, count: Int, mebibytes: Int) throws {
+    public init(in folder: String, count: Int, mebibytes: Int) throws {
         self.folder = folder
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         var random = FastRandom(state: .random(in: .min ... .max))
@@ -23,16 +26,14 @@ struct Layers {
                 try file.write(contentsOf: words.withUnsafeBytes { Data($0) })
             }
             try file.close()
-            let digest = try Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped).withUnsafeBytes {
-                Digest(of: $0)
-            }
+            let digest = try Digest("sha256:" + sha256(of: path))
             try FileManager.default.moveItem(atPath: path, toPath: folder + "/" + digest.hex)
             try add(digest, size: Int64(mebibytes) << 20, root)
         }
     }
 
     /// Files that are there already.
-    init(of folder: String) throws {
+    public init(of folder: String) throws {
         self.folder = folder
         let root = try graph.addRecord(.record(content: Digest(of: "root".utf8)))
         for name in try FileManager.default.contentsOfDirectory(atPath: folder).sorted() {
@@ -45,7 +46,6 @@ struct Layers {
         let descriptor = Descriptor(
             mediaType: .layer(.uncompressed), digest: digest, size: size,
             annotations: [Annotation.uncompressed: digest.description])
-        descriptors.append(descriptor)
         let result = CacheResult(layer: try graph.addLayer(descriptor), createdAt: .zero)
         try graph.addRecord(.record(operation: digest, output: 0), inputs: [[Link(root)]], results: [result])
     }
@@ -63,18 +63,27 @@ private struct FastRandom {
     }
 }
 
-/// The files of a folder as blobs, read a mebibyte at a time.
-struct FolderSource: BlobSource {
-    let folder: String
+/// A file that is the only blob.
+public struct FileSource: BlobSource {
+    private let path: String
 
-    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        let path = folder + "/" + descriptor.digest.hex
-        return BlobStream(length: descriptor.size) {
-            let file = FileHandle(forReadingAtPath: path)
-            return {
-                guard let file, let data = try file.read(upToCount: 1 << 20), !data.isEmpty else { return nil }
-                return ByteBuffer(bytes: data)
-            }
-        }
+    /// Names the file.
+    public init(path: String) { self.path = path }
+
+    /// Opens the file, whatever blob is asked for.
+    public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        try await BlobStream.file(at: path, range: range)
     }
+}
+
+/// By a program: what this process holds in memory counts as held by those that it starts.
+private func sha256(of path: String) throws -> String {
+    let (process, pipe) = (Process(), Pipe())
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = ["openssl", "dgst", "-sha256", "-r", path]
+    process.standardOutput = pipe
+    try process.run()
+    let printed = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    return String(decoding: printed.prefix(64), as: UTF8.self)
 }

@@ -2,13 +2,13 @@
 import PackageDescription
 
 /// One program per folder; `make examples` builds them all.
-func example(_ name: String) -> Target {
+func example(_ name: String, _ more: [Target.Dependency] = []) -> Target {
     .executableTarget(
         name: name,
         dependencies: [
             "ExampleSupport", .product(name: "BuildCache", package: "swift-build-cache"),
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        ])
+        ] + more)
 }
 
 let package = Package(
@@ -23,6 +23,9 @@ let package = Package(
         example("quickstart"),
         example("copy-cache"),
         example("inspect-cache"),
+        example("explain-cache"),
         example("inline-cache"),
+        example("min-versus-max"),
+        example("own-backend", [.product(name: "BuildCacheTesting", package: "swift-build-cache")]),
     ]
 )

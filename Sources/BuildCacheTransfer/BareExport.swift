@@ -1,20 +1,21 @@
-package import BuildCacheBytes
-package import BuildCacheCore
-package import BuildCacheGraph
-package import BuildCacheOCI
-package import BuildCacheSpec
+public import BuildCacheBytes
+public import BuildCacheCore
+public import BuildCacheGraph
+public import BuildCacheOCI
+public import BuildCacheSpec
 
-/// An export to a store without manifests: s3, gha and azblob keep the cache config alone, which describes its layers itself.
+/// An export to a store without manifests: s3, gha and azblob keep the cache config alone, which describes its layers itself, and so may
+/// a backend of your own.
 ///
-/// The layers are stored when this is made. What is left to the backend is to write ``config`` under its names, and to say so with
-/// ``published(as:_:)``.
+/// The layers are selected, converted and stored when this is made. What is left to the backend is to write ``config`` under its names, and
+/// to say so with ``published(as:_:)``. What was written is read with ``ImportedCache/init(configs:layers:limits:)``.
 ///
 /// - Source: `spec/cache-format.md` §5.2.
-package struct BareExport: Sendable {
+public struct BareExport: Sendable {
     /// What was done, without the names that were not written yet.
-    package private(set) var receipt: ExportReceipt
+    public private(set) var receipt: ExportReceipt
     /// What each name should lead to; `nil` if no layer is left: then nothing is written, and a good cache stays.
-    package let config: RawDocument?
+    public let config: RawDocument?
 
     /// Layers whose contents are hashed at once to find their diffIDs.
     private static let readsInFlight = 2
@@ -25,9 +26,17 @@ package struct BareExport: Sendable {
     /// results above it along.
     ///
     /// - Parameters:
+    ///   - graph: What was built.
+    ///   - source: The layers.
+    ///   - options: What to take and how to compress it; the layout does not count.
+    ///   - scratch: Where layers are converted.
+    ///   - limits: What the config will be read with.
     ///   - limit: Layers that are converted and stored at once.
-    ///   - put: Stores one layer that has its final form.
-    package init(
+    ///   - progress: Told of each layer.
+    ///   - put: Stores one layer that has its final form, unless it is there.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.limitExceeded` for a config past `limits`, `.storageFull` of the scratch store; what `put`
+    ///   throws; `CancellationError`.
+    public init(
         _ graph: LayerGraph, from source: LayerSource, options: ExportOptions, scratch: ScratchStore,
         limits: CacheConfigLimits, limit: Int, progress: ProgressSink,
         put: @escaping @Sendable (Descriptor, any BlobSource) async throws -> PutOutcome
@@ -49,7 +58,7 @@ package struct BareExport: Sendable {
     }
 
     /// Notes that a name leads to the config now.
-    package mutating func published(as name: String, _ progress: ProgressSink) {
+    public mutating func published(as name: String, _ progress: ProgressSink) {
         guard let config else { return }
         receipt.published[name] = config.descriptor
         progress(.published(name: name, config.digest))

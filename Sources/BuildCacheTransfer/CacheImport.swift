@@ -1,6 +1,6 @@
-package import BuildCacheBytes
-package import BuildCacheCore
-package import BuildCacheGraph
+public import BuildCacheBytes
+public import BuildCacheCore
+public import BuildCacheGraph
 import BuildCacheOCI
 
 extension ImportedCache {
@@ -98,11 +98,12 @@ extension ImportedCache {
     /// - Parameters:
     ///   - configs: What was found, with the name that it was found under.
     ///   - layers: The source of layers for later, verified by whoever makes it.
+    ///   - limits: How much a config may hold.
     /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` or `.limitExceeded` if none of them can be read.
     /// - Source: `spec/cache-format.md` §5.2.
-    package init(
+    public init(
         configs: [(name: String, bytes: [UInt8])], layers: any BlobSource,
-        limits: CacheConfigLimits
+        limits: CacheConfigLimits = CacheConfigLimits()
     ) throws(CacheError) {
         var parts: [Part] = []
         var failures: [CacheError] = []
@@ -121,7 +122,9 @@ extension ImportedCache {
     }
 
     /// Leaves out the results with a layer that the store does not have, or not whole, so that a hit is one.
-    package mutating func removeMissing(from store: any BlobStore) async throws {
+    ///
+    /// - Throws: What the store throws.
+    public mutating func removeMissing(from store: any BlobStore) async throws {
         try await removeMissing { descriptors in
             let found = try await descriptors.mapConcurrently(limit: 16) { descriptor in
                 try await store.stat(descriptor.digest)?.size == descriptor.size ? descriptor.digest : nil

@@ -70,9 +70,7 @@ struct CopyCache: AsyncParsableCommand {
         case .failure(let error): row.error = error.description
         }
         if json {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-            print(String(decoding: try encoder.encode(row), as: UTF8.self))
+            print(try ExampleSupport.json(row, pretty: false))
         } else if row.error == nil {
             let names = row.published.sorted { $0.key < $1.key }.map { "\($0.key) is \($0.value)" }.joined(
                 separator: ", ")

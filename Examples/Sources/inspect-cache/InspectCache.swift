@@ -2,6 +2,7 @@
 //
 //     swift run inspect-cache --from type=local,src=a
 //     swift run inspect-cache --from type=local,src=a --mermaid        (or --dot, --json)
+//     swift run inspect-cache --from type=local,src=new --diff type=local,src=old          (or with --json)
 //
 //     record 0  sha256:26ce6e5398d1  1 inputs  result: layer 2, 3 days ago
 //       input 0: record 6
@@ -10,35 +11,35 @@
 import ArgumentParser
 import BuildCache
 import ExampleSupport
-import Foundation
 
 @main
 struct InspectCache: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect-cache", abstract: "Shows what is in a build cache.")
     @Option(help: "A cache to read, as docker buildx --cache-from takes it.") var from: String
-    @Flag(help: "Print JSON.") var json = false
+    @Option(help: "An older cache to compare with.") var diff: String?
+    @Flag(name: .customLong("json"), help: "Print JSON.") var asJSON = false
     @Flag(help: "Print a Mermaid flowchart.") var mermaid = false
     @Flag(help: "Print a Graphviz digraph.") var dot = false
 
     func validate() throws {
-        if [json, mermaid, dot].count(where: { $0 }) > 1 {
+        if [asJSON, mermaid, dot].count(where: { $0 }) > 1 {
             throw ValidationError("choose one of --json, --mermaid and --dot")
         }
+        if diff != nil, mermaid || dot { throw ValidationError("a difference is text or --json") }
     }
 
     func run() async throws {
         try await ScratchStore.withTemporary { scratch in
-            let report = try await CacheClient(cacheFrom: [from], scratch: scratch).importCaches()
-            for outcome in report.outcomes {
-                guard let cache = try outcome.result.get() else {
-                    throw CacheError(.notFound, "\(outcome.source) has no cache yet")
-                }
-                for warning in cache.warnings { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
+            let graph = try await readGraph(of: [from], scratch)
+            if let diff {
+                let difference = Difference(of: graph, from: try await readGraph(of: [diff], scratch))
+                print(try asJSON ? json(difference) : difference.text)
+                return
             }
-            let listing = Listing(report.graph)
-            if json {
-                print(try listing.json())
+            let listing = Listing(graph)
+            if asJSON {
+                print(try json(listing))
             } else if mermaid {
                 listing.printMermaid()
             } else if dot {

@@ -51,12 +51,6 @@ struct Listing: Encodable {
         }
     }
 
-    func json() throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(self), as: UTF8.self)
-    }
-
     func printText() {
         for (number, record) in records.enumerated() {
             let results = record.results.map { "layer \($0.layer), \(age($0.createdAt))" }.joined(separator: "; ")

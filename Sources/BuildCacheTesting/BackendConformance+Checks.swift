@@ -275,7 +275,8 @@ extension BackendConformance {
         let backend = try await backend(newName())
         let sample = try SampleCache.diamond()
         try await backend.export(sample)
-        let lost = try SampleCache.chain(of: 2)
+        // Layers that no other check has stored.
+        let lost = try SampleCache.diamond(newName())
         let receipt = try await backend.export(lost, from: lost.source(MemorySource([])))
         try expect(receipt.published.isEmpty, "an export that lost all its layers publishes something")
         try expect(

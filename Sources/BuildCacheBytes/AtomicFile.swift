@@ -19,7 +19,7 @@ package import NIOCore
 ///   - permissions: The file's mode, less the process's umask.
 ///   - synchronized: Whether the bytes are on the disk before the file appears, so that a power cut cannot leave a file
 ///     of the right name with the wrong bytes.
-/// - Throws: What `body` throws, and ``CacheError`` as ``cacheError(errno:_:)``.
+/// - Throws: What `body` throws, and ``CacheError`` `.denied`, `.storageFull`, `.unavailable`.
 package func writeAtomically<Value>(
     in directory: String, permissions: UInt32 = 0o644, synchronized: Bool,
     _ body: (AtomicFile) async throws -> (path: String, value: Value)
@@ -62,7 +62,14 @@ package final class AtomicFile: Sendable {
         path = "\(directory)/.\(String(UInt64.random(in: .min ... .max), radix: 36)).tmp"
         let path = path
         descriptor = retryingInterrupts { open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode_t(permissions)) }
-        guard descriptor >= 0 else { throw cacheError(errno: errno, "create a file in \(directory)") }
+        guard descriptor >= 0 else { throw AtomicFile.error(errno: errno, "create a file in \(directory)") }
+    }
+
+    /// What went wrong with a file of our own: that its directory is gone does not mean that what is written is not found.
+    private static func error(errno code: Int32, _ action: String) -> CacheError {
+        var error = cacheError(errno: code, action)
+        if error.code == .notFound || error.code == .corrupted { error.code = .unavailable }
+        return error
     }
 
     deinit { close(descriptor) }
@@ -84,15 +91,15 @@ package final class AtomicFile: Sendable {
                 if count < 0 { failure = errno }
                 return max(0, count)
             }
-            guard failure == 0 else { throw cacheError(errno: failure, "write \(path)") }
+            guard failure == 0 else { throw AtomicFile.error(errno: failure, "write \(path)") }
         }
     }
 
     fileprivate func finish(as name: String, synchronized: Bool) throws(CacheError) {
         if synchronized, retryingInterrupts({ fsync(descriptor) }) != 0 {
-            throw cacheError(errno: errno, "write \(path)")
+            throw AtomicFile.error(errno: errno, "write \(path)")
         }
-        guard rename(path, name) == 0 else { throw cacheError(errno: errno, "rename \(path) to \(name)") }
+        guard rename(path, name) == 0 else { throw AtomicFile.error(errno: errno, "rename \(path) to \(name)") }
     }
 
     fileprivate func discard() { unlink(path) }

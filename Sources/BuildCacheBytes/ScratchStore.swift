@@ -155,7 +155,7 @@ public struct ScratchStore: Sendable {
         return StoredLayer(
             descriptor: Descriptor(
                 mediaType: .layer(type), digest: stored.digest, size: stored.size, annotations: annotations),
-            source: blobs)
+            source: ScratchSource(blobs: blobs))
     }
 
     // MARK: Converting
@@ -241,6 +241,22 @@ public struct ScratchStore: Sendable {
                 blob.size == conversion.encoded.stored.size
             else { return nil }
             return conversion
+        }
+    }
+}
+
+/// What a store has converted, as long as the store is there.
+private struct ScratchSource: BlobSource {
+    let blobs: FileBlobSource
+
+    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        do { return try await blobs.open(descriptor, range: range) } catch var error as CacheError {
+            // The layer is not lost: it can be converted again.
+            if error.code == .notFound {
+                error.code = .unavailable
+                error.message += "; the scratch directory must stay until all that it converts is stored"
+            }
+            throw error
         }
     }
 }

@@ -11,17 +11,17 @@ final class UploadBudget: Sendable {
     static let defaultLimit = 200
     private static let minute = Duration.seconds(60)
 
-    private let clock: any Clock<Duration>
     private let limit: Int
     /// When the tokens that are out come back, as time since the first was taken, oldest first.
     private let state = Mutex<[Duration]>([])
     private let elapsed: @Sendable () -> Duration
+    private let sleepUntil: @Sendable (Duration) async throws -> Void
 
     init(limit: Int = defaultLimit, clock: some Clock<Duration>) {
         self.limit = max(1, limit)
-        self.clock = clock
         let start = clock.now
         elapsed = { start.duration(to: clock.now) }
+        sleepUntil = { try await clock.sleep(until: start.advanced(by: $0), tolerance: nil) }
     }
 
     /// Takes a token, when there is one.
@@ -29,13 +29,14 @@ final class UploadBudget: Sendable {
     /// - Throws: `CancellationError`; the token that would have come is lost for a minute then.
     func take() async throws {
         let now = elapsed()
-        let pause = state.withLock { returns -> Duration in
+        let ready = state.withLock { returns -> Duration in
             returns.removeAll { $0 <= now }
             // Of those who wait each has the token that comes back next to the one before.
             let ready = returns.count < limit ? now : returns[returns.count - limit]
             returns.append(ready + UploadBudget.minute)
-            return ready - now
+            return ready
         }
-        if pause > .zero { try await clock.sleep(for: pause) }
+        // Until then and not for so long: time may have passed since it was looked at.
+        if ready > now { try await sleepUntil(ready) }
     }
 }

@@ -212,6 +212,25 @@ struct ScratchStoreTests {
         }
     }
 
+    @Test("whose directory somebody removed fails as such, and not as if the layer were lost")
+    func directoryGone() async throws {
+        let bytes = try await stored(.gzip)
+        let descriptor = Descriptor(layer: bytes, .layer(.gzip))
+        try await withDirectory { directory in
+            let store = try await ScratchStore.open(at: directory)
+            let converted = try await store.layer(from: descriptor, in: MemorySource(bytes), to: forced(.zstd))
+            try FileManager.default.removeItem(atPath: directory)
+            let reading = await #expect(throws: CacheError.self) {
+                _ = try await converted.source.open(converted.descriptor, range: nil)
+            }
+            #expect(reading?.code == .unavailable)
+            let converting = await #expect(throws: CacheError.self) {
+                _ = try await store.layer(from: descriptor, in: MemorySource(bytes), to: forced(.uncompressed))
+            }
+            #expect(converting?.code == .unavailable)
+        }
+    }
+
     // MARK: Remembering
 
     @Test("reuses what an earlier process converted, as long as the blob is there")

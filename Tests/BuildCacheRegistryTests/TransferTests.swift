@@ -38,6 +38,23 @@ private func withRepository(
     }
 }
 
+/// Runs `body` with a cache at a registry in this process.
+private func withCache(
+    _ registry: FakeRegistry, layout: ManifestLayout = .imageManifest,
+    _ body: @escaping @Sendable (RegistryCache) async throws -> Void
+) async throws {
+    try await withServer(registry.respond) { address in
+        try await RegistryClient.forTests { client in
+            try await ScratchStore.withTemporary { scratch in
+                try await body(
+                    RegistryCache(
+                        RegistryOptions(ref: try Reference("\(address)/app:cache")),
+                        export: ExportOptions(mode: .max, layout: layout), scratch: scratch, client: client))
+            }
+        }
+    }
+}
+
 extension FakeRegistry {
     fileprivate var methods: [String] { log.map(\.method) }
 }
@@ -189,40 +206,26 @@ struct PushTests {
         registry.manners.fault = { _, request in
             request.method == "PUT" && request.path.contains("/manifests/") ? .status(400) : nil
         }
-        try await withServer(registry.respond) { address in
-            try await RegistryClient.forTests { client in
-                try await ScratchStore.withTemporary { scratch in
-                    let cache = RegistryCache(
-                        RegistryOptions(ref: try Reference("\(address)/app:cache")),
-                        export: ExportOptions(mode: .max, layout: .ociIndex), scratch: scratch, client: client)
-                    let sample = try SampleCache.diamond()
-                    let error = await #expect(throws: CacheError.self) {
-                        try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
-                    }
-                    #expect(error?.code == .unsupported)
-                    #expect(error?.message.contains("image-manifest=true") == true)
-                }
+        try await withCache(registry, layout: .ociIndex) { cache in
+            let sample = try SampleCache.diamond()
+            let error = await #expect(throws: CacheError.self) {
+                try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
             }
+            #expect(error?.code == .unsupported)
+            #expect(error?.message.contains("image-manifest=true") == true)
         }
     }
 
     @Test("asks at most twelve times when there is nothing new, and writes nothing")
     func nothingNew() async throws {
         let registry = FakeRegistry()
-        try await withServer(registry.respond) { address in
-            try await RegistryClient.forTests { client in
-                try await ScratchStore.withTemporary { scratch in
-                    let cache = RegistryCache(
-                        RegistryOptions(ref: try Reference("\(address)/app:cache")),
-                        export: ExportOptions(mode: .max), scratch: scratch, client: client)
-                    let sample = try SampleCache.chain(of: 8)
-                    _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
-                    registry.clearLog()
-                    _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
-                    #expect(registry.log.count <= 12)
-                    #expect(registry.methods.allSatisfy { $0 == "HEAD" })
-                }
-            }
+        try await withCache(registry) { cache in
+            let sample = try SampleCache.chain(of: 8)
+            _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
+            registry.clearLog()
+            _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
+            #expect(registry.log.count <= 12)
+            #expect(registry.methods.allSatisfy { $0 == "HEAD" })
         }
     }
 }
@@ -268,42 +271,28 @@ struct PullTests {
     @Test("of a layer that is lost costs the results with it, and says so")
     func lostBlob() async throws {
         let registry = FakeRegistry()
-        try await withServer(registry.respond) { address in
-            try await RegistryClient.forTests { client in
-                try await ScratchStore.withTemporary { scratch in
-                    let cache = RegistryCache(
-                        RegistryOptions(ref: try Reference("\(address)/app:cache")),
-                        export: ExportOptions(mode: .max), scratch: scratch, client: client)
-                    let sample = try SampleCache.chain(of: 3)
-                    _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
-                    registry.manners.lostBlobs = [sample.layers[2].descriptor.digest.description]
-                    let known = try #require(try await cache.importCache(progress: .discarded))
-                    #expect(known.graph.recordCount == sample.graph.recordCount)
-                    #expect(known.graph.recordIDs.reduce(0) { $0 + known.graph[$1].results.count } == 2)
-                    #expect(known.warnings.first?.contains("1 of 3 layers are missing") == true)
-                }
-            }
+        try await withCache(registry) { cache in
+            let sample = try SampleCache.chain(of: 3)
+            _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
+            registry.manners.lostBlobs = [sample.layers[2].descriptor.digest.description]
+            let known = try #require(try await cache.importCache(progress: .discarded))
+            #expect(known.graph.recordCount == sample.graph.recordCount)
+            #expect(known.graph.recordIDs.reduce(0) { $0 + known.graph[$1].results.count } == 2)
+            #expect(known.warnings.first?.contains("1 of 3 layers are missing") == true)
         }
     }
 
     @Test("refuses a manifest that is not what the registry says it is")
     func wrongDigest() async throws {
         let registry = FakeRegistry()
-        try await withServer(registry.respond) { address in
-            try await RegistryClient.forTests { client in
-                try await ScratchStore.withTemporary { scratch in
-                    let cache = RegistryCache(
-                        RegistryOptions(ref: try Reference("\(address)/app:cache")),
-                        export: ExportOptions(mode: .max), scratch: scratch, client: client)
-                    let sample = try SampleCache.diamond()
-                    _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
-                    registry.manners.namesWrongDigests = true
-                    let error = await #expect(throws: CacheError.self) {
-                        try await cache.importCache(progress: .discarded)
-                    }
-                    #expect(error?.code == .corrupted)
-                }
+        try await withCache(registry) { cache in
+            let sample = try SampleCache.diamond()
+            _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
+            registry.manners.namesWrongDigests = true
+            let error = await #expect(throws: CacheError.self) {
+                try await cache.importCache(progress: .discarded)
             }
+            #expect(error?.code == .corrupted)
         }
     }
 
@@ -334,25 +323,18 @@ struct RandomFaultTests {
     func hundredRounds() async throws {
         let (registry, faults) = (FakeRegistry(), RandomFaults(seed: 20_261_123))
         registry.manners.fault = { _, _ in faults.next() }
-        try await withServer(registry.respond) { address in
-            try await RegistryClient.forTests { client in
-                try await ScratchStore.withTemporary { scratch in
-                    let cache = RegistryCache(
-                        RegistryOptions(ref: try Reference("\(address)/app:cache")),
-                        export: ExportOptions(mode: .max), scratch: scratch, client: client)
-                    for round in 0..<100 {
-                        let sample = try SampleCache.diamond("round \(round)")
-                        _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
-                        let known = try #require(try await cache.importCache(progress: .discarded))
-                        #expect(known.graph == sample.graph)
-                        for layer in sample.layers {
-                            var bytes: [UInt8] = []
-                            for try await chunk in try await known.blobs.open(layer.descriptor, range: nil) {
-                                bytes += chunk.readableBytesView
-                            }
-                            #expect(bytes == layer.stored)
-                        }
+        try await withCache(registry) { cache in
+            for round in 0..<100 {
+                let sample = try SampleCache.diamond("round \(round)")
+                _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
+                let known = try #require(try await cache.importCache(progress: .discarded))
+                #expect(known.graph == sample.graph)
+                for layer in sample.layers {
+                    var bytes: [UInt8] = []
+                    for try await chunk in try await known.blobs.open(layer.descriptor, range: nil) {
+                        bytes += chunk.readableBytesView
                     }
+                    #expect(bytes == layer.stored)
                 }
             }
         }

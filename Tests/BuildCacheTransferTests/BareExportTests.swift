@@ -87,6 +87,22 @@ struct BareExportTests {
         #expect(error?.message == "something else was stored")
     }
 
+    @Test("fails when layers cannot be converted because the scratch directory is gone: none of them is lost")
+    func withoutScratch() async throws {
+        let sample = try SampleCache.diamond()
+        let error = await #expect(throws: CacheError.self) {
+            try await ScratchStore.withTemporary { scratch in
+                await scratch.remove()
+                _ = try await BareExport(
+                    sample.graph, from: sample.source,
+                    options: ExportOptions(mode: .max, compression: CompressionOptions(type: .zstd, force: true)),
+                    scratch: scratch, limits: CacheConfigLimits(), limit: 2, progress: .discarded
+                ) { _, _ in .written }
+            }
+        }
+        #expect(error?.code == .unavailable)
+    }
+
     @Test("is not written if it could not be read again")
     func tooLarge() async throws {
         let sample = try SampleCache.diamond()

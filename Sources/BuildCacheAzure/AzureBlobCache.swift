@@ -15,8 +15,9 @@ public import BuildCacheTransfer
 ///   container that is missing is made by an export, which needs the right to. Credentials are the account's key, a signature in
 ///   `account_url`, or those of ``AzureClient``.
 /// - **Limits**: none on layers, and none on how long a transfer takes while bytes move. A layer goes in blocks of 4 MiB from 8 MiB on.
-/// - **Concurrency**: of writers to one name the later wins whole; each write names the version it replaces, so a request that was sent
-///   again never undoes a later write. A reader sees a cache from before or after, never between.
+/// - **Concurrency**: of writers to one name the later wins whole, or with ``/BuildCacheSpec/WritePolicy/merge`` none loses anything; each
+///   write names the version it replaces, so a request that was sent again never undoes a later write. A reader sees a cache from before
+///   or after, never between.
 /// - **Faults**: a connection that breaks costs the blocks under way. Names are written last, so a failure leaves what was there.
 /// - **Costs**: blobs that no cache needs any more stay until a lifecycle rule removes them; then they are a miss, and the next export
 ///   brings them back.
@@ -78,8 +79,10 @@ public struct AzureBlobCache: CacheBackend {
             }
             guard let config = bare.config else { return bare.receipt }
             for name in options.names {
-                try await container.publish(config.bytes, as: name, limit: limits.maximumBytes)
-                bare.published(as: name, progress)
+                let written = try await container.publish(as: name, limit: limits.maximumBytes) { current in
+                    export.writePolicy == .merge ? try bare.config(mergedWith: current) ?? config : config
+                }
+                bare.published(as: name, leadingTo: written, progress)
             }
             return bare.receipt
         }
@@ -131,21 +134,24 @@ extension AzureContainer {
         try await blob(named: names.manifest(name)).document(limit: limit, retries: requests.transport.retries())
     }
 
-    /// Writes a config under a name, in place of the version that was read just before.
+    /// Writes under a name what `make` makes of the version that is there, in its place and no other's.
     ///
     /// The condition makes a request that was sent again, because its answer got lost, harmless: it cannot undo what somebody wrote
     /// meanwhile.
-    fileprivate func publish(_ bytes: [UInt8], as name: String, limit: Int) async throws {
+    fileprivate func publish(
+        as name: String, limit: Int, _ make: (_ current: [UInt8]?) throws -> RawDocument
+    ) async throws -> RawDocument {
         let blob = try blob(named: names.manifest(name))
-        let retries = requests.transport.retries()
-        while true {
+        return try await SwapLoop(clock: requests.transport.clock).run(name) {
             let old = try await config(name, limit: limit)
-            if old?.bytes == bytes { return }
+            let made = try make(old?.bytes)
+            if made.bytes == old?.bytes { return made }
             let condition: BlockBlob.Condition =
                 if let old { old.etag.map { .unchanged(etag: $0) } ?? .none } else { .absent }
-            let written = try await makingContainer { try await blob.put(bytes, condition, retries: retries) }
-            if written == .written { return }
-            try await retries.pause(after: .overtaken(blob.url))
+            let written = try await makingContainer {
+                try await blob.put(made.bytes, condition, retries: requests.transport.retries())
+            }
+            return written == .written ? made : nil
         }
     }
 }

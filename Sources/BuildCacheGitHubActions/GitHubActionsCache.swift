@@ -16,7 +16,8 @@ import Synchronization
 /// - **Permissions**: the runner's own token, `ACTIONS_RUNTIME_TOKEN`. Jobs of forks only read. Listing needs a token with `actions: read`.
 /// - **Limits**: 10 GB for a repository, after which GitHub evicts what was not used for long; 200 uploads a minute, which an export keeps
 ///   to by waiting.
-/// - **Concurrency**: of exports to one branch the later wins, unless it merges; a reader sees a version from before or after.
+/// - **Concurrency**: of exports to one branch the later wins, or with ``/BuildCacheSpec/WritePolicy/merge`` none loses anything; a reader
+///   sees a version from before or after.
 /// - **Faults**: the index is written last, so a failure leaves what was there. An entry that a job began and did not end stays begun until
 ///   GitHub forgets it; its layer is a miss until then.
 /// - **Costs**: versions of the index stay until they are evicted. An export that changes nothing writes none.
@@ -31,31 +32,22 @@ public struct GitHubActionsCache: CacheBackend {
     ///
     /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
     public var limits = CacheConfigLimits()
-    /// Whether an export keeps what other jobs wrote since this one imported the cache, or since the export began.
-    ///
-    /// Without, the cache is what was exported last.
-    public let mergesParallelJobs: Bool
     private let scratch: ScratchStore
     private let client: GitHubActionsClient
-
-    /// The most versions of an index that are merged: so many parallel jobs.
-    private static let maximumMerges = 64
 
     /// Makes a cache at the service of `options`.
     ///
     /// Contacts nobody yet.
     ///
     /// - Parameters:
-    ///   - mergesParallelJobs: Whether an export keeps what other jobs wrote meanwhile.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: Connections and the count of uploads; share one.
     public init(
-        _ options: GitHubActionsOptions, export: ExportOptions = ExportOptions(), mergesParallelJobs: Bool = false,
-        scratch: ScratchStore, client: GitHubActionsClient = .shared
+        _ options: GitHubActionsOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore,
+        client: GitHubActionsClient = .shared
     ) {
         self.options = options
         self.export = export
-        self.mergesParallelJobs = mergesParallelJobs
         self.scratch = scratch
         self.client = client
     }
@@ -82,9 +74,6 @@ public struct GitHubActionsCache: CacheBackend {
                         + "outside only read")
             }
             let index = GitHubKeys.index(options.scope, in: scope.name)
-            var seen = client.seenVersion(index)
-            if mergesParallelJobs, seen == nil { seen = try await store.newest(index)?.number ?? 0 }
-
             let warnings = Mutex<[String]>([])
             let unconverted = graph.unconverted(export)
             let present = try await present(unconverted, in: store, progress, warnings)
@@ -106,11 +95,10 @@ public struct GitHubActionsCache: CacheBackend {
                 }
             }
             guard let config = bare.config else { return bare.receipt }
-            let published = try await store.publish(index) { current in
-                try await bytes(of: config, over: current, since: seen, index, in: store)
+            let (key, written) = try await store.publish(index, limit: limits.maximumBytes) { current in
+                export.writePolicy == .merge ? try bare.config(mergedWith: current) ?? config : config
             }
-            client.see(published.number, of: index)
-            bare.published(as: published.key, progress)
+            bare.published(as: key, leadingTo: written, progress)
             var receipt = bare.receipt
             receipt.warnings += warnings.withLock { $0 }
             return receipt
@@ -141,31 +129,6 @@ public struct GitHubActionsCache: CacheBackend {
         }
     }
 
-    /// What to write over the version that is there; `nil` if that says the same.
-    private func bytes(
-        of config: RawDocument, over current: (number: Int, entry: FoundEntry)?, since seen: Int?, _ index: String,
-        in store: GitHubStore
-    ) async throws -> [UInt8]? {
-        guard let current else { return config.bytes }
-        let limit = limits.maximumBytes
-        var bytes = config.bytes
-        if mergesParallelJobs, let seen, current.number > seen {
-            var merged = try LayerGraph(decodingConfig: bytes, layers: .annotated)
-            for number in max(seen + 1, current.number - GitHubActionsCache.maximumMerges + 1)...current.number {
-                // One that is gone, or that nobody could read, has nothing to keep.
-                let other =
-                    number == current.number
-                    ? try await store.read(current.entry, limit: limit)
-                    : try await store.read(number, of: index, limit: limit)
-                guard let other, let graph = try? LayerGraph(decodingConfig: other, layers: .annotated)
-                else { continue }
-                try merged.merge(graph)
-            }
-            bytes = try merged.encodeConfig(.annotated).bytes
-        }
-        return try await store.read(current.entry, limit: limit) == bytes ? nil : bytes
-    }
-
     // MARK: Importing
 
     /// Reads the newest index of every scope that the token may read, the job's own first, and unites what they hold.
@@ -181,9 +144,8 @@ public struct GitHubActionsCache: CacheBackend {
             let scopes = store.requests.token.readScopes
             let found = try await scopes.mapConcurrently(limit: 8) { scope -> (name: String, bytes: [UInt8])? in
                 let index = GitHubKeys.index(options.scope, in: scope.name)
-                let newest = try await store.newest(index)
-                client.see(newest?.number ?? 0, of: index)
-                guard let newest, let bytes = try await store.read(newest.entry, limit: limit) else { return nil }
+                guard let newest = try await store.newest(index),
+                    let bytes = try await store.read(newest.entry, limit: limit) else { return nil }
                 return (newest.entry.key, bytes)
             }
             let configs = found.compactMap { $0 }

@@ -3,7 +3,7 @@ public import BuildCacheHTTP
 public import BuildCacheSpec
 import Synchronization
 
-/// What all caches at GitHub share: connections, the count of uploads, and which version of an index this job has read.
+/// What all caches at GitHub share: connections, and the count of uploads.
 ///
 /// Give all backends of one program the same client: the service counts their uploads together, too.
 public struct GitHubActionsClient: Sendable {
@@ -38,7 +38,6 @@ public struct GitHubActionsClient: Sendable {
     /// What was learned, for as long as the client lives.
     private final class Known: Sendable {
         let budgets = Mutex<[String: UploadBudget]>([:])
-        let versions = Mutex<[String: Int]>([:])
     }
 
     // MARK: Services
@@ -85,11 +84,4 @@ public struct GitHubActionsClient: Sendable {
             return budget
         }
     }
-
-    // MARK: Versions of an index
-
-    /// The version of an index that this program has seen: what is newer was written by another job meanwhile.
-    func seenVersion(_ index: String) -> Int? { known.versions.withLock { $0[index] } }
-
-    func see(_ version: Int, of index: String) { known.versions.withLock { $0[index] = version } }
 }

@@ -2,6 +2,7 @@ import BuildCacheAzure
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
+import BuildCacheOCI
 import BuildCacheSpec
 import BuildCacheTransfer
 import NIOCore
@@ -193,15 +194,6 @@ struct GitHubStore: BlobSource {
         }
     }
 
-    /// A version of an index by its number, `nil` if it is not there.
-    func read(_ number: Int, of index: String, limit: Int) async throws -> [UInt8]? {
-        let key = "\(index)#\(number)"
-        guard let entry = try await service.find(key, isPrefix: false, retries: requests.makeRetries()),
-            entry.key == key
-        else { return nil }
-        return try await read(entry, limit: limit)
-    }
-
     /// How long to wait for another job that has begun the version we want, and is not ready.
     private static let clashPause = Duration.seconds(2)
     private static let clashesBeforeSkipping = 7
@@ -209,36 +201,59 @@ struct GitHubStore: BlobSource {
 
     /// Stores an index as its next version.
     ///
-    /// - Parameter make: The bytes to store over a version that is there; may read it. `nil` if it will do.
-    /// - Returns: The key of the version that readers see now.
+    /// - Parameters:
+    ///   - limit: Bytes that a version which is there may have.
+    ///   - make: What to store over a version that is there; that itself if it will do.
+    /// - Returns: What readers see now, and its key.
     /// - Throws: ``CacheError``: an index that was not stored is no success.
     func publish(
-        _ index: String, _ make: (_ current: (number: Int, entry: FoundEntry)?) async throws -> [UInt8]?
-    ) async throws -> (number: Int, key: String) {
+        _ index: String, limit: Int, _ make: (_ current: [UInt8]?) throws -> RawDocument
+    ) async throws -> (key: String, document: RawDocument) {
         var clashes = 0
         var skipped = 0
         var number = 0
+        var later: (number: Int, entry: FoundEntry)?
         while skipped < GitHubStore.maximumSkips {
-            let current = try await newest(index)
-            guard let bytes = try await make(current) else {
-                return (current?.number ?? 0, current?.entry.key ?? index)
-            }
+            let newest = try await newest(index)
+            let current = if let later, later.number > newest?.number ?? 0 { later } else { newest }
+            // One that is gone has nothing to keep.
+            let bytes = if let current { try await read(current.entry, limit: limit) } else { nil as [UInt8]? }
+            let made = try make(bytes)
+            if let current, made.bytes == bytes { return (current.entry.key, made) }
             let next = (current?.number ?? 0) + 1 + skipped
             // Another job that is faster each time is no standstill.
             if next != number { clashes = 0 }
             number = next
             let key = "\(index)#\(number)"
-            if try await save(.bytes(bytes), as: key) { return (number, key) }
+            if try await save(.bytes(made.bytes), as: key) {
+                later = try await last(of: index, after: number)
+                // A job that took us for broken off has passed us over, and what it made lacks what we did: over that, then.
+                if later == nil { return (key, made) }
+                continue
+            }
             clashes += 1
             if clashes > GitHubStore.clashesBeforeSkipping {
                 // Whoever began that version has broken off.
                 skipped += 1
                 clashes = 0
-            } else if try await newest(index)?.number ?? 0 < number {
+            } else if try await self.newest(index)?.number ?? 0 < number {
                 try await clock.sleep(for: GitHubStore.clashPause)
             }
         }
         throw CacheError(.busy, "the index \(index) cannot be stored: all its next versions are begun and not ended")
+    }
+
+    /// The last of the versions that follow a number without a gap, `nil` if none does.
+    private func last(of index: String, after number: Int) async throws -> (number: Int, entry: FoundEntry)? {
+        var found: (number: Int, entry: FoundEntry)?
+        var next = number + 1
+        while let entry = try await service.find("\(index)#\(next)", isPrefix: false, retries: requests.makeRetries()),
+            entry.key == "\(index)#\(next)"
+        {
+            found = (next, entry)
+            next += 1
+        }
+        return found
     }
 }
 

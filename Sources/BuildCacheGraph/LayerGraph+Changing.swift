@@ -5,10 +5,14 @@ extension LayerGraph {
     ///
     /// An empty graph becomes `other` as it is, row order included, so that a cache read and written again keeps its digest.
     ///
+    /// - Parameter onlyMissingResults: Whether a record that has results here takes none of `other`'s, as when the layers here are known to
+    ///   be stored and those there are not.
     /// - Returns: What the records of `other` are called here.
     /// - Throws: ``CacheError`` `.limitExceeded` past 2³¹ records, links or layers.
     @discardableResult
-    public mutating func merge(_ other: LayerGraph) throws(CacheError) -> [RecordID: RecordID] {
+    public mutating func merge(
+        _ other: LayerGraph, onlyMissingResults: Bool = false
+    ) throws(CacheError) -> [RecordID: RecordID] {
         if isEmpty, layers.isEmpty, targets.isEmpty, descriptors.isEmpty {
             self = other
             return Dictionary(
@@ -40,8 +44,10 @@ extension LayerGraph {
                 CacheResult(layer: newLayers[Int($0.layer.index)], createdAt: $0.createdAt)
             }
             let new =
-                record.isEphemeral
-                ? try addEphemeralRecord() : try addRecord(record.digest, inputs: inputs, results: results)
+                record.isEphemeral ? try addEphemeralRecord() : try addRecord(record.digest, inputs: inputs)
+            if !onlyMissingResults || records[Int(new.index)].firstResult < 0 {
+                appendResults(results.map { ResultKey(layer: $0.layer.index, createdAt: $0.createdAt) }, to: new.index)
+            }
             if other.records[Int(index)].isImported { records[Int(new.index)].isImported = true }
             newRecords[id] = new
         }

@@ -12,7 +12,8 @@ public import BuildCacheTransfer
 /// - **Permissions**: to read, the directory must be readable; to write, it or its nearest parent must be writable. Blobs are 0444.
 /// - **Limits**: none on layers. BuildKit reads manifests and configs up to 1 MiB; an export of larger ones says so.
 /// - **Concurrency**: readers and writers in any number of processes. Writers to different tags all succeed; of writers to one tag the
-///   later wins whole. A reader sees a cache from before or after, never between.
+///   later wins whole, or with ``/BuildCacheSpec/WritePolicy/merge`` none loses anything. A reader sees a cache from before or after,
+///   never between.
 /// - **Faults**: a crash, a kill or a full disk at any moment leaves what was there before; the next export clears what is left over.
 ///
 /// - Source: `spec/backends.md` §2; `spec/spec-syntax.md` §4, local.
@@ -83,25 +84,15 @@ public struct LocalCache: CacheBackend {
         }
 
         if layers.hasLayers {
-            let config = try layers.graph.encodeConfig(within: limits)
-            let manifest = CacheManifest(
-                config: config.descriptor, layers: config.layers.compactMap { layers.graph.descriptors[$0] },
-                layout: export.layout)
-            let documents = [RawDocument(mediaType: .cacheConfig, bytes: config.bytes), manifest.encode()]
-            for document in documents {
-                receipt.transfers[document.digest] = try await layout.put(document)
-                if let warning = document.buildKitLimitWarning { warn(warning) }
-            }
-
-            let published = documents[1].descriptor
-            // The last moment: with nothing to copy, nobody may have looked before.
-            try Task.checkCancellation()
-            if let aside = try await layout.setTag(options.tag, to: published) {
+            let published = try await publish(layers.graph)
+            receipt.transfers.merge(published.transfers) { _, new in new }
+            for warning in published.warnings { warn(warning) }
+            if let aside = published.aside {
                 warn("index.json was unreadable, a copy is kept as \(aside); its other tags are lost, their blobs stay")
                 mayReset = false
             }
-            receipt.published[options.tag] = published
-            progress(.published(name: options.tag, published.digest))
+            receipt.published[options.tag] = published.manifest
+            progress(.published(name: options.tag, published.manifest.digest))
         } else {
             warn("the selection has no layers, so nothing is written and the cache stays as it was")
         }
@@ -111,6 +102,46 @@ public struct LocalCache: CacheBackend {
             if let problem = try await reset() { warn(problem) }
         }
         return receipt
+    }
+
+    /// What became of the documents of an export.
+    private struct Published {
+        var manifest: Descriptor
+        var transfers: [Digest: PutOutcome] = [:]
+        var warnings: [String] = []
+        /// Where an index that nobody can read was copied to.
+        var aside: String?
+    }
+
+    /// Stores the documents and moves the tag; with `.merge` over the cache that it names, as often as that changes meanwhile.
+    private func publish(_ graph: LayerGraph) async throws -> Published {
+        try await SwapLoop(clock: layout.clock).run(options.tag) {
+            var wanted = graph
+            var state = TagState.any
+            if export.writePolicy == .merge {
+                let current = try await layout.manifest(.tag(options.tag))
+                state = .naming(current?.digest)
+                if let current, let known = try await LayerGraph.known(current, in: layout, limits: limits) {
+                    guard let merged = try graph.merged(over: known) else {
+                        return Published(manifest: current, transfers: [current.digest: .alreadyPresent])
+                    }
+                    wanted = merged
+                }
+            }
+            let documents = try CacheDocuments(wanted, layout: export.layout, limits: limits)
+            var done = Published(manifest: documents.manifest.descriptor, warnings: documents.warnings)
+            for document in [documents.config, documents.manifest] {
+                done.transfers[document.digest] = try await layout.put(document)
+            }
+            // The last moment: with nothing to copy, nobody may have looked before.
+            try Task.checkCancellation()
+            do {
+                done.aside = try await layout.setTag(options.tag, to: done.manifest, if: state)
+            } catch is TagMoved {
+                return nil
+            }
+            return done
+        }
     }
 
     /// Removes what no tag needs.

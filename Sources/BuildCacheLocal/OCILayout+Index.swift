@@ -9,6 +9,16 @@ package enum ManifestSelector: Hashable, Sendable {
     case digest(Digest)
 }
 
+/// What a tag must be for a change of it to happen.
+package enum TagState: Hashable, Sendable {
+    case any
+    /// It names this manifest; `nil` for none.
+    case naming(Digest?)
+}
+
+/// Somebody else moved a tag meanwhile.
+package struct TagMoved: Error {}
+
 extension OCILayout {
     /// Larger indexes are refused.
     static let maximumIndexSize = Document.defaultLimit
@@ -87,18 +97,21 @@ extension OCILayout {
     /// empty one holds nothing and is just replaced. A caller who wants to ``sweep(olderThan:keeping:)`` should not do so in
     /// that export, because the blobs of the tags that were in there look unused.
     ///
+    /// - Parameter state: What the tag must name now; else it stays.
     /// - Returns: The name of the file an unreadable index was copied to, `nil` normally.
-    /// - Throws: ``CacheError`` `.busy` when others kept the lock; `.notFound` when the manifest has not been put; `.unsupported`
+    /// - Throws: ``TagMoved`` if the tag is not in that state; ``CacheError`` `.busy` when others kept the lock; `.notFound` when the manifest has not been put; `.unsupported`
     ///   when the file system knows no locks; `.storageFull`, `.denied`, `.corrupted`, `.limitExceeded`, `.unavailable`.
     @discardableResult
-    package func setTag(_ tag: String, to descriptor: Descriptor) async throws -> String? {
-        let copy = try await retrying { try setTagNow(tag, to: descriptor) }
+    package func setTag(
+        _ tag: String, to descriptor: Descriptor, if state: TagState = .any
+    ) async throws -> String? {
+        let copy = try await retrying { try setTagNow(tag, to: descriptor, if: state) }
         guard let copy else { throw busy(Name.lock) }
         return copy
     }
 
-    /// As ``setTag(_:to:)``, but `nil` if the lock is not to be had.
-    private func setTagNow(_ tag: String, to descriptor: Descriptor) throws -> String?? {
+    /// As ``setTag(_:to:if:)``, but `nil` if the lock is not to be had.
+    private func setTagNow(_ tag: String, to descriptor: Descriptor, if state: TagState) throws -> String?? {
         let root = try makeRoot()
         guard let lock = try IndexLock(in: root) else { return nil }
         defer { lock.release() }
@@ -131,6 +144,9 @@ extension OCILayout {
         // it has let go of the lock, which may be ours by then. A third writer would make and lock a new file, so what we
         // read may be old: start over.
         guard try lock.isCurrent else { return nil }
+        if case .naming(let digest) = state, try index.entry(tag: tag)?.descriptor().digest != digest {
+            throw TagMoved()
+        }
         index.put(descriptor, tag: tag)
         try replace(Name.index, in: root, with: index.encode())
         try root.syncDirectory()

@@ -14,7 +14,7 @@ import NIOCore
 ///
 /// A value: it holds a path and opens what it needs for each call, so any number may work on one directory, in one process or
 /// in several, BuildKit's among them. An exporter calls ``prepare()`` and keeps the lease, puts blobs, then calls
-/// ``setTag(_:to:)``; ``sweep(olderThan:keeping:)`` removes what no tag needs any more.
+/// ``setTag(_:to:if:)``; ``sweep(olderThan:keeping:)`` removes what no tag needs any more.
 ///
 /// A process that is killed at any moment leaves the cache as it was or as it should be, plus at most a lock file nobody holds
 /// and an `ingest` entry, which the next export removes. After a power cut the same holds: blobs are synced before they get
@@ -89,7 +89,7 @@ package struct OCILayout: BlobStore {
     /// Stores a blob unless a file of its name and size is there; `source` is then never opened.
     ///
     /// Some bytes are written while `source` makes the next and these are hashed. They are durable when this returns; their name
-    /// is once ``setTag(_:to:)`` has returned. A file of another size is replaced.
+    /// is once ``setTag(_:to:if:)`` has returned. A file of another size is replaced.
     ///
     /// - Throws: ``CacheError`` `.corrupted` if `source` gives other bytes, `.storageFull`, `.denied`, `.unavailable`; what
     ///   `source` throws. Nothing of the blob stays then.

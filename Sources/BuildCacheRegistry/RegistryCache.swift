@@ -13,7 +13,9 @@ public import BuildCacheTransfer
 /// - **Permissions**: `pull` to read, `pull` and `push` to write. Credentials are Docker's, or come from ``RegistrySettings/credentials``.
 /// - **Limits**: none on layers. BuildKit reads manifests and configs up to 1 MiB; an export of larger ones says so. Registries limit
 ///   manifests, too, most to 4 MiB.
-/// - **Concurrency**: of writers to one tag the later wins whole. A reader sees a cache from before or after, never between.
+/// - **Concurrency**: of writers to one tag the later wins whole, or with ``/BuildCacheSpec/WritePolicy/merge`` none loses anything: they
+///   tell each other of themselves by tags like `main.merge-…`, which are removed afterwards where the registry allows to delete. A reader
+///   sees a cache from before or after, never between.
 /// - **Faults**: a connection that breaks costs the bytes under way. The tag is moved last, so a failure leaves what was there.
 /// - **Costs**: blobs that no tag needs any more stay until the registry collects them.
 ///
@@ -87,15 +89,23 @@ public struct RegistryCache: CacheBackend {
             return receipt
         }
 
-        let config = try layers.graph.encodeConfig(within: limits)
-        let document = RawDocument(mediaType: .cacheConfig, bytes: config.bytes)
-        let manifest = CacheManifest(
-            config: config.descriptor, layers: config.layers.compactMap { layers.graph.descriptors[$0] },
-            layout: export.layout
-        ).encode()
-        receipt.transfers[document.digest] = try await repository.put(
-            document.descriptor, from: DocumentSource(document))
-        for warning in [document, manifest].compactMap(\.buildKitLimitWarning) { warn(warning) }
+        if export.writePolicy == .merge, options.ref.digest == nil {
+            let tag = options.ref.tag ?? "latest"
+            let published = try await TagMerge(
+                repository: repository, tag: tag, layout: export.layout, limits: limits
+            ).publish(layers.graph)
+            receipt.transfers.merge(published.transfers) { _, new in new }
+            for warning in published.warnings { warn(warning) }
+            receipt.published[tag] = published.manifest
+            progress(.published(name: tag, published.manifest.digest))
+            return receipt
+        }
+
+        let documents = try CacheDocuments(layers.graph, layout: export.layout, limits: limits)
+        let manifest = documents.manifest
+        receipt.transfers[documents.config.digest] = try await repository.put(
+            documents.config.descriptor, from: DocumentSource(documents.config))
+        for warning in documents.warnings { warn(warning) }
 
         let name = name(for: manifest)
         if case .digest = name {
@@ -156,7 +166,7 @@ public struct RegistryCache: CacheBackend {
 }
 
 /// A document that was read already, and what it leads to.
-private struct RootedSource: BlobSource {
+struct RootedSource: BlobSource {
     let root: RawDocument
     let rest: RegistryRepository
 

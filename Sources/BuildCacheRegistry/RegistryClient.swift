@@ -13,6 +13,8 @@ import Synchronization
 public struct RegistryClient: Sendable {
     let transport: HTTPTransport
     private let settings: RegistrySettings
+    /// What time it is.
+    var now: @Sendable () -> Timestamp = { Timestamp.now() }
     private let known: Known
 
     /// The client of this process: Docker's credentials, the environment's proxies.

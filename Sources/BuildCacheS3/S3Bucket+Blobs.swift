@@ -56,13 +56,18 @@ extension S3Bucket: BlobStore {
 
     /// A small object, `nil` when it is not there.
     package func object(_ key: String, limit: Int) async throws -> [UInt8]? {
+        try await taggedObject(key, limit: limit)?.bytes
+    }
+
+    /// A small object and the tag of its version, `nil` when it is not there.
+    func taggedObject(_ key: String, limit: Int) async throws -> (bytes: [UInt8], etag: String?)? {
         do {
             return try await send(S3Request(.GET, key, permission: "s3:GetObject")) { response in
                 let bytes = try await response.collect(upTo: limit)
                 guard response.length ?? Int64(bytes.count) == Int64(bytes.count) else {
                     throw CacheError(.unavailable, "the object ends too early", retry: .worthwhile)
                 }
-                return bytes
+                return (bytes, response.headers.first(name: "ETag"))
             }
         } catch let failure as S3Failure where failure.status == 404 && failure.code != "NoSuchBucket" {
             return nil
@@ -70,10 +75,15 @@ extension S3Bucket: BlobStore {
     }
 
     /// Writes a small object over what is there.
-    package func putObject(_ key: String, _ bytes: [UInt8]) async throws {
+    ///
+    /// - Parameter condition: A header that says over what, as `If-Match`.
+    package func putObject(
+        _ key: String, _ bytes: [UInt8], if condition: (name: String, value: String)? = nil
+    ) async throws {
         var request = S3Request(.PUT, key, permission: "s3:PutObject")
         request.body = .bytes(ByteBuffer(bytes: bytes))
         request.payloadHash = Digest(of: bytes).hex
+        if let condition { request.headers.append(condition) }
         await (try await send(request)).discard()
     }
 

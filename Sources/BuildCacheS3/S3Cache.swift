@@ -14,7 +14,9 @@ import Synchronization
 /// - **Permissions**: `s3:GetObject` and `s3:ListBucket` to read; also `s3:PutObject` and `s3:AbortMultipartUpload` to write. With
 ///   `s3:ListBucketMultipartUploads` an export cleans up what others left behind.
 /// - **Limits**: 48.8 TiB a layer, or what the service allows an object; none on the config.
-/// - **Concurrency**: of writers to one name the later wins whole. A reader sees a cache from before or after, never between.
+/// - **Concurrency**: of writers to one name the later wins whole, or with ``/BuildCacheSpec/WritePolicy/merge`` none loses anything: that
+///   takes a service with conditional writes, as Amazon, MinIO, R2 and SeaweedFS have. A reader sees a cache from before or after, never
+///   between.
 /// - **Faults**: a connection that breaks costs the bytes under way. Names are written last, so a failure leaves what was there.
 /// - **Costs**: layers stay until lifecycle rules of the bucket remove them; `touch_refresh` keeps those in use.
 ///
@@ -89,10 +91,16 @@ public struct S3Cache: CacheBackend {
         guard let config = outcome.config else { return outcome.receipt }
         try await complete(sent, in: bucket)
         for name in options.names {
-            try await bucket.reporting("publish", name) {
-                try await bucket.putObject(bucket.keys.manifest(name), config.bytes)
+            let written = try await bucket.reporting("publish", name) {
+                guard export.writePolicy == .merge else {
+                    try await bucket.putObject(bucket.keys.manifest(name), config.bytes)
+                    return config
+                }
+                return try await bucket.swapObject(bucket.keys.manifest(name), limit: limits.maximumBytes) {
+                    try outcome.config(mergedWith: $0) ?? config
+                }
             }
-            outcome.published(as: name, progress)
+            outcome.published(as: name, leadingTo: written, progress)
         }
         return outcome.receipt
     }

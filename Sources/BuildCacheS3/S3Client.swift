@@ -103,6 +103,7 @@ package struct PartSizes: Sendable {
 final class S3Service: Sendable {
     private let learned: Mutex<S3Vendor?>
     private let assumed: S3Vendor
+    private let swapping = Mutex<Bool?>(nil)
     let quota = RetryQuota()
     let pace: Pace
 
@@ -114,6 +115,12 @@ final class S3Service: Sendable {
 
     /// Who it is, as far as one can tell.
     var vendor: S3Vendor { learned.withLock { $0 } ?? assumed }
+
+    /// Whether conditions on writes are honoured, `nil` while nobody has asked.
+    var swaps: Bool? {
+        get { swapping.withLock { $0 } }
+        set { swapping.withLock { $0 = newValue } }
+    }
 
     /// Takes note of who answers: a host of nobody in particular says it in a header.
     func heard(from server: String?) {

@@ -16,6 +16,9 @@ struct S3Failure: Error {
     /// Whether new credentials may help.
     var isExpired: Bool { ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"].contains(code) }
 
+    /// Whether a condition on a write was not met: somebody else wrote, or removed, what was to be replaced.
+    var isOvertaken: Bool { status == 412 || (status == 404 && code == "NoSuchKey") }
+
     private static let throttles: Set<String> = [
         "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException",
         "RequestThrottled", "TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded",

@@ -107,15 +107,31 @@ public struct ExportOptions: Hashable, Sendable {
     ///
     /// Default an OCI image manifest. On `registry` and `local` only.
     public var layout: ManifestLayout
+    /// What becomes of the cache that is there.
+    ///
+    /// Default ``WritePolicy/replace``. BuildKit has no such option, so the text of a spec has none either.
+    public var writePolicy: WritePolicy
 
     /// Makes options; without arguments, BuildKit's defaults.
     public init(
         mode: CacheMode = .min, ignoreError: Bool = false, compression: CompressionOptions = CompressionOptions(),
-        layout: ManifestLayout = .imageManifest
+        layout: ManifestLayout = .imageManifest, writePolicy: WritePolicy = .replace
     ) {
         self.mode = mode
         self.ignoreError = ignoreError
         self.compression = compression
         self.layout = layout
+        self.writePolicy = writePolicy
     }
+}
+
+/// What an export does with the cache that is under its name already.
+public enum WritePolicy: Hashable, Sendable, CaseIterable {
+    /// The name leads to what was exported and to nothing else, as with BuildKit; of several exports at once the later wins whole.
+    case replace
+    /// The name leads to what was there and what was exported: parallel jobs that export to one name lose nothing.
+    ///
+    /// Records that are the same are one, and of those that both have, the result of the export counts, whose layers are known to be stored.
+    /// Written by compare and swap, and again from the beginning if another writer was faster. The cache grows until it is pruned.
+    case merge
 }

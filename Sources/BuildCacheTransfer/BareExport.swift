@@ -16,6 +16,8 @@ public struct BareExport: Sendable {
     public private(set) var receipt: ExportReceipt
     /// What each name should lead to; `nil` if no layer is left: then nothing is written, and a good cache stays.
     public let config: RawDocument?
+    private let graph: LayerGraph
+    private let limits: CacheConfigLimits
 
     /// Layers whose contents are hashed at once to find their diffIDs.
     private static let readsInFlight = 2
@@ -46,6 +48,8 @@ public struct BareExport: Sendable {
             progress: progress, put: put)
         try await BareExport.addDiffIDs(to: &layers, from: source.blobs, scratch.decompressionLimit, progress)
         receipt = ExportReceipt(transfers: layers.transfers, converted: layers.converted, warnings: layers.warnings)
+        self.graph = layers.graph
+        self.limits = limits
         guard layers.hasLayers else {
             config = nil
             let warning = "the selection has no layers, so nothing is written and the cache stays as it was"
@@ -57,11 +61,36 @@ public struct BareExport: Sendable {
             mediaType: .cacheConfig, bytes: try layers.graph.encodeConfig(.annotated, within: limits).bytes)
     }
 
-    /// Notes that a name leads to the config now.
-    public mutating func published(as name: String, _ progress: ProgressSink) {
-        guard let config else { return }
-        receipt.published[name] = config.descriptor
-        progress(.published(name: name, config.digest))
+    /// ``config`` and all that the cache under a name holds: what to write in its place with ``/BuildCacheSpec/WritePolicy/merge``.
+    ///
+    /// Write it only if the cache still is `current`, and else begin again with what it is then.
+    ///
+    /// - Returns: `current` itself if it holds everything already; `nil` without ``config``. A cache that cannot be read has nothing to keep.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.limitExceeded` if the merged config, or the one that is there, is past the limits.
+    public func config(mergedWith current: [UInt8]?) throws(CacheError) -> RawDocument? {
+        guard let config, let current else { return config }
+        let known: LayerGraph
+        do throws(CacheError) {
+            known = try LayerGraph(decodingConfig: current, layers: .annotated, limits: limits)
+        } catch {
+            guard error.code == .corrupted else { throw error }
+            return config
+        }
+        guard let merged = try graph.merged(over: known) else {
+            return RawDocument(mediaType: .cacheConfig, bytes: current)
+        }
+        return RawDocument(mediaType: .cacheConfig, bytes: try merged.encodeConfig(.annotated, within: limits).bytes)
+    }
+
+    /// Notes that a name leads to a config now.
+    ///
+    /// - Parameter document: What was written; `nil` for ``config``.
+    public mutating func published(
+        as name: String, leadingTo document: RawDocument? = nil, _ progress: ProgressSink
+    ) {
+        guard let document = document ?? config else { return }
+        receipt.published[name] = document.descriptor
+        progress(.published(name: name, document.digest))
     }
 
     /// BuildKit fails an export with a layer whose diffID is not noted, as when an image was pulled that does not say.

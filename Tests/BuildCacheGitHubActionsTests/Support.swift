@@ -11,7 +11,7 @@ import TestTools
 /// Gives `body` a cache at a server, in one version of the protocol.
 func withCache(
     _ server: GitHubCacheServer, _ url: ServiceURL, _ version: Int, client: GitHubActionsClient? = nil,
-    merges: Bool = false, options change: (inout GitHubActionsOptions) -> Void = { _ in },
+    writePolicy: WritePolicy = .replace, options change: (inout GitHubActionsOptions) -> Void = { _ in },
     _ body: @escaping @Sendable (GitHubActionsCache) async throws -> Void
 ) async throws {
     var options = server.options(url, version)
@@ -20,7 +20,7 @@ func withCache(
     try await ScratchStore.withTemporary { scratch in
         try await body(
             GitHubActionsCache(
-                changed, export: ExportOptions(mode: .max), mergesParallelJobs: merges, scratch: scratch,
+                changed, export: ExportOptions(mode: .max, writePolicy: writePolicy), scratch: scratch,
                 client: client ?? .immediate()))
     }
 }

@@ -1,0 +1,51 @@
+package import BuildCacheCore
+package import BuildCacheGraph
+
+extension LayerGraph {
+    /// This graph, which was just exported, and all that another cache holds beside it: ``/BuildCacheSpec/WritePolicy/merge``.
+    ///
+    /// Of records that both have, the results here count, whose layers are known to be stored.
+    ///
+    /// - Returns: `nil` if the other cache holds all of it already, so that there is nothing to write.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.limitExceeded` past 2³¹ records, links or layers.
+    package func merged(over other: LayerGraph) throws(CacheError) -> LayerGraph? {
+        var merged = self
+        try merged.merge(other, onlyMissingResults: true)
+        return merged.difference(from: other).isEmpty ? nil : merged
+    }
+
+    /// Whether another cache has every record and, where there is a result here, some result for it.
+    package func isContained(in other: LayerGraph) throws(CacheError) -> Bool {
+        var united = other
+        try united.merge(self, onlyMissingResults: true)
+        return united.difference(from: other).isEmpty
+    }
+}
+
+/// Writes by compare and swap, as often as another writer was faster.
+///
+/// Each try that fails means that somebody else's succeeded, so all get through; the pauses between them, random and doubling up to a
+/// second, only save requests.
+package struct SwapLoop: Sendable {
+    private let clock: any Clock<Duration>
+    /// The most tries before the writer gives up.
+    private static let attempts = 1000
+
+    package init(clock: any Clock<Duration> = ContinuousClock()) { self.clock = clock }
+
+    /// Calls `attempt` until it returns a value.
+    ///
+    /// - Parameter attempt: Reads what is there, and writes what it should be unless that has changed meanwhile: then it returns `nil`.
+    /// - Throws: ``/BuildCacheCore/CacheError`` `.busy` after a thousand tries; what `attempt` throws; `CancellationError`.
+    package func run<Value>(_ name: String, _ attempt: () async throws -> Value?) async throws -> Value {
+        for number in 0..<SwapLoop.attempts {
+            try Task.checkCancellation()
+            if let value = try await attempt() { return value }
+            let longest = Duration.milliseconds(4 << min(number, 8))
+            try await clock.sleep(for: min(longest, .seconds(1)) * Double.random(in: 0...1))
+        }
+        throw CacheError(
+            .busy, "other writers were faster \(SwapLoop.attempts) times; try again when fewer jobs export to this name",
+            context: .init(subject: name), retry: .worthwhile)
+    }
+}

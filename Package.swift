@@ -42,6 +42,7 @@ let package = Package(
     platforms: [.macOS(.v15)],
     products: [
         .library(name: "BuildCache", targets: ["BuildCache"]),
+        .library(name: "BuildCacheClient", targets: ["BuildCacheClient"]),
         .library(name: "BuildCacheInline", targets: ["BuildCacheInline"]),
         .library(name: "BuildCacheLocal", targets: ["BuildCacheLocal"]),
         .library(name: "BuildCacheRegistry", targets: ["BuildCacheRegistry"]),
@@ -106,6 +107,14 @@ let package = Package(
                 nioSSL, logging, metrics, tracing, subprocess, systemPackage,
             ]),
 
+        // The caches of a build, whatever their backends are.
+        module(
+            "BuildCacheClient",
+            [
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", nioCore, logging, metrics,
+                tracing,
+            ]),
+
         // One module per backend, and the umbrella over them.
         module(
             "BuildCacheLocal",
@@ -148,8 +157,8 @@ let package = Package(
             "BuildCache",
             [
                 "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-                "BuildCacheTransfer", "BuildCacheInline", "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry",
-                "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions",
+                "BuildCacheTransfer", "BuildCacheClient", "BuildCacheInline", "BuildCacheLocal", "BuildCacheHTTP",
+                "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions",
             ]),
         module(
             "BuildCacheTesting",

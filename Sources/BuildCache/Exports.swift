@@ -1,6 +1,7 @@
 // One import gives a tool everything: the values, the specs, the graph, and all backends.
 @_exported public import BuildCacheAzure
 @_exported public import BuildCacheBytes
+@_exported public import BuildCacheClient
 @_exported public import BuildCacheCore
 @_exported public import BuildCacheGitHubActions
 @_exported public import BuildCacheGraph

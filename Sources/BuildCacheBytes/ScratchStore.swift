@@ -18,9 +18,9 @@ import NIOCore
 /// What is already as it should be is not copied here. Nothing is ever deleted but by ``remove()``.
 public struct ScratchStore: Sendable {
     private let directory: String
-    private let blobs: FileBlobSource
+    let blobs: FileBlobSource
     // Only what must survive a power cut is worth waiting for the disk.
-    private let isLasting: Bool
+    let isLasting: Bool
     private let work = SharedWork<Request, Conversion>()
 
     /// How large layers may be that are converted.

@@ -67,6 +67,35 @@ extension LayerGraph {
         return RecordID(index: record)
     }
 
+    /// Adds a result to a record that is there.
+    ///
+    /// - Parameter isImported: Whether a cache has it: then it counts for a record without inputs, too.
+    /// - Throws: ``CacheError`` `.invalidSpec` for identifiers of another graph.
+    package mutating func addResult(
+        _ result: CacheResult, to record: RecordID, isImported: Bool = false
+    ) throws(CacheError) {
+        try check(record)
+        try check(result.layer)
+        appendResults([ResultKey(layer: result.layer.index, createdAt: result.createdAt)], to: record.index)
+        if isImported { records[Int(canonical(record.index))].isImported = true }
+    }
+
+    /// Removes the results of a record that need one of these layers.
+    ///
+    /// - Throws: ``CacheError`` `.invalidSpec` for a record of another graph.
+    package mutating func removeResults(
+        of record: RecordID, where isMissing: (Layer) -> Bool
+    ) throws(CacheError) {
+        try check(record)
+        let index = canonical(record.index)
+        let kept = resultIndices(of: index).filter { result in
+            !chain(LayerID(index: results[result].layer)).contains { isMissing(self[$0]) }
+        }.map { ResultKey(layer: results[$0].layer, createdAt: results[$0].createdAt) }
+        records[Int(index)].firstResult = -1
+        records[Int(index)].lastResult = -1
+        appendResults(kept, to: index)
+    }
+
     /// Adds a record that only this machine can know, as for a directory of the user's: BuildKit's `random:` digests.
     ///
     /// It links what is built from it like any record, and is left out by ``selected(_:)`` with all that has no other way to be found.

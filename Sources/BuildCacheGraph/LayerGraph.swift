@@ -246,6 +246,12 @@ extension LayerGraph {
             isEphemeral: node.isEphemeral)
     }
 
+    /// Whether an identifier may be of this graph: its number is.
+    package func contains(_ id: RecordID) -> Bool { records.indices.contains(Int(id.index)) }
+
+    /// The identifier that a record has since it turned out to equal another; links are told by it.
+    package func canonicalID(_ id: RecordID) -> RecordID { RecordID(index: canonical(id.index)) }
+
     /// The layer of an identifier of this graph.
     public subscript(id: LayerID) -> Layer {
         let node = layers[Int(id.index)]

@@ -1,4 +1,5 @@
 public import AsyncHTTPClient
+import BuildCacheBytes
 package import BuildCacheCore
 public import BuildCacheSpec
 public import Logging
@@ -165,6 +166,7 @@ public struct HTTPTransport: Sendable {
             span.attributes["server.address"] = request.url.host
             span.attributes["url.full"] = request.url.base
             count("requests", request.url, [("method", "\(request.method)")])
+            TrafficMeter.current?.countRequest()
             do {
                 let response = try await limiter.run(request.url.origin) { try await execute(request, client) }
                 span.attributes["http.response.status_code"] = Int(response.status.code)

@@ -1,3 +1,4 @@
+import BuildCacheBytes
 package import BuildCacheCore
 import Synchronization
 
@@ -91,6 +92,7 @@ package final class Retries: Sendable {
             }
             throw last
         }
+        TrafficMeter.current?.countRetry()
         try await clock.sleep(for: pause)
     }
 

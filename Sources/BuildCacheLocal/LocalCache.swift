@@ -76,7 +76,7 @@ public struct LocalCache: CacheBackend {
             graph, from: source, mode: export.mode, compression: export.compression, scratch: scratch,
             limit: traits.transfersInFlight, progress: progress
         ) { [layout] descriptor, blob in try await layout.put(descriptor, from: blob) }
-        var receipt = ExportReceipt(transfers: layers.transfers, converted: layers.converted, warnings: layers.warnings)
+        var receipt = layers.receipt
         var mayReset = options.reset
         func warn(_ warning: String) {
             receipt.warnings.append(warning)

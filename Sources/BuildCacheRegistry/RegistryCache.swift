@@ -79,7 +79,7 @@ public struct RegistryCache: CacheBackend {
                 ? .alreadyPresent
                 : try await repository.put(descriptor, from: blob, isMissing: known[descriptor.digest] == false)
         }
-        var receipt = ExportReceipt(transfers: layers.transfers, converted: layers.converted, warnings: layers.warnings)
+        var receipt = layers.receipt
         func warn(_ warning: String) {
             receipt.warnings.append(warning)
             progress(.warning(warning))

@@ -47,7 +47,7 @@ public struct BareExport: Sendable {
             graph, from: source, mode: options.mode, compression: options.compression, scratch: scratch, limit: limit,
             progress: progress, put: put)
         try await BareExport.addDiffIDs(to: &layers, from: source.blobs, scratch.decompressionLimit, progress)
-        receipt = ExportReceipt(transfers: layers.transfers, converted: layers.converted, warnings: layers.warnings)
+        receipt = layers.receipt
         self.graph = layers.graph
         self.limits = limits
         guard layers.hasLayers else {

@@ -102,6 +102,10 @@ public struct ExportReceipt: Sendable {
     public var published: [String: Descriptor]
     /// What became of each blob.
     public var transfers: [Digest: PutOutcome]
+    /// Stored bytes of the layers that were written.
+    public var bytesWritten: Int64 = 0
+    /// Stored bytes of the layers that were there already.
+    public var bytesSaved: Int64 = 0
     /// Layers whose bytes were converted or made for this export, by the digest they have now.
     public var converted: Set<Digest>
     /// The images with the cache inside, one for each of the source: of `type=inline` only.

@@ -15,6 +15,9 @@ package struct LayerExport: Sendable {
     package var transfers: [Digest: PutOutcome] = [:]
     /// The layers that were converted or made, as they are now.
     package var converted: Set<Digest> = []
+    /// Stored bytes of what was written, and of what was there.
+    private var bytesWritten: Int64 = 0
+    private var bytesSaved: Int64 = 0
     /// Why results are missing.
     package var warnings: [String] = []
 
@@ -22,6 +25,14 @@ package struct LayerExport: Sendable {
     ///
     /// Layers whose results are all gone do not count: nothing refers to them.
     package var hasLayers: Bool { graph.hasResults }
+
+    /// What was done so far; no name leads to it yet.
+    package var receipt: ExportReceipt {
+        var receipt = ExportReceipt(transfers: transfers, converted: converted, warnings: warnings)
+        receipt.bytesWritten = bytesWritten
+        receipt.bytesSaved = bytesSaved
+        return receipt
+    }
 
     /// Selects and stores.
     ///
@@ -65,6 +76,7 @@ package struct LayerExport: Sendable {
             switch outcome.result {
             case .success(let (descriptor, put)):
                 transfers[descriptor.digest] = put
+                if put == .written { bytesWritten += descriptor.size } else { bytesSaved += descriptor.size }
                 switch outcome.content.layer {
                 case .blob(let digest): blobs[digest] = descriptor
                 case .pending(let layer): pending[layer] = descriptor

@@ -50,8 +50,13 @@ private let allowed: [String: Set<String>] = [
     "BuildCacheInline": [
         "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
     ],
+    // Caches, whatever their backends are.
+    "BuildCacheClient": [
+        "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "NIOCore", "Logging", "Metrics",
+        "Tracing", "Synchronization",
+    ],
     "BuildCache": [
-        "BuildCacheInline", "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "BuildCacheClient", "BuildCacheInline", "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
         "BuildCacheTransfer",
         "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure",
         "BuildCacheGitHubActions",

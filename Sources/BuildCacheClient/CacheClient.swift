@@ -1,7 +1,6 @@
 public import BuildCacheBytes
-public import BuildCacheCore
+import BuildCacheCore
 public import BuildCacheGraph
-public import BuildCacheSpec
 public import BuildCacheTransfer
 
 /// The caches of one build: those it reads, and those it writes.
@@ -33,19 +32,6 @@ public struct CacheClient: Sendable {
             self.backend = backend
             self.ignoresErrors = ignoresErrors
         }
-
-        /// The backend of a spec.
-        ///
-        /// - Throws: ``/BuildCacheCore/CacheError`` as ``/BuildCacheSpec/CacheSpec/makeBackend(scratch:clients:limits:)``.
-        public init(
-            _ spec: CacheSpec, scratch: ScratchStore, clients: BackendClients = .shared,
-            limits: CacheConfigLimits = CacheConfigLimits()
-        ) throws(CacheError) {
-            self.init(
-                name: spec.description,
-                backend: try spec.makeBackend(scratch: scratch, clients: clients, limits: limits),
-                ignoresErrors: spec.export?.ignoreError ?? false)
-        }
     }
 
     /// The caches to read.
@@ -59,69 +45,6 @@ public struct CacheClient: Sendable {
     public init(sources: [Endpoint], destinations: [Endpoint]) {
         self.sources = sources
         self.destinations = destinations
-    }
-
-    /// Makes a client of specs, as `--cache-from` and `--cache-to` give them.
-    ///
-    /// - Parameters:
-    ///   - cacheFrom: Caches to read; the same one twice is read once.
-    ///   - cacheTo: Caches to write.
-    ///   - environment: Where options that are not given come from.
-    ///   - leniency: Whether what has no meaning or no effect is an error, or passes as with BuildKit.
-    ///   - scratch: Where layers are converted, once for all destinations.
-    ///   - clients: Connections and credentials of the network backends.
-    ///   - limits: How much a cache config may hold, read or written.
-    ///   - onIgnored: Told of each fault that lenient parsing let pass.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
-    public init(
-        cacheFrom: [String] = [], cacheTo: [String] = [], environment: Environment = .process,
-        leniency: CacheSpec.Leniency = .strict, scratch: ScratchStore, clients: BackendClients = .shared,
-        limits: CacheConfigLimits = CacheConfigLimits(), onIgnored: (CacheError) -> Void = { _ in }
-    ) throws(CacheError) {
-        func parse(_ texts: [String], _ direction: CacheSpec.Direction) throws(CacheError) -> [CacheSpec] {
-            var specs: [CacheSpec] = []
-            for text in texts {
-                specs += try CacheSpec.parse(
-                    text, for: direction, environment: environment, leniency: leniency, onIgnored: onIgnored)
-            }
-            return specs
-        }
-        let exports = try parse(cacheTo, .export)
-        if leniency == .strict { try CacheSpec.validate(exports: exports) }
-        try self.init(
-            imports: try parse(cacheFrom, .import), validExports: exports, scratch: scratch, clients: clients,
-            limits: limits)
-    }
-
-    /// Makes a client of specs that were parsed before or made in Swift.
-    ///
-    /// - Parameters:
-    ///   - imports: Caches to read; the same one twice is read once.
-    ///   - exports: Caches to write.
-    ///   - scratch: Where layers are converted, once for all destinations.
-    ///   - clients: Connections and credentials of the network backends.
-    ///   - limits: How much a cache config may hold, read or written.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
-    public init(
-        imports: [CacheSpec], exports: [CacheSpec], scratch: ScratchStore, clients: BackendClients = .shared,
-        limits: CacheConfigLimits = CacheConfigLimits()
-    ) throws(CacheError) {
-        try CacheSpec.validate(exports: exports)
-        try self.init(
-            imports: imports, validExports: exports, scratch: scratch, clients: clients, limits: limits)
-    }
-
-    private init(
-        imports: [CacheSpec], validExports exports: [CacheSpec], scratch: ScratchStore, clients: BackendClients,
-        limits: CacheConfigLimits
-    ) throws(CacheError) {
-        self.init(sources: [], destinations: [])
-        for spec in CacheSpec.removingDuplicates(imports: imports) {
-            sources.append(try Endpoint(spec, scratch: scratch, clients: clients, limits: limits))
-        }
-        for spec in exports {
-            destinations.append(try Endpoint(spec, scratch: scratch, clients: clients, limits: limits))
-        }
     }
 
     // MARK: Importing
@@ -183,7 +106,7 @@ public struct CacheClient: Sendable {
 
 extension CacheError {
     /// The error that a backend threw, with its place filled in.
-    fileprivate static func wrapping(_ error: any Error, of backend: any CacheBackend, _ operation: String)
+    static func wrapping(_ error: any Error, of backend: any CacheBackend, _ operation: String)
         -> CacheError
     {
         let known = error as? CacheError ?? CacheError(.unavailable, "\(error)", cause: error)

@@ -34,7 +34,7 @@ public struct ImportReport: Sendable {
             }
         }
         graph = united
-        blobs = CombinedSource(parts: sources)
+        blobs = CombinedSource { [sources] in sources }
     }
 }
 
@@ -72,28 +72,5 @@ public struct ExportReport: Sendable {
                 " (and \(failures.count - 1) more: \(failures.dropFirst().map(\.description).joined(separator: "; ")))"
         }
         throw first
-    }
-}
-
-/// The blobs of several caches: each is read from the first that has it, and if it is gone there, from the next.
-private struct CombinedSource: BlobSource {
-    struct Part: Sendable {
-        var digests: Set<Digest>
-        var source: any BlobSource
-    }
-    let parts: [Part]
-
-    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        var failure = CacheError(
-            .notFound, "none of the imported caches has this blob",
-            context: .init(subject: descriptor.digest.description))
-        for part in parts where part.digests.contains(descriptor.digest) {
-            do {
-                return try await part.source.open(descriptor, range: range)
-            } catch let error as CacheError {
-                failure = error
-            }
-        }
-        throw failure
     }
 }

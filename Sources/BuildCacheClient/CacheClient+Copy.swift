@@ -1,0 +1,36 @@
+import BuildCacheBytes
+import BuildCacheCore
+import BuildCacheGraph
+public import BuildCacheTransfer
+
+/// What a copy of caches did.
+public struct CopyReport: Sendable {
+    /// What was read.
+    public var imported: ImportReport
+    /// What was written, and what each destination had already.
+    public var exported: ExportReport
+}
+
+extension CacheClient {
+    /// Copies the caches of all ``sources``, as one, to all ``destinations``.
+    ///
+    /// Layers keep their digests unless a destination asks for another compression. Each destination gets what it lacks and nothing else, so
+    /// a copy that broke off goes on where it was when it is done again: layers that have arrived stay, though no name leads to them yet.
+    /// Bytes go from source to destination as they are read; nothing is kept but what is converted.
+    ///
+    /// - Parameter progress: Told by which endpoint something happened.
+    /// - Throws: `CacheError` of the first source that cannot be read, `.notFound` for one that has no cache: half of what was asked for is
+    ///   no copy. `CancellationError`. What fails at a destination is in the report.
+    public func copyCaches(
+        progress: @escaping @Sendable (Endpoint, ProgressEvent) -> Void = { _, _ in }
+    ) async throws -> CopyReport {
+        let imported = try await importCaches(progress: progress)
+        for outcome in imported.outcomes where try outcome.result.get() == nil {
+            throw CacheError(
+                .notFound, "there is no cache to copy yet", context: .init(operation: "copy", subject: outcome.source))
+        }
+        let exported = try await exportCaches(
+            imported.graph, from: LayerSource(blobs: imported.blobs), progress: progress)
+        return CopyReport(imported: imported, exported: exported)
+    }
+}

@@ -1,0 +1,139 @@
+public import BuildCacheBytes
+import BuildCacheCore
+public import BuildCacheGraph
+import BuildCacheTransfer
+import Logging
+import Metrics
+import Synchronization
+import Tracing
+
+extension CacheSession {
+    /// The layers of all hits: from the store what was fetched, the rest from the first cache that has it, verified while it is read.
+    public var blobs: any BlobSource {
+        CombinedSource { [store, sources] in
+            [CombinedSource.Part(digests: nil, source: store)]
+                + sources.now.known.caches.map {
+                    CombinedSource.Part(digests: Set($0.cache.graph.descriptors.keys), source: $0.cache.blobs)
+                }
+        }
+    }
+
+    /// Looks a step up and brings the layers of its result into the store.
+    ///
+    /// A layer that is gone or damaged by now costs that result: the next best one is taken, and a miss is declared when none is left.
+    ///
+    /// - Returns: The hit whose layers are all in the store, `nil` for a miss.
+    /// - Throws: As ``lookup(_:)``, and what the store throws, as `.storageFull`.
+    public func fetch(_ record: RecordID) async throws -> CacheHit? {
+        if let ahead = state.withLock({ $0.prefetches[record] }) {
+            return try await withTaskCancellationHandler {
+                try await ahead.value
+            } onCancel: {
+                ahead.cancel()
+            }
+        }
+        return try await fetchNow(record)
+    }
+
+    /// Begins to fetch a step's layers ahead of need; ``fetch(_:)`` then waits for what is under way.
+    ///
+    /// Ends with the session, if not before.
+    public func prefetch(_ record: RecordID) {
+        state.withLock { state in
+            guard state.prefetches[record] == nil else { return }
+            // Whoever asked goes on at once, so this is no child of theirs; ``close()`` ends it. It must not keep the session alive.
+            state.prefetches[record] = Task { [weak self] in try await self?.fetchNow(record) }
+        }
+    }
+
+    private func fetchNow(_ record: RecordID) async throws -> CacheHit? {
+        while let hit = try await lookup(record) {
+            do {
+                try await measuring("fetch", \.fetching) { try await fetchLayers(of: hit) }
+                return hit
+            } catch let lost as LostLayer {
+                options.logger?.warning(
+                    "a cached layer cannot be had, so the next best result is taken",
+                    metadata: ["layer": "\(lost.digest)", "error": "\(lost.cause)"])
+                try state.withLock { state in
+                    state.lost.insert(lost.digest)
+                    state.hits[record] = nil
+                    try state.graph.removeResults(of: record) { $0.content == .blob(lost.digest) }
+                }
+            }
+        }
+        return nil
+    }
+
+    private func fetchLayers(of hit: CacheHit) async throws {
+        let endpoint = client.sources.first { $0.name == hit.source }
+        let (report, store, meter) = (options.progress, store, meter)
+        let progress = ProgressSink { event in if let endpoint { report(endpoint, event) } }
+        let source = MeasuredSource(LosingSource(base: caches), progress: progress)
+        progress(.planned(layers: hit.layers.count, bytes: hit.layers.reduce(0) { $0 &+ $1.size }))
+        let outcomes = try await TrafficMeter.$current.withValue(meter) {
+            try await Set(hit.layers).mapConcurrently(limit: options.fetchesInFlight) { layer in
+                let outcome = try await store.put(layer, from: source)
+                progress(.finished(layer.digest, outcome))
+                return (layer, outcome)
+            }
+        }
+        state.withLock { state in
+            for (layer, outcome) in outcomes { state.report.add(layer.size, outcome) }
+        }
+    }
+
+    /// The layers of the caches, without those of the store.
+    private var caches: any BlobSource {
+        CombinedSource { [sources] in
+            sources.now.known.caches.map {
+                CombinedSource.Part(digests: Set($0.cache.graph.descriptors.keys), source: $0.cache.blobs)
+            }
+        }
+    }
+
+    /// Runs `body` as one span, and adds its time to a phase of the report.
+    func measuring<Value>(
+        _ name: String, _ phase: any WritableKeyPath<SessionReport.Seconds, Double> & Sendable,
+        _ body: () async throws -> Value
+    ) async throws -> Value {
+        let started = ContinuousClock.now
+        defer {
+            let elapsed = ContinuousClock.now - started
+            state.withLock { $0.report.seconds[keyPath: phase] += elapsed / .seconds(1) }
+            Timer(label: "build_cache.session.\(name)").record(duration: elapsed)
+        }
+        return try await withSpan("build cache \(name)") { _ in try await body() }
+    }
+}
+
+/// A layer that no cache has, or not whole, when it is wanted.
+///
+/// A type of its own, because the same words from the store fail the build.
+private struct LostLayer: Error {
+    var digest: Digest
+    var cause: any Error
+}
+
+/// Says of whatever goes wrong with it that a layer is lost: a cache that is down costs a hit, not the build.
+private struct LosingSource: BlobSource {
+    let base: any BlobSource
+
+    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        let stream = try await naming(descriptor) {
+            try await base.open(descriptor, range: range).verified(as: descriptor)
+        }
+        var named = BlobStream(length: stream.length) {
+            var chunks = stream.makeAsyncIterator()
+            return { try await naming(descriptor) { try await chunks.next() } }
+        }
+        named.verified = stream.verified
+        return named
+    }
+
+    private func naming<Value>(_ descriptor: Descriptor, _ body: () async throws -> Value) async throws -> Value {
+        do { return try await body() } catch let error where !(error is CancellationError) {
+            throw LostLayer(digest: descriptor.digest, cause: error)
+        }
+    }
+}

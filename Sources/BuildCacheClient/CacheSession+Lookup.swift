@@ -1,0 +1,134 @@
+public import BuildCacheCore
+public import BuildCacheGraph
+import BuildCacheTransfer
+import Logging
+import Metrics
+import Synchronization
+
+/// A result that a cache has for a step.
+public struct CacheHit: Hashable, Sendable {
+    /// The step, of the session that was asked.
+    public var record: RecordID
+    /// When the result was made.
+    public var createdAt: Timestamp
+    /// Its layers, the lowest first.
+    public var layers: [Descriptor]
+    /// The name of the first source that has them.
+    public var source: String
+}
+
+extension CacheSession {
+    /// Asks whether a cache has a result for a step.
+    ///
+    /// Answers as soon as a cache that has arrived has one whose layers were there when it was loaded; the others are waited for only while
+    /// none has, each until its deadline. The newest result of what has arrived is taken, and of equally new ones that of the first source.
+    /// A hit is noted as the result of its record.
+    ///
+    /// - Returns: `nil` for a miss: run the step.
+    /// - Throws: `CacheError` `.invalidSpec` for a record of another session; `CancellationError`.
+    public func lookup(_ record: RecordID) async throws -> CacheHit? {
+        while true {
+            try Task.checkCancellation()
+            let (known, count) = sources.now
+            let answer = try state.withLock { state in try state.answer(record, known, count) }
+            if let answer {
+                note(answer, of: record)
+                return answer
+            }
+            if known.waitingFor == 0 {
+                note(nil, of: record)
+                return nil
+            }
+            try await sources.changes.next(after: count)
+        }
+    }
+
+    /// Says why the caches have no result for a step; looks at all that they know.
+    ///
+    /// - Returns: What differs from the nearest record and the graph that this is of, for `MissExplanation.text(in:naming:)`; `nil` for a
+    ///   step that did not miss.
+    public func explainMiss(_ record: RecordID) -> (explanation: MissExplanation, graph: LayerGraph)? {
+        let (known, count) = sources.now
+        let explanation = state.withLock { state -> MissExplanation? in
+            guard state.graph.contains(record) else { return nil }
+            _ = state.matches(of: record, known, count)
+            let step = state.graph[record]
+            return known.lookup.explainMiss(step.digest, inputs: state.known(step.inputs))
+        }
+        return explanation.map { ($0, known.lookup.graph) }
+    }
+
+    private func note(_ hit: CacheHit?, of record: RecordID) {
+        let isNew = state.withLock { state -> Bool in
+            guard let hit else { return state.misses.insert(record).inserted }
+            state.misses.remove(record)
+            return state.hits.updateValue(hit, forKey: record) == nil
+        }
+        guard isNew else { return }
+        Counter(label: "build_cache.session.\(hit == nil ? "misses" : "hits")").increment()
+        let digest = state.withLock { $0.graph[record].digest }
+        if let hit {
+            options.logger?.debug("cached", metadata: ["record": "\(digest)", "source": "\(hit.source)"])
+        } else {
+            options.logger?.debug("not cached", metadata: ["record": "\(digest)"])
+        }
+    }
+}
+
+extension CacheSession.State {
+    /// The best result for a record of which no blob was lost, noted as its own; `nil` if there is none.
+    mutating func answer(
+        _ record: RecordID, _ known: LoadingSources.Known, _ count: Int
+    ) throws(CacheError) -> CacheHit? {
+        guard graph.contains(record) else {
+            throw CacheError(.invalidSpec, "the record is not of this session")
+        }
+        let found = matches(of: record, known, count)
+        for result in known.lookup.results(of: found) {
+            let chain = known.lookup.graph.chain(result.layer)
+            let layers = chain.compactMap { known.lookup.graph.descriptor(of: $0) }
+            guard layers.count == chain.count, !layers.contains(where: { lost.contains($0.digest) }) else { continue }
+            let source = known.caches.first { cache in
+                layers.allSatisfy { cache.cache.graph.descriptors[$0.digest] != nil }
+            }
+            guard let top = try graph.addChain(layers) else { continue }
+            try graph.addResult(CacheResult(layer: top, createdAt: result.createdAt), to: record, isImported: true)
+            return CacheHit(
+                record: record, createdAt: result.createdAt, layers: layers,
+                source: source?.name ?? known.caches.first?.name ?? "")
+        }
+        return nil
+    }
+
+    /// What a record is called in the caches: found out for all that it is built from first, one after the other, because chains are long.
+    mutating func matches(of record: RecordID, _ known: LoadingSources.Known, _ count: Int) -> [RecordID] {
+        if matchesCount != count {
+            matches = [:]
+            matchesCount = count
+        }
+        let start = graph.canonicalID(record)
+        var stack = [start]
+        while let top = stack.last {
+            guard matches[top] == nil else {
+                stack.removeLast()
+                continue
+            }
+            let step = graph[top]
+            let unknown = step.inputs.joined().map(\.record).filter { matches[$0] == nil }
+            guard unknown.isEmpty else {
+                stack += unknown
+                continue
+            }
+            matches[top] =
+                step.isEphemeral ? [] : known.lookup.matches(step.digest, inputs: self.known(step.inputs))
+        }
+        return matches[start] ?? []
+    }
+
+    /// The links of inputs, as they are in the caches.
+    func known(_ inputs: [[Link]]) -> [[Link]] {
+        inputs.map { input in
+            input.flatMap { link in (matches[link.record] ?? []).map { Link($0, selector: link.selector) } }
+        }
+    }
+}

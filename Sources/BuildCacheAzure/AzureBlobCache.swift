@@ -29,7 +29,7 @@ public struct AzureBlobCache: CacheBackend {
     public let export: ExportOptions
     /// How much a cache config may hold, read or written.
     ///
-    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     private let scratch: ScratchStore
     private let client: AzureClient
@@ -61,9 +61,9 @@ public struct AzureBlobCache: CacheBackend {
 
     /// Writes the layers, then the config under each name.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``.
+    /// See `CacheBackend.exportCache(_:from:progress:)`.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied`, `.unavailable`, `.busy` if others write the same name all the time.
+    /// - Throws: `CacheError` `.denied`, `.unavailable`, `.busy` if others write the same name all the time.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
@@ -89,11 +89,11 @@ public struct AzureBlobCache: CacheBackend {
 
     /// Reads the configs under all names and unites what they hold.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that is not there are left out with a warning.
+    /// See `CacheBackend.importCache(progress:)`. Results with a layer that is not there are left out with a warning.
     /// Layers are read when somebody wants them, large ones in several ranges at once.
     ///
     /// - Returns: `nil` if the container is not there, or none of the names.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         try await AzureBlobCache.explained("import") {
             let container = AzureContainer(options, try client.requests(options))

@@ -29,7 +29,7 @@ public struct GitHubActionsCache: CacheBackend {
     public let export: ExportOptions
     /// How much a cache config may hold, read or written.
     ///
-    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     /// Whether an export keeps what other jobs wrote since this one imported the cache, or since the export began.
     ///
@@ -67,9 +67,9 @@ public struct GitHubActionsCache: CacheBackend {
 
     /// Writes the layers, then the next version of the index.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``.
+    /// See `CacheBackend.exportCache(_:from:progress:)`.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied` if the token has ended or may not write, `.unavailable`, `.busy`.
+    /// - Throws: `CacheError` `.denied` if the token has ended or may not write, `.unavailable`, `.busy`.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
@@ -170,10 +170,10 @@ public struct GitHubActionsCache: CacheBackend {
 
     /// Reads the newest index of every scope that the token may read, the job's own first, and unites what they hold.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that was evicted are left out with a warning.
+    /// See `CacheBackend.importCache(progress:)`. Results with a layer that was evicted are left out with a warning.
     ///
     /// - Returns: `nil` if no scope has an index.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         try await GitHubActionsCache.explained("import") {
             let store = try client.store(options)

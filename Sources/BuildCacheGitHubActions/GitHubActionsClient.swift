@@ -45,7 +45,7 @@ public struct GitHubActionsClient: Sendable {
 
     /// The service of `options`.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec` without a URL for the version asked for or with a token that is none, `.denied` with one
+    /// - Throws: `CacheError` `.invalidSpec` without a URL for the version asked for or with a token that is none, `.denied` with one
     ///   that is not valid now.
     func store(_ options: GitHubActionsOptions) throws(CacheError) -> GitHubStore {
         guard let (url, version) = options.service else {

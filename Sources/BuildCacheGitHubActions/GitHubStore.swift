@@ -55,7 +55,7 @@ struct GitHubStore: BlobSource {
     ///
     /// An address that has ended is asked for again, also in the middle.
     ///
-    /// - Throws: ``CacheError`` `.notFound` if it was evicted meanwhile, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.notFound` if it was evicted meanwhile, `.denied`, `.unavailable`.
     func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         let download = Download(size: descriptor.size, retries: requests.makeRetries) { range in
             try await get(range) { isRefreshed in
@@ -211,7 +211,7 @@ struct GitHubStore: BlobSource {
     ///
     /// - Parameter make: The bytes to store over a version that is there; may read it. `nil` if it will do.
     /// - Returns: The key of the version that readers see now.
-    /// - Throws: ``CacheError``: an index that was not stored is no success.
+    /// - Throws: `CacheError`: an index that was not stored is no success.
     func publish(
         _ index: String, _ make: (_ current: (number: Int, entry: FoundEntry)?) async throws -> [UInt8]?
     ) async throws -> (number: Int, key: String) {

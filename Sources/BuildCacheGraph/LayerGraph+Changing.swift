@@ -6,7 +6,7 @@ extension LayerGraph {
     /// An empty graph becomes `other` as it is, row order included, so that a cache read and written again keeps its digest.
     ///
     /// - Returns: What the records of `other` are called here.
-    /// - Throws: ``CacheError`` `.limitExceeded` past 2³¹ records, links or layers.
+    /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records, links or layers.
     @discardableResult
     public mutating func merge(_ other: LayerGraph) throws(CacheError) -> [RecordID: RecordID] {
         if isEmpty, layers.isEmpty, targets.isEmpty, descriptors.isEmpty {

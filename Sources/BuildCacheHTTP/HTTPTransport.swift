@@ -106,7 +106,7 @@ public struct HTTPTransport: Sendable {
     ///
     /// - Parameter retries: Those of the operation that the request is part of; `nil` makes it one of its own.
     /// - Returns: The answer, which may be a refusal.
-    /// - Throws: ``CacheError`` `.unavailable` when all tries are used up; what the source of the body throws; `CancellationError`.
+    /// - Throws: `CacheError` `.unavailable` when all tries are used up; what the source of the body throws; `CancellationError`.
     package func send(_ request: OutgoingRequest, retries: Retries? = nil) async throws -> IncomingResponse {
         let retries = retries ?? self.retries()
         while true {

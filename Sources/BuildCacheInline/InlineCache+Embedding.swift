@@ -13,8 +13,8 @@ extension InlineCache {
     /// - Parameters:
     ///   - name: A tag or digest of the store.
     ///   - newName: What the result is called; `nil` replaces `name`.
-    /// - Returns: The images, and under ``/BuildCacheTransfer/ExportReceipt/published`` what the name stands for now.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.notFound` if the name stands for nothing, `.corrupted` for a cache instead of an image,
+    /// - Returns: The images, and under `ExportReceipt.published` what the name stands for now.
+    /// - Throws: `CacheError` `.notFound` if the name stands for nothing, `.corrupted` for a cache instead of an image,
     ///   and what the store throws.
     @discardableResult
     public func embed(

@@ -25,7 +25,7 @@ public struct RegistryCache: CacheBackend {
     public let export: ExportOptions
     /// How much a cache config may hold, read or written.
     ///
-    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     private let client: RegistryClient
     private let scratch: ScratchStore
@@ -57,10 +57,10 @@ public struct RegistryCache: CacheBackend {
 
     /// Writes the layers, then the config, then the manifest under its tag.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``. A reference with a digest gets a manifest of another
+    /// See `CacheBackend.exportCache(_:from:progress:)`. A reference with a digest gets a manifest of another
     /// digest under that alone, with a warning: its tag stays.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied`, `.unavailable`, `.unsupported` if the registry does not take what `export` asks
+    /// - Throws: `CacheError` `.denied`, `.unavailable`, `.unsupported` if the registry does not take what `export` asks
     ///   for, `.corrupted` if it stores something else, `.storageFull`.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
@@ -135,11 +135,11 @@ public struct RegistryCache: CacheBackend {
 
     /// Reads the manifest, or the image, that the reference names, and the cache in it.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that the registry does not have are left out
+    /// See `CacheBackend.importCache(progress:)`. Results with a layer that the registry does not have are left out
     /// with a warning. Layers are read when somebody wants them, large ones in several ranges at once.
     ///
     /// - Returns: `nil` if the repository, the tag or the digest is not there.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
         guard let manifest = try await repository.manifest(ManifestName(options.ref), limit: limits.maximumBytes) else {

@@ -26,7 +26,7 @@ public struct S3Cache: CacheBackend {
     public let export: ExportOptions
     /// How much a cache config may hold, read or written.
     ///
-    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     private let client: S3Client
     private let scratch: ScratchStore
@@ -60,9 +60,9 @@ public struct S3Cache: CacheBackend {
 
     /// Writes the layers, then the config under all its names.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``. Layers that are older than `touch_refresh` are renewed.
+    /// See `CacheBackend.exportCache(_:from:progress:)`. Layers that are older than `touch_refresh` are renewed.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied` with the permission that is missing, `.notFound` without the bucket,
+    /// - Throws: `CacheError` `.denied` with the permission that is missing, `.notFound` without the bucket,
     ///   `.invalidSpec` for another region, `.unavailable`, `.storageFull`.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
@@ -126,11 +126,11 @@ public struct S3Cache: CacheBackend {
 
     /// Reads the caches under all names of the options; BuildKit reads the first alone.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that the bucket does not have are left out
+    /// See `CacheBackend.importCache(progress:)`. Results with a layer that the bucket does not have are left out
     /// with a warning. Layers are read when somebody wants them, large ones in several ranges at once.
     ///
     /// - Returns: `nil` if none of the names is there.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`; `.notFound` without the bucket.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`; `.notFound` without the bucket.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         let bucket = try await S3Bucket(options, client: client)
         let configs = try await options.names.mapConcurrently(limit: traits.transfersInFlight) { name in

@@ -34,7 +34,7 @@ public struct BareExport: Sendable {
     ///   - limit: Layers that are converted and stored at once.
     ///   - progress: Told of each layer.
     ///   - put: Stores one layer that has its final form, unless it is there.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.limitExceeded` for a config past `limits`, `.storageFull` of the scratch store; what `put`
+    /// - Throws: `CacheError` `.limitExceeded` for a config past `limits`, `.storageFull` of the scratch store; what `put`
     ///   throws; `CancellationError`.
     public init(
         _ graph: LayerGraph, from source: LayerSource, options: ExportOptions, scratch: ScratchStore,

@@ -42,6 +42,8 @@ public struct AzureBlobCache: CacheBackend {
     /// Contacts nobody yet.
     ///
     /// - Parameters:
+    ///   - options: Where.
+    ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: Connections and credentials; share one.
     public init(

@@ -45,8 +45,10 @@ public struct ScratchStore: Sendable {
 
     /// Gives `body` a store in a new temporary directory, which is removed with all it holds when `body` returns or throws.
     ///
-    /// - Parameter parent: Where to make the directory. Default is `TMPDIR` of the environment, then `/var/tmp`: other
-    ///   than `/tmp` that is never memory, and layers may be large.
+    /// - Parameters:
+    ///   - parent: Where to make the directory. Default is `TMPDIR` of the environment, then `/var/tmp`: other
+    ///     than `/tmp` that is never memory, and layers may be large.
+    ///   - body: What uses the store; its value is returned.
     public static func withTemporary<Value>(
         in parent: String? = nil, _ body: (ScratchStore) async throws -> Value
     ) async throws -> Value {

@@ -46,6 +46,8 @@ public struct GitHubActionsCache: CacheBackend {
     /// Contacts nobody yet.
     ///
     /// - Parameters:
+    ///   - options: Where.
+    ///   - export: What an export takes and how it is written.
     ///   - mergesParallelJobs: Whether an export keeps what other jobs wrote meanwhile.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: Connections and the count of uploads; share one.

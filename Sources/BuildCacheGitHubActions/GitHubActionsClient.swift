@@ -26,6 +26,8 @@ public struct GitHubActionsClient: Sendable {
     ///
     /// - Parameters:
     ///   - api: GitHub's REST API; else `GITHUB_API_URL`, else that of github.com.
+    ///   - environment: Where `GITHUB_API_URL` is looked up.
+    ///   - transport: How the service is spoken to.
     public init(
         api: ServiceURL? = nil, environment: Environment = .process, transport: HTTPTransport = .shared
     ) {

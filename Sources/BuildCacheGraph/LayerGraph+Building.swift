@@ -3,7 +3,9 @@ public import BuildCacheCore
 extension LayerGraph {
     /// Adds a stored layer on top of `parent`, or finds it if this chain is known.
     ///
-    /// - Parameter descriptor: The blob. A later descriptor of the same digest replaces an earlier one.
+    /// - Parameters:
+    ///   - descriptor: The blob. A later descriptor of the same digest replaces an earlier one.
+    ///   - parent: The layer below; `nil` for the lowest.
     /// - Throws: `CacheError` `.invalidSpec` if `parent` is of another graph, `.limitExceeded` past 2³¹ layers.
     public mutating func addLayer(_ descriptor: Descriptor, on parent: LayerID? = nil) throws(CacheError) -> LayerID {
         let id = try internLayer(blob: descriptor.digest, pending: -1, on: parent)

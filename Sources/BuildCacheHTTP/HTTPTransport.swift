@@ -52,7 +52,9 @@ public struct HTTPTransport: Sendable {
     ///
     /// Let it have no time-out on reading, follow no redirects and decompress nothing.
     ///
-    /// - Parameter connectionsPerHost: Exchanges with one host at once, 1 or more.
+    /// - Parameters:
+    ///   - client: The client.
+    ///   - connectionsPerHost: Exchanges with one host at once, 1 or more.
     public init(client: HTTPClient, connectionsPerHost: Int = defaultConnectionsPerHost) {
         self.init(HTTPClients(client), connectionsPerHost)
     }
@@ -62,6 +64,7 @@ public struct HTTPTransport: Sendable {
     /// - Parameters:
     ///   - environment: Where proxies and authorities come from.
     ///   - connectionsPerHost: Exchanges with one host at once, 1 or more.
+    ///   - body: What uses the transport; its value is returned.
     public static func withTransport<Value>(
         environment: Environment = .process, connectionsPerHost: Int = defaultConnectionsPerHost,
         _ body: (HTTPTransport) async throws -> Value

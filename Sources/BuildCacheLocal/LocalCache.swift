@@ -32,7 +32,10 @@ public struct LocalCache: CacheBackend {
     ///
     /// Touches nothing yet.
     ///
-    /// - Parameter scratch: Where layers are converted. One store for all exports of a build converts each layer once.
+    /// - Parameters:
+    ///   - options: Where and under which name.
+    ///   - export: What an export takes and how it is written.
+    ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     /// - Throws: `CacheError` `.invalidSpec` if `options` name no directory.
     public init(_ options: LocalOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore)
         throws(CacheError)

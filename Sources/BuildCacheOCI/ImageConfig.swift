@@ -38,7 +38,9 @@ public struct ImageConfig: Hashable, Sendable {
 
     /// Decodes an image config; what is not listed here is passed over.
     ///
-    /// - Parameter limit: The most bytes to accept.
+    /// - Parameters:
+    ///   - bytes: The JSON.
+    ///   - limit: The most bytes to accept.
     /// - Throws: `CacheError` `.limitExceeded`; `.corrupted` for other JSON, a time or base64 that is none; `.unsupported`
     ///   if a digest is not SHA-256.
     public init(decoding bytes: [UInt8], limit: Int = Document.defaultLimit) throws(CacheError) {

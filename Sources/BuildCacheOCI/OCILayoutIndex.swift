@@ -67,7 +67,9 @@ public struct OCILayoutIndex: Sendable {
     ///
     /// An empty file is an index without entries: BuildKit creates the file before it fills it.
     ///
-    /// - Parameter limit: The most bytes to accept.
+    /// - Parameters:
+    ///   - bytes: The JSON.
+    ///   - limit: The most bytes to accept.
     /// - Throws: `CacheError` `.limitExceeded`, or `.corrupted` if `bytes` are no JSON object with an array `manifests`.
     public init(decoding bytes: [UInt8], limit: Int = Document.defaultLimit) throws(CacheError) {
         self.init()

@@ -38,6 +38,8 @@ public struct RegistryCache: CacheBackend {
     /// Contacts nobody yet.
     ///
     /// - Parameters:
+    ///   - options: Where.
+    ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: What is known about registries; share one.
     public init(

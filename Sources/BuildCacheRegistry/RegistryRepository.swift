@@ -22,7 +22,10 @@ public struct RegistryRepository: BlobStore {
 
     /// Looks up how the registry of `reference` is reached; its tag and digest do not count.
     ///
-    /// - Parameter insecure: Whether plain HTTP and certificates of unknown origin will do.
+    /// - Parameters:
+    ///   - reference: Whose registry and path count.
+    ///   - insecure: Whether plain HTTP and certificates of unknown origin will do.
+    ///   - client: What is known about registries; share one.
     /// - Throws: `CacheError` `.invalidSpec` if the settings of the registry cannot be used.
     public init(_ reference: Reference, insecure: Bool = false, client: RegistryClient = .shared) async throws {
         self.client = client
@@ -113,7 +116,9 @@ public struct RegistryRepository: BlobStore {
 
     /// The manifest under a tag or a digest, `nil` if there is none.
     ///
-    /// - Parameter limit: The most bytes to accept.
+    /// - Parameters:
+    ///   - name: The tag or digest.
+    ///   - limit: The most bytes to accept.
     /// - Throws: `CacheError` `.corrupted` if it is not what the registry, or the digest, says it is; `.limitExceeded`.
     public func manifest(_ name: ManifestName, limit: Int = Document.defaultLimit) async throws -> RawDocument? {
         try await firstOf(sources) { endpoint in try await manifest(name, limit: limit, at: endpoint) }

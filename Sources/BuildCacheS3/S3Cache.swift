@@ -39,6 +39,8 @@ public struct S3Cache: CacheBackend {
     /// Contacts nobody yet.
     ///
     /// - Parameters:
+    ///   - options: Where.
+    ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: Credentials, and what is known about services; share one.
     public init(

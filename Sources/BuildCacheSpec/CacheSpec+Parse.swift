@@ -25,7 +25,10 @@ extension CacheSpec {
     ///
     /// - Parameters:
     ///   - text: At most 64 KiB.
+    ///   - direction: Whether it is of a `--cache-to` or a `--cache-from`.
     ///   - environment: Where options that are not given may come from; by default this process's variables.
+    ///   - leniency: How much is let pass.
+    ///   - dialect: Whose command line it is.
     ///   - onIgnored: Told of each fault that lenient parsing let pass.
     /// - Throws: `CacheError` `.invalidSpec`, naming key, value and the nearest valid one, never a secret; `.limitExceeded`
     ///   for a longer text.

@@ -7,7 +7,7 @@ APT_INTEROP := docker.io docker-registry busybox-static curl python3
 BREW_LIBRARIES := pkgconf zlib zstd openssl@3 libdeflate
 BREW_TOOLS := skopeo umoci
 
-.PHONY: quickstart test examples interop lint libraries tools
+.PHONY: quickstart test examples interop lint docs libraries tools
 
 quickstart: libraries
 	cd Examples && $(SWIFT) run quickstart
@@ -22,6 +22,11 @@ examples: libraries
 interop: libraries
 	@for tool in dockerd docker-registry busybox; do command -v $$tool >/dev/null || exec $(MAKE) --no-print-directory install PACKAGES_APT="$(APT_INTEROP)" PACKAGES_BREW=""; done
 	.ci/interop
+
+# The documentation of all modules, without warnings, and every Swift block of its pages compiled.
+docs: libraries
+	.ci/documentation
+	.ci/snippets
 
 lint:
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift $(wildcard Sources Tests Examples Benchmarks)

@@ -8,7 +8,7 @@ import BuildCacheTransfer
 extension CacheClient.Endpoint {
     /// The backend of a spec.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` as ``/BuildCacheSpec/CacheSpec/makeBackend(scratch:clients:limits:)``.
+    /// - Throws: `CacheError` as `CacheSpec.makeBackend(scratch:clients:limits:)`.
     public init(
         _ spec: CacheSpec, scratch: ScratchStore, clients: BackendClients = .shared,
         limits: CacheConfigLimits = CacheConfigLimits()
@@ -32,7 +32,7 @@ extension CacheClient {
     ///   - clients: Connections and credentials of the network backends.
     ///   - limits: How much a cache config may hold, read or written.
     ///   - onIgnored: Told of each fault that lenient parsing let pass.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
+    /// - Throws: `CacheError` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
     public init(
         cacheFrom: [String] = [], cacheTo: [String] = [], environment: Environment = .process,
         leniency: CacheSpec.Leniency = .strict, scratch: ScratchStore, clients: BackendClients = .shared,
@@ -61,7 +61,7 @@ extension CacheClient {
     ///   - scratch: Where layers are converted, once for all destinations.
     ///   - clients: Connections and credentials of the network backends.
     ///   - limits: How much a cache config may hold, read or written.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
+    /// - Throws: `CacheError` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
     public init(
         imports: [CacheSpec], exports: [CacheSpec], scratch: ScratchStore, clients: BackendClients = .shared,
         limits: CacheConfigLimits = CacheConfigLimits()

@@ -19,7 +19,7 @@ extension CacheSpec {
     ///   - scratch: Where layers are converted. Give all backends of one build the same, and each layer is converted once.
     ///   - clients: Connections and credentials of the network backends.
     ///   - limits: How much a cache config may hold, read or written.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` for options that cannot be.
+    /// - Throws: `CacheError` `.invalidSpec` for options that cannot be.
     public func makeBackend(
         scratch: ScratchStore, clients: BackendClients = .shared, limits: CacheConfigLimits = CacheConfigLimits()
     ) throws(CacheError) -> any CacheBackend {
@@ -53,7 +53,7 @@ extension CacheSpec {
     /// Where the image is that the spec names, and its name there: a tag or a digest, in a directory or a repository.
     ///
     /// - Parameter clients: Connections and credentials of the network backends.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` without a directory, `.unsupported` for a backend that has no images, and what
+    /// - Throws: `CacheError` `.invalidSpec` without a directory, `.unsupported` for a backend that has no images, and what
     ///   opening the store throws.
     public func openImages(clients: BackendClients = .shared) async throws -> (store: any ImageStore, name: String) {
         switch backend {

@@ -15,7 +15,7 @@ public import BuildCacheTransfer
 ///   container that is missing is made by an export, which needs the right to. Credentials are the account's key, a signature in
 ///   `account_url`, or those of ``AzureClient``.
 /// - **Limits**: none on layers, and none on how long a transfer takes while bytes move. A layer goes in blocks of 4 MiB from 8 MiB on.
-/// - **Concurrency**: of writers to one name the later wins whole, or with ``/BuildCacheSpec/WritePolicy/merge`` none loses anything; each
+/// - **Concurrency**: of writers to one name the later wins whole, or with `WritePolicy.merge` none loses anything; each
 ///   write names the version it replaces, so a request that was sent again never undoes a later write. A reader sees a cache from before
 ///   or after, never between.
 /// - **Faults**: a connection that breaks costs the blocks under way. Names are written last, so a failure leaves what was there.
@@ -30,7 +30,7 @@ public struct AzureBlobCache: CacheBackend {
     public let export: ExportOptions
     /// How much a cache config may hold, read or written.
     ///
-    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     private let scratch: ScratchStore
     private let client: AzureClient
@@ -43,6 +43,8 @@ public struct AzureBlobCache: CacheBackend {
     /// Contacts nobody yet.
     ///
     /// - Parameters:
+    ///   - options: Where.
+    ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: Connections and credentials; share one.
     public init(
@@ -62,9 +64,9 @@ public struct AzureBlobCache: CacheBackend {
 
     /// Writes the layers, then the config under each name.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``.
+    /// See `CacheBackend.exportCache(_:from:progress:)`.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied`, `.unavailable`, `.busy` if others write the same name all the time.
+    /// - Throws: `CacheError` `.denied`, `.unavailable`, `.busy` if others write the same name all the time.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
@@ -92,11 +94,11 @@ public struct AzureBlobCache: CacheBackend {
 
     /// Reads the configs under all names and unites what they hold.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that is not there are left out with a warning.
+    /// See `CacheBackend.importCache(progress:)`. Results with a layer that is not there are left out with a warning.
     /// Layers are read when somebody wants them, large ones in several ranges at once.
     ///
     /// - Returns: `nil` if the container is not there, or none of the names.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         try await AzureBlobCache.explained("import") {
             let container = AzureContainer(options, try client.requests(options))

@@ -28,7 +28,7 @@ package struct BlobRequests: Sendable {
     ///
     /// - Parameter retries: The tries of the operation; `nil` sends once, but for a token that has ended early.
     /// - Returns: The answer, which may be a refusal.
-    /// - Throws: ``CacheError`` `.unavailable` when all tries are used up; what the source of the body throws.
+    /// - Throws: `CacheError` `.unavailable` when all tries are used up; what the source of the body throws.
     func send(_ request: OutgoingRequest, retries: Retries?) async throws -> IncomingResponse {
         var rejectedToken = false
         while true {

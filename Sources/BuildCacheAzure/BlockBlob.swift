@@ -46,7 +46,7 @@ package struct BlockBlob: Sendable {
     ///
     /// Until all of it is there nobody sees any of it.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` if `source` gives other bytes, `.denied`, `.unavailable`; what `source` throws.
+    /// - Throws: `CacheError` `.corrupted` if `source` gives other bytes, `.denied`, `.unavailable`; what `source` throws.
     package func put(
         _ descriptor: Descriptor, from source: any BlobSource, _ condition: Condition, retries: Retries
     ) async throws -> Written {
@@ -135,7 +135,7 @@ package struct BlockBlob: Sendable {
 
     /// Reads a blob of `size` bytes, or a part of it, in several ranges at once if it is large.
     ///
-    /// - Throws: ``CacheError`` `.notFound`, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.notFound`, `.denied`, `.unavailable`.
     package func open(size: Int64, range: Range<Int64>?) async throws -> BlobStream {
         try await Download(size: size, retries: { requests.transport.retries() }) { range in
             try await get(range, retries: nil)

@@ -13,7 +13,7 @@ struct ClientCertificate: ~Copyable {
 
     /// Reads a file in PEM with both in it, or in PKCS#12.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec` if it cannot be read.
+    /// - Throws: `CacheError` `.invalidSpec` if it cannot be read.
     init(_ bytes: [UInt8], path: String, password: Secret<String>) throws(CacheError) {
         let isPEM = String(decoding: bytes, as: UTF8.self).contains("-----BEGIN ")
         let parts = isPEM ? Self.readPEM(bytes, password) : Self.readPKCS12(bytes, password)
@@ -65,7 +65,7 @@ struct ClientCertificate: ~Copyable {
 
     /// A token of ten minutes that says that we are `client`, signed with the key.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec` if the key is no RSA key.
+    /// - Throws: `CacheError` `.invalidSpec` if the key is no RSA key.
     func assertion(audience: String, client: String, now: Timestamp) throws(CacheError) -> Secret<String> {
         var header = JSONWriter()
         header.beginObject()

@@ -13,7 +13,7 @@ package struct SharedKey: Sendable {
     private let key: Secret<[UInt8]>
 
     /// - Parameter key: The account's key in base64, as the portal shows it.
-    /// - Throws: ``CacheError`` `.invalidSpec` if it is no base64; the error does not repeat it.
+    /// - Throws: `CacheError` `.invalidSpec` if it is no base64; the error does not repeat it.
     package init(account: String, key: Secret<String>) throws(CacheError) {
         guard let bytes = Base64.decode(key.exposed.utf8), !bytes.isEmpty else {
             throw CacheError(

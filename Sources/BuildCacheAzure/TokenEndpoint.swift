@@ -72,7 +72,7 @@ extension AzureToken {
     ///
     /// Numbers come as numbers from some servers and as text from others.
     ///
-    /// - Throws: ``CacheError`` `.corrupted`, without the answer's words: they may be the token.
+    /// - Throws: `CacheError` `.corrupted`, without the answer's words: they may be the token.
     init(answer: [UInt8], now: Timestamp) throws(CacheError) {
         var text: String?
         var seconds: Int64?

@@ -19,7 +19,7 @@ package import NIOCore
 ///   - permissions: The file's mode, less the process's umask.
 ///   - synchronized: Whether the bytes are on the disk before the file appears, so that a power cut cannot leave a file
 ///     of the right name with the wrong bytes.
-/// - Throws: What `body` throws, and ``CacheError`` `.denied`, `.storageFull`, `.unavailable`.
+/// - Throws: What `body` throws, and `CacheError` `.denied`, `.storageFull`, `.unavailable`.
 package func writeAtomically<Value>(
     in directory: String, permissions: UInt32 = 0o644, synchronized: Bool,
     _ body: (AtomicFile) async throws -> (path: String, value: Value)
@@ -40,7 +40,7 @@ package func writeAtomically<Value>(
 
 /// Makes `directory` and the directories above it, unless they are there.
 ///
-/// - Throws: ``CacheError`` as ``cacheError(errno:_:)``.
+/// - Throws: `CacheError` as ``cacheError(errno:_:)``.
 package func makeDirectory(_ directory: String, permissions: UInt32 = 0o755) throws(CacheError) {
     var path = directory.hasPrefix("/") ? "/" : ""
     for part in directory.split(separator: "/") {
@@ -76,7 +76,7 @@ package final class AtomicFile: Sendable {
 
     /// Appends `chunk`, on ``Workers/files``.
     ///
-    /// - Throws: ``CacheError`` as ``cacheError(errno:_:)``; `CancellationError`.
+    /// - Throws: `CacheError` as ``cacheError(errno:_:)``; `CancellationError`.
     package func write(_ chunk: ByteBuffer) async throws {
         try Task.checkCancellation()
         try await Workers.files.run { () throws(CacheError) in try self.append(chunk) }

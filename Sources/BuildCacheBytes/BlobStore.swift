@@ -7,7 +7,7 @@ public import BuildCacheCore
 public protocol BlobSource: Sendable {
     /// Opens a blob, or the part of it that `range` names in stored (compressed) bytes; `nil` is the whole.
     ///
-    /// - Throws: ``CacheError`` `.notFound` when the blob is not there, `.corrupted` when what is there cannot be it.
+    /// - Throws: `CacheError` `.notFound` when the blob is not there, `.corrupted` when what is there cannot be it.
     func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream
 }
 
@@ -21,7 +21,7 @@ public protocol BlobStore: BlobSource {
     /// Idempotent and atomic: on return the blob is complete, of the right digest and size, and readable by others; until
     /// then, and for ever if the call throws or is cancelled, it is invisible.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` if `source` gives other bytes than `descriptor` names.
+    /// - Throws: `CacheError` `.corrupted` if `source` gives other bytes than `descriptor` names.
     @discardableResult
     func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome
 }

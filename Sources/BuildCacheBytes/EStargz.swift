@@ -29,7 +29,7 @@ package enum EStargz {
 
     /// The table of contents and where in the stored bytes it begins, or `nil` if the blob is no eStargz layer.
     ///
-    /// - Throws: ``CacheError`` `.limitExceeded` if it has more than 256 MiB; what `source` throws, other than `.corrupted`.
+    /// - Throws: `CacheError` `.limitExceeded` if it has more than 256 MiB; what `source` throws, other than `.corrupted`.
     static func contents(
         of descriptor: Descriptor, in source: any BlobSource
     ) async throws -> (offset: Int64, json: [UInt8])? {

@@ -22,7 +22,7 @@ package struct EStargzEncoder: Sendable {
 
     /// Compresses `tar` and gives the stored bytes, in order, to `write`.
     ///
-    /// - Throws: What `tar` and `write` throw; ``CacheError`` `.corrupted` for what is no tar, `.unsupported` for a tar with
+    /// - Throws: What `tar` and `write` throw; `CacheError` `.corrupted` for what is no tar, `.unsupported` for a tar with
     ///   sparse files or other entries that the table of contents cannot hold; `CancellationError`.
     package func encode(
         _ tar: BlobStream, to write: (ByteBuffer) async throws -> Void

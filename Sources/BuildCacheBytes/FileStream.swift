@@ -8,7 +8,7 @@ extension BlobStream {
     /// The file is opened here and stays open as long as the stream or a reader of it lives, so a file that is replaced meanwhile is
     /// still read as it was. Reading blocks no task.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.notFound`, `.denied`, `.unavailable`; `.corrupted` if `range` leaves the file, and
+    /// - Throws: `CacheError` `.notFound`, `.denied`, `.unavailable`; `.corrupted` if `range` leaves the file, and
     ///   while reading if the file was cut off.
     public static func file(at path: String, range: Range<Int64>? = nil) async throws -> BlobStream {
         let file = try await Workers.files.run { () throws(CacheError) in try OpenFile(reading: path) }

@@ -39,7 +39,7 @@ struct GzipMember: MemberCompressor {
 
     /// Checks the level; `nil` is 6.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec`.
+    /// - Throws: `CacheError` `.invalidSpec`.
     init(level: Int?) throws(CacheError) {
         let level = level ?? -1
         guard (-2...9).contains(level) else {

@@ -18,7 +18,7 @@ package struct LayerDecoder: Sendable {
 
     /// The uncompressed bytes of a stored layer, in chunks of up to 8 MiB.
     ///
-    /// While reading it throws ``CacheError`` `.corrupted` if the bytes are damaged or cut off, `.limitExceeded` as
+    /// While reading it throws `CacheError` `.corrupted` if the bytes are damaged or cut off, `.limitExceeded` as
     /// ``maxUncompressedBytes`` says.
     ///
     /// - Throws: `.unsupported` if `mediaType` is no known type of layers.

@@ -37,7 +37,7 @@ package struct LayerEncoder: Sendable {
     /// Makes an encoder for `type` and `level` of `options`.
     ///
     /// - Parameter parallelism: How many pieces are compressed at once; `nil` is one per core. Changes no byte.
-    /// - Throws: ``CacheError`` `.invalidSpec` for a level that gzip does not have.
+    /// - Throws: `CacheError` `.invalidSpec` for a level that gzip does not have.
     package init(_ options: CompressionOptions, parallelism: Int? = nil) throws(CacheError) {
         self.parallelism = min(parallelism ?? Workers.processors.threads, LayerEncoder.maximumParallelism)
         let level: Int?

@@ -66,7 +66,7 @@ public struct LazyLayer: Sendable {
 
     /// Fetches and verifies the table of contents of the layer that `descriptor` names.
     ///
-    /// - Throws: ``CacheError`` `.unsupported` if the layer is no eStargz or its annotations do not say the digest of its
+    /// - Throws: `CacheError` `.unsupported` if the layer is no eStargz or its annotations do not say the digest of its
     ///   table of contents, `.corrupted` if that is wrong or the table makes no sense, `.limitExceeded` if it has more than
     ///   256 MiB, 2²⁰ entries or 64 MiB in a chunk; what `source` throws.
     public static func open(_ descriptor: Descriptor, in source: any BlobSource) async throws -> LazyLayer {
@@ -120,7 +120,7 @@ public struct LazyLayer: Sendable {
     /// Fetches only the gzip members that hold these bytes, 4 MiB of the file each. A chunk is handed out once all of it
     /// proved right.
     ///
-    /// - Throws: ``CacheError`` `.notFound` if there is no such path, `.unsupported` if there is no file; `.corrupted` if
+    /// - Throws: `CacheError` `.notFound` if there is no such path, `.unsupported` if there is no file; `.corrupted` if
     ///   `range` leaves the file, and while reading if bytes are not those that the table of contents promises.
     public func read(_ path: String, range: Range<Int64>? = nil) async throws -> BlobStream {
         let entry = try file(at: path)

@@ -21,7 +21,7 @@ package final class OpenFile: Sendable {
 
     /// Opens the file at `path`.
     ///
-    /// - Throws: ``CacheError`` as ``cacheError(errno:_:)``, `.corrupted` for what is no regular file.
+    /// - Throws: `CacheError` as ``cacheError(errno:_:)``, `.corrupted` for what is no regular file.
     package init(reading path: String) throws(CacheError) {
         // Non-blocking, because opening a pipe somebody left there would otherwise wait for its writer.
         let descriptor = retryingInterrupts { open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
@@ -45,7 +45,7 @@ package final class OpenFile: Sendable {
 
     /// Reads exactly the bytes of `range`.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` if the file ends before them.
+    /// - Throws: `CacheError` `.corrupted` if the file ends before them.
     package func read(_ range: Range<Int64>) throws(CacheError) -> ByteBuffer {
         var buffer = ByteBufferAllocator().buffer(capacity: range.count)
         while buffer.readableBytes < range.count {

@@ -38,15 +38,17 @@ public struct ScratchStore: Sendable {
 
     /// Opens the store in `directory`, which is made if need be.
     ///
-    /// - Throws: ``CacheError`` `.denied`, `.storageFull`, `.unavailable`.
+    /// - Throws: `CacheError` `.denied`, `.storageFull`, `.unavailable`.
     public static func open(at directory: String) async throws -> ScratchStore {
         try await Workers.files.run { () throws(CacheError) in try ScratchStore(directory, isLasting: true) }
     }
 
     /// Gives `body` a store in a new temporary directory, which is removed with all it holds when `body` returns or throws.
     ///
-    /// - Parameter parent: Where to make the directory. Default is `TMPDIR` of the environment, then `/var/tmp`: other
-    ///   than `/tmp` that is never memory, and layers may be large.
+    /// - Parameters:
+    ///   - parent: Where to make the directory. Default is `TMPDIR` of the environment, then `/var/tmp`: other
+    ///     than `/tmp` that is never memory, and layers may be large.
+    ///   - body: What uses the store; its value is returned.
     public static func withTemporary<Value>(
         in parent: String? = nil, _ body: (ScratchStore) async throws -> Value
     ) async throws -> Value {
@@ -97,7 +99,7 @@ public struct ScratchStore: Sendable {
     /// for the same conversion share it, and the source of the one who asked first. If the last of them is cancelled, the
     /// conversion stops within one chunk and leaves no file behind.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` if the bytes are not those of `descriptor` or are damaged, `.invalidSpec` for a
+    /// - Throws: `CacheError` `.corrupted` if the bytes are not those of `descriptor` or are damaged, `.invalidSpec` for a
     ///   level that does not exist, `.unsupported` for a layer of an unknown type, `.limitExceeded` past ``decompressionLimit``,
     ///   `.storageFull`, `.denied`; what `source` throws; `CancellationError`.
     /// - Source: `spec/compression.md` §3.

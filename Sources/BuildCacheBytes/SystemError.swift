@@ -8,7 +8,7 @@ package import BuildCacheCore
     import Darwin
 #endif
 
-/// The error for a system call that failed: the one place where `errno` becomes a ``CacheError``.
+/// The error for a system call that failed: the one place where `errno` becomes a `CacheError`.
 ///
 /// - Parameters:
 ///   - code: The value of `errno`.

@@ -12,7 +12,7 @@ enum TOCReader {
 
     /// The entries in `json`, in its order, each file with its chunks.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` for what is no table of contents, `.limitExceeded` for chunks above 64 MiB or
+    /// - Throws: `CacheError` `.corrupted` for what is no table of contents, `.limitExceeded` for chunks above 64 MiB or
     ///   more than 2²⁰ entries and chunks.
     static func entries(_ json: UnsafeRawBufferPointer) throws(CacheError) -> [LazyLayer.Entry] {
         var reader = JSONReader(json, document: "table of contents")

@@ -65,7 +65,7 @@ struct TarHeaders {
 
     /// Takes the next block.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` for what is no header, `.unsupported` for entries that no layer has, sparse
+    /// - Throws: `CacheError` `.corrupted` for what is no header, `.unsupported` for entries that no layer has, sparse
     ///   files among them.
     mutating func take(_ block: ByteBuffer) throws(CacheError) -> Step {
         let (header, isZero) = block.withUnsafeReadableBytes { bytes in
@@ -94,7 +94,7 @@ struct TarHeaders {
 
     /// Takes the bytes that ``Step/extension(_:)`` asked for.
     ///
-    /// - Throws: ``CacheError`` `.corrupted`.
+    /// - Throws: `CacheError` `.corrupted`.
     mutating func takeExtension(_ bytes: ByteBuffer) throws(CacheError) {
         guard let (kind, size) = awaited else { return }
         awaited = nil

@@ -19,7 +19,7 @@ package struct VerifiedSource: BlobSource {
 extension BlobStream {
     /// The same bytes, failing before their last chunk unless digest and size are those of `descriptor`.
     ///
-    /// While reading it throws ``CacheError`` `.corrupted`, as soon as there are too many bytes and otherwise at the end. Bytes that
+    /// While reading it throws `CacheError` `.corrupted`, as soon as there are too many bytes and otherwise at the end. Bytes that
     /// are checked for that already are not checked twice.
     package func verified(as descriptor: Descriptor) -> BlobStream {
         let stream = self

@@ -79,6 +79,7 @@ public struct CacheClient: Sendable {
     /// A failure of one cancels no other. Each layer is converted at most once for all of them.
     ///
     /// - Parameters:
+    ///   - graph: What was built.
     ///   - source: The layers; each destination reads what it lacks.
     ///   - progress: Told by which endpoint something happened.
     /// - Returns: What became of each destination; ask ``ExportReport/check()`` to treat a failure as one.

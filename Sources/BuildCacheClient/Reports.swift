@@ -63,7 +63,7 @@ public struct ExportReport: Sendable {
 
     /// Throws the first failure that counts; a second one and more are named in its message.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` of the destination.
+    /// - Throws: `CacheError` of the destination.
     public func check() throws(CacheError) {
         let failures = failures
         guard var first = failures.first else { return }

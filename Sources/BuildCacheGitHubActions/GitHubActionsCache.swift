@@ -16,7 +16,7 @@ import Synchronization
 /// - **Permissions**: the runner's own token, `ACTIONS_RUNTIME_TOKEN`. Jobs of forks only read. Listing needs a token with `actions: read`.
 /// - **Limits**: 10 GB for a repository, after which GitHub evicts what was not used for long; 200 uploads a minute, which an export keeps
 ///   to by waiting.
-/// - **Concurrency**: of exports to one branch the later wins, or with ``/BuildCacheSpec/WritePolicy/merge`` none loses anything; a reader
+/// - **Concurrency**: of exports to one branch the later wins, or with `WritePolicy.merge` none loses anything; a reader
 ///   sees a version from before or after.
 /// - **Faults**: the index is written last, so a failure leaves what was there. An entry that a job began and did not end stays begun until
 ///   GitHub forgets it; its layer is a miss until then.
@@ -30,7 +30,7 @@ public struct GitHubActionsCache: CacheBackend {
     public let export: ExportOptions
     /// How much a cache config may hold, read or written.
     ///
-    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     private let scratch: ScratchStore
     private let client: GitHubActionsClient
@@ -40,6 +40,8 @@ public struct GitHubActionsCache: CacheBackend {
     /// Contacts nobody yet.
     ///
     /// - Parameters:
+    ///   - options: Where.
+    ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: Connections and the count of uploads; share one.
     public init(
@@ -59,9 +61,9 @@ public struct GitHubActionsCache: CacheBackend {
 
     /// Writes the layers, then the next version of the index.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``.
+    /// See `CacheBackend.exportCache(_:from:progress:)`.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied` if the token has ended or may not write, `.unavailable`, `.busy`.
+    /// - Throws: `CacheError` `.denied` if the token has ended or may not write, `.unavailable`, `.busy`.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
@@ -133,10 +135,10 @@ public struct GitHubActionsCache: CacheBackend {
 
     /// Reads the newest index of every scope that the token may read, the job's own first, and unites what they hold.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that was evicted are left out with a warning.
+    /// See `CacheBackend.importCache(progress:)`. Results with a layer that was evicted are left out with a warning.
     ///
     /// - Returns: `nil` if no scope has an index.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         try await GitHubActionsCache.explained("import") {
             let store = try client.store(options)

@@ -26,6 +26,8 @@ public struct GitHubActionsClient: Sendable {
     ///
     /// - Parameters:
     ///   - api: GitHub's REST API; else `GITHUB_API_URL`, else that of github.com.
+    ///   - environment: Where `GITHUB_API_URL` is looked up.
+    ///   - transport: How the service is spoken to.
     public init(
         api: ServiceURL? = nil, environment: Environment = .process, transport: HTTPTransport = .shared
     ) {
@@ -44,7 +46,7 @@ public struct GitHubActionsClient: Sendable {
 
     /// The service of `options`.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec` without a URL for the version asked for or with a token that is none, `.denied` with one
+    /// - Throws: `CacheError` `.invalidSpec` without a URL for the version asked for or with a token that is none, `.denied` with one
     ///   that is not valid now.
     func store(_ options: GitHubActionsOptions) throws(CacheError) -> GitHubStore {
         guard let (url, version) = options.service else {

@@ -27,7 +27,7 @@ struct GitHubRequests: Sendable {
     /// - Parameters:
     ///   - path: What follows the service's URL, with a query if there is one.
     ///   - isExpected: Whether an answer that is no success is one that the caller knows what to do with.
-    /// - Throws: ``CacheError``, as the service refused; ``EntryExists``.
+    /// - Throws: `CacheError`, as the service refused; ``EntryExists``.
     func send(
         _ method: HTTPMethod, _ path: String, headers: HTTPHeaders = [:], body: OutgoingRequest.Body? = nil,
         retries: Retries, expecting isExpected: (HTTPResponseStatus) -> Bool = { _ in false }

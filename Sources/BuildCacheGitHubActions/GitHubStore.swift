@@ -56,7 +56,7 @@ struct GitHubStore: BlobSource {
     ///
     /// An address that has ended is asked for again, also in the middle.
     ///
-    /// - Throws: ``CacheError`` `.notFound` if it was evicted meanwhile, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.notFound` if it was evicted meanwhile, `.denied`, `.unavailable`.
     func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         let download = Download(size: descriptor.size, retries: requests.makeRetries) { range in
             try await get(range) { isRefreshed in
@@ -205,7 +205,7 @@ struct GitHubStore: BlobSource {
     ///   - limit: Bytes that a version which is there may have.
     ///   - make: What to store over a version that is there; that itself if it will do.
     /// - Returns: What readers see now, and its key.
-    /// - Throws: ``CacheError``: an index that was not stored is no success.
+    /// - Throws: `CacheError`: an index that was not stored is no success.
     func publish(
         _ index: String, limit: Int, _ make: (_ current: [UInt8]?) throws -> RawDocument
     ) async throws -> (key: String, document: RawDocument) {

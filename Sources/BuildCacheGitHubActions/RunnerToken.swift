@@ -24,7 +24,7 @@ struct RunnerToken: Sendable {
 
     /// Reads a JSON Web Token.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec` for what is no runner's token; never with its words.
+    /// - Throws: `CacheError` `.invalidSpec` for what is no runner's token; never with its words.
     init(_ text: Secret<String>) throws(CacheError) {
         let parts = text.exposed.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 3, let claims = Base64.decodeForURL(parts[1].utf8) else {
@@ -85,7 +85,7 @@ struct RunnerToken: Sendable {
 
     // MARK: Use
 
-    /// Throws ``CacheError`` `.denied` unless the token is valid at `now`.
+    /// Throws `CacheError` `.denied` unless the token is valid at `now`.
     func check(_ now: Timestamp) throws(CacheError) {
         guard notBefore <= now else {
             throw CacheError(

@@ -37,7 +37,7 @@ extension LayerGraph {
     /// A result whose layers are not described, or have no digest that could be one, is left out and its record kept: it is a miss,
     /// not a fault. A record with a `random:` digest is ephemeral. Unknown keys are ignored and keys may differ in case, as for BuildKit.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` for what is no such JSON, for an index out of range, an input without links, and records or
+    /// - Throws: `CacheError` `.corrupted` for what is no such JSON, for an index out of range, an input without links, and records or
     ///   layers that loop: then nothing of the config can be trusted. `.limitExceeded` past `limits`.
     /// - Source: `spec/cache-format.md` §1.1 and §3; BuildKit `cache/remotecache/v1/parse.go`.
     public init(

@@ -29,8 +29,10 @@ extension LayerGraph {
     /// leaves the order to chance, the order that was read stays, and what was added is ordered by all that it is. So the same graph
     /// gives the same bytes, whatever the order it was put together in.
     ///
-    /// - Parameter limits: What the config will be read with; default nobody's.
-    /// - Throws: ``CacheError`` `.invalidSpec` if a layer is still pending; in the annotated form `.corrupted` if a layer has no
+    /// - Parameters:
+    ///   - form: Whether it describes its layers itself.
+    ///   - limits: What the config will be read with; default nobody's.
+    /// - Throws: `CacheError` `.invalidSpec` if a layer is still pending; in the annotated form `.corrupted` if a layer has no
     ///   descriptor or no diffID, which other readers could not import; `.limitExceeded` past `limits`.
     /// - Source: `spec/cache-format.md` §1, §2.2 and §5.2.
     public func encodeConfig(

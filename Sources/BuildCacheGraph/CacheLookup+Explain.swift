@@ -126,7 +126,9 @@ extension CacheLookup {
 extension MissExplanation {
     /// The explanation in one line.
     ///
-    /// - Parameter name: What people call a record, by its digest; default the digest's beginning.
+    /// - Parameters:
+    ///   - graph: The one that was asked.
+    ///   - name: What people call a record, by its digest; default the digest's beginning.
     public func text(
         in graph: LayerGraph, naming name: (Digest) -> String = { "sha256:\($0.hex.prefix(12))" }
     ) -> String {

@@ -26,7 +26,7 @@ public struct CacheLookup: Sendable {
     /// The records that a step is, given what its inputs were found to be.
     ///
     /// - Parameters:
-    ///   - digest: The step's record digest, see ``/BuildCacheCore/Digest/record(operation:output:)``.
+    ///   - digest: The step's record digest, see `Digest.record(operation:output:)`.
     ///   - inputs: Per input every record it may be, each with the selector it is used with. None for a step without inputs; an input
     ///     without any link matches nothing.
     /// - Returns: All matches, in the order of the graph. Links to records of another graph match nothing.

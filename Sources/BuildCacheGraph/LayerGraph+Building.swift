@@ -3,8 +3,10 @@ public import BuildCacheCore
 extension LayerGraph {
     /// Adds a stored layer on top of `parent`, or finds it if this chain is known.
     ///
-    /// - Parameter descriptor: The blob. A later descriptor of the same digest replaces an earlier one.
-    /// - Throws: ``CacheError`` `.invalidSpec` if `parent` is of another graph, `.limitExceeded` past 2³¹ layers.
+    /// - Parameters:
+    ///   - descriptor: The blob. A later descriptor of the same digest replaces an earlier one.
+    ///   - parent: The layer below; `nil` for the lowest.
+    /// - Throws: `CacheError` `.invalidSpec` if `parent` is of another graph, `.limitExceeded` past 2³¹ layers.
     public mutating func addLayer(_ descriptor: Descriptor, on parent: LayerID? = nil) throws(CacheError) -> LayerID {
         let id = try internLayer(blob: descriptor.digest, pending: -1, on: parent)
         descriptors[descriptor.digest] = descriptor
@@ -13,7 +15,7 @@ extension LayerGraph {
 
     /// Adds a layer that exists but was never written, on top of `parent`, or finds it if this chain is known.
     ///
-    /// - Throws: ``CacheError`` as ``addLayer(_:on:)-(Descriptor,_)``.
+    /// - Throws: `CacheError` as ``addLayer(_:on:)-(Descriptor,_)``.
     public mutating func addLayer(_ pending: PendingLayer, on parent: LayerID? = nil) throws(CacheError) -> LayerID {
         if let parent { try check(parent) }
         let number = pendingNumbers[pending] ?? Int32(pendingLayers.count)
@@ -26,7 +28,7 @@ extension LayerGraph {
 
     /// Adds a chain of stored layers, bottom first; `nil` for an empty one.
     ///
-    /// - Throws: ``CacheError`` as ``addLayer(_:on:)-(Descriptor,_)``.
+    /// - Throws: `CacheError` as ``addLayer(_:on:)-(Descriptor,_)``.
     public mutating func addChain(_ chain: some Sequence<Descriptor>) throws(CacheError) -> LayerID? {
         var top: LayerID?
         for descriptor in chain { top = try addLayer(descriptor, on: top) }
@@ -39,10 +41,10 @@ extension LayerGraph {
     /// they become one. A link that would make a record its own ancestor is left out.
     ///
     /// - Parameters:
-    ///   - digest: See ``/BuildCacheCore/Digest/record(operation:output:)``.
+    ///   - digest: See `Digest.record(operation:output:)`.
     ///   - inputs: Per input the links of which one must match, at least one each. None for a root.
     ///   - results: What came out.
-    /// - Throws: ``CacheError`` `.invalidSpec` for an input without links and for identifiers of another graph;
+    /// - Throws: `CacheError` `.invalidSpec` for an input without links and for identifiers of another graph;
     ///   `.limitExceeded` past 2³¹ records.
     /// - Source: `spec/cache-format.md` §2.1; BuildKit `cache/remotecache/v1/chains.go: Add`.
     @discardableResult
@@ -70,7 +72,7 @@ extension LayerGraph {
     /// Adds a result to a record that is there.
     ///
     /// - Parameter isImported: Whether a cache has it: then it counts for a record without inputs, too.
-    /// - Throws: ``CacheError`` `.invalidSpec` for identifiers of another graph.
+    /// - Throws: `CacheError` `.invalidSpec` for identifiers of another graph.
     package mutating func addResult(
         _ result: CacheResult, to record: RecordID, isImported: Bool = false
     ) throws(CacheError) {
@@ -82,7 +84,7 @@ extension LayerGraph {
 
     /// Removes the results of a record that need one of these layers.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec` for a record of another graph.
+    /// - Throws: `CacheError` `.invalidSpec` for a record of another graph.
     package mutating func removeResults(
         of record: RecordID, where isMissing: (Layer) -> Bool
     ) throws(CacheError) {
@@ -100,7 +102,7 @@ extension LayerGraph {
     ///
     /// It links what is built from it like any record, and is left out by ``selected(_:)`` with all that has no other way to be found.
     ///
-    /// - Throws: ``CacheError`` `.limitExceeded` past 2³¹ records.
+    /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records.
     public mutating func addEphemeralRecord() throws(CacheError) -> RecordID {
         try checkRoom(records.count)
         let index = Int32(records.count)

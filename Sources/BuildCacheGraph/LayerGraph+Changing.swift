@@ -8,7 +8,7 @@ extension LayerGraph {
     /// - Parameter onlyMissingResults: Whether a record that has results here takes none of `other`'s, as when the layers here are known to
     ///   be stored and those there are not.
     /// - Returns: What the records of `other` are called here.
-    /// - Throws: ``CacheError`` `.limitExceeded` past 2³¹ records, links or layers.
+    /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records, links or layers.
     @discardableResult
     public mutating func merge(
         _ other: LayerGraph, onlyMissingResults: Bool = false

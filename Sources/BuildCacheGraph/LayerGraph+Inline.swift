@@ -9,7 +9,7 @@ extension LayerGraph {
     /// time. Records without a result stay too, as they lead to others. As BuildKit, this takes what `mode=min` selects. Pending
     /// layers are no blobs and so not the image's: replace them first, see ``replacing(blobs:pending:)``.
     ///
-    /// - Parameter image: The layers of the image, lowest first; their ``BuildCacheCore/Descriptor/diffID`` is used where it is known.
+    /// - Parameter image: The layers of the image, lowest first; their `Descriptor.diffID` is used where it is known.
     /// - Returns: A JSON array of records, or `nil` if no result stays: such an image is better without a cache.
     /// - Source: `spec/cache-format.md` §6.3; BuildKit `cache/remotecache/inline/inline.go`.
     public func encodeInlineCache(image: [Descriptor]) -> [UInt8]? {

@@ -51,7 +51,7 @@ package struct CredentialProgram: Sendable {
     /// Runs the program to its end; a cancelled task ends it.
     ///
     /// - Parameter input: What it reads, at most 4096 bytes.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.unavailable` if it cannot be run, `.limitExceeded` for too long an input.
+    /// - Throws: `CacheError` `.unavailable` if it cannot be run, `.limitExceeded` for too long an input.
     package func run(_ arguments: [String], input: String = "") async throws -> Ending {
         do {
             let result = try await Subprocess.run(

@@ -17,7 +17,7 @@ package struct Download: Sendable {
 
     /// Asks for bytes `first…last` of the blob, or for all of it.
     ///
-    /// Returns a response with status 200 or 206, throws ``CacheError`` for any other; sends once, tries are counted here.
+    /// Returns a response with status 200 or 206, throws `CacheError` for any other; sends once, tries are counted here.
     package typealias Fetch = @Sendable (_ range: Range<Int64>?) async throws -> IncomingResponse
 
     private let size: Int64

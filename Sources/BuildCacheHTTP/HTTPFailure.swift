@@ -15,7 +15,7 @@ import NIOSSL
     import Darwin
 #endif
 
-/// A response that is not what was asked for: the one place where status and body become a ``CacheError``.
+/// A response that is not what was asked for: the one place where status and body become a `CacheError`.
 package struct HTTPFailure: Sendable {
     /// The status of the response.
     package let status: Int

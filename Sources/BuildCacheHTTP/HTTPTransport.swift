@@ -53,7 +53,9 @@ public struct HTTPTransport: Sendable {
     ///
     /// Let it have no time-out on reading, follow no redirects and decompress nothing.
     ///
-    /// - Parameter connectionsPerHost: Exchanges with one host at once, 1 or more.
+    /// - Parameters:
+    ///   - client: The client.
+    ///   - connectionsPerHost: Exchanges with one host at once, 1 or more.
     public init(client: HTTPClient, connectionsPerHost: Int = defaultConnectionsPerHost) {
         self.init(HTTPClients(client), connectionsPerHost)
     }
@@ -63,6 +65,7 @@ public struct HTTPTransport: Sendable {
     /// - Parameters:
     ///   - environment: Where proxies and authorities come from.
     ///   - connectionsPerHost: Exchanges with one host at once, 1 or more.
+    ///   - body: What uses the transport; its value is returned.
     public static func withTransport<Value>(
         environment: Environment = .process, connectionsPerHost: Int = defaultConnectionsPerHost,
         _ body: (HTTPTransport) async throws -> Value
@@ -107,7 +110,7 @@ public struct HTTPTransport: Sendable {
     ///
     /// - Parameter retries: Those of the operation that the request is part of; `nil` makes it one of its own.
     /// - Returns: The answer, which may be a refusal.
-    /// - Throws: ``CacheError`` `.unavailable` when all tries are used up; what the source of the body throws; `CancellationError`.
+    /// - Throws: `CacheError` `.unavailable` when all tries are used up; what the source of the body throws; `CancellationError`.
     package func send(_ request: OutgoingRequest, retries: Retries? = nil) async throws -> IncomingResponse {
         let retries = retries ?? self.retries()
         while true {

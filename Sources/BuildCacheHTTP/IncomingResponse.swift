@@ -22,7 +22,7 @@ package struct IncomingResponse: Sendable {
 
     /// The body, in chunks of some 256 KiB.
     ///
-    /// Throws ``CacheError`` `.unavailable`, worth another try, when the connection breaks or stands still.
+    /// Throws `CacheError` `.unavailable`, worth another try, when the connection breaks or stands still.
     package var stream: BlobStream {
         let response = self
         return BlobStream(length: length) {
@@ -44,7 +44,7 @@ package struct IncomingResponse: Sendable {
 
     /// The whole body.
     ///
-    /// - Throws: ``CacheError`` `.limitExceeded` past `limit`; as ``stream``.
+    /// - Throws: `CacheError` `.limitExceeded` past `limit`; as ``stream``.
     package func collect(upTo limit: Int) async throws -> [UInt8] {
         var bytes: [UInt8] = []
         for try await chunk in stream {

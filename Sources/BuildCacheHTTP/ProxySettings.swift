@@ -21,7 +21,7 @@ struct ProxySettings: Sendable {
     private let https: Server?
     private let exceptions: [Exception]
 
-    /// - Throws: ``CacheError`` `.invalidSpec` for a proxy that is no URL, `.unsupported` for one that is spoken to over TLS.
+    /// - Throws: `CacheError` `.invalidSpec` for a proxy that is no URL, `.unsupported` for one that is spoken to over TLS.
     init(_ environment: Environment) throws(CacheError) {
         func value(_ name: String) -> String? {
             for name in [name, name.lowercased()] {

@@ -17,7 +17,7 @@ extension ServiceURL {
 
     /// What a `Location` header means that this URL answered with: an absolute URL, or one without scheme, host or leading slash.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` if it is no URL of a web server.
+    /// - Throws: `CacheError` `.corrupted` if it is no URL of a web server.
     /// - Source: RFC 3986 §5.2; RFC 9110 §10.2.2.
     package func resolving(_ location: String) throws(CacheError) -> ServiceURL {
         // A fragment is never sent.

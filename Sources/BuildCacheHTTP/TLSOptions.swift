@@ -38,7 +38,7 @@ public struct TLSOptions: Hashable, Sendable {
     /// Reads the files.
     ///
     /// - Parameter certificateFile: What is trusted in place of the system's authorities, `nil` for these.
-    /// - Throws: ``CacheError`` `.invalidSpec` if a file is not there or no PEM.
+    /// - Throws: `CacheError` `.invalidSpec` if a file is not there or no PEM.
     package func configuration(certificateFile: String?) throws(CacheError) -> TLSConfiguration {
         var configuration = TLSConfiguration.makeClientConfiguration()
         if !verifiesCertificates { configuration.certificateVerification = .none }

@@ -11,7 +11,7 @@ struct BuiltImage {
     /// The layers, each with its diffID.
     let layers: [Descriptor]
 
-    /// - Throws: ``CacheError`` `.corrupted` if manifest and config are not those of one image.
+    /// - Throws: `CacheError` `.corrupted` if manifest and config are not those of one image.
     init(_ documents: ImageDocuments) throws(CacheError) {
         guard case .image(let manifest) = try Document(decoding: documents.manifest), let descriptor = manifest.config
         else { throw BuiltImage.invalid("the manifest is not that of an image; for an index give each of its images") }

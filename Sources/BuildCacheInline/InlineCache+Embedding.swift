@@ -11,10 +11,13 @@ extension InlineCache {
     /// moved last, so until then, and if this throws or is cancelled, it stands for the image that was there before.
     ///
     /// - Parameters:
+    ///   - graph: What was built.
     ///   - name: A tag or digest of the store.
     ///   - newName: What the result is called; `nil` replaces `name`.
-    /// - Returns: The images, and under ``/BuildCacheTransfer/ExportReceipt/published`` what the name stands for now.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.notFound` if the name stands for nothing, `.corrupted` for a cache instead of an image,
+    ///   - store: Where the image is.
+    ///   - progress: Told of each layer that is converted, and of the name.
+    /// - Returns: The images, and under `ExportReceipt.published` what the name stands for now.
+    /// - Throws: `CacheError` `.notFound` if the name stands for nothing, `.corrupted` for a cache instead of an image,
     ///   and what the store throws.
     @discardableResult
     public func embed(

@@ -6,8 +6,8 @@ public import BuildCacheTransfer
 
 /// A cache in the config of the image that was built: `type=inline`.
 ///
-/// It has no store of its own: an export takes the images of ``/BuildCacheBytes/LayerSource/images`` and returns them, changed, in
-/// ``/BuildCacheTransfer/ExportReceipt/images``, for the caller to push. Only results made of the image's own layers can be in it.
+/// It has no store of its own: an export takes the images of `LayerSource.images` and returns them, changed, in
+/// `ExportReceipt.images`, for the caller to push. Only results made of the image's own layers can be in it.
 ///
 /// - Source: `spec/cache-format.md` §6.3; BuildKit `cache/remotecache/inline/inline.go`.
 public struct InlineCache: CacheBackend {
@@ -31,7 +31,7 @@ public struct InlineCache: CacheBackend {
     ///
     /// An image that no result is made of stays without a cache, with a warning. Layers are read only to convert them.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` if the source has no image, `.corrupted` if one of them is none, and what
+    /// - Throws: `CacheError` `.invalidSpec` if the source has no image, `.corrupted` if one of them is none, and what
     ///   reading and converting a layer throws.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
@@ -73,7 +73,7 @@ public struct InlineCache: CacheBackend {
 
     /// Not here: the image is imported by whatever stores it.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.unsupported`.
+    /// - Throws: `CacheError` `.unsupported`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         throw CacheError(
             .unsupported,

@@ -3,7 +3,7 @@ import BuildCacheCore
 
 /// Where the blocking calls of a layout run, away from the cooperative pool.
 enum Blocking {
-    /// Runs `body` on a thread for files; a ``FileError`` leaves as the ``CacheError`` it means.
+    /// Runs `body` on a thread for files; a ``FileError`` leaves as the `CacheError` it means.
     ///
     /// Not cut short by cancellation, so that the clean-up of a cancelled task runs too: who loops asks
     /// `Task.checkCancellation()` between the rounds.

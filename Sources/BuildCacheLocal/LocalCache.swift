@@ -12,7 +12,7 @@ public import BuildCacheTransfer
 /// - **Permissions**: to read, the directory must be readable; to write, it or its nearest parent must be writable. Blobs are 0444.
 /// - **Limits**: none on layers. BuildKit reads manifests and configs up to 1 MiB; an export of larger ones says so.
 /// - **Concurrency**: readers and writers in any number of processes. Writers to different tags all succeed; of writers to one tag the
-///   later wins whole, or with ``/BuildCacheSpec/WritePolicy/merge`` none loses anything. A reader sees a cache from before or after,
+///   later wins whole, or with `WritePolicy.merge` none loses anything. A reader sees a cache from before or after,
 ///   never between.
 /// - **Faults**: a crash, a kill or a full disk at any moment leaves what was there before; the next export clears what is left over.
 ///
@@ -24,7 +24,7 @@ public struct LocalCache: CacheBackend {
     public let export: ExportOptions
     /// How much a cache config may hold, read or written.
     ///
-    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     private let layout: OCILayout
     private let scratch: ScratchStore
@@ -33,8 +33,11 @@ public struct LocalCache: CacheBackend {
     ///
     /// Touches nothing yet.
     ///
-    /// - Parameter scratch: Where layers are converted. One store for all exports of a build converts each layer once.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` if `options` name no directory.
+    /// - Parameters:
+    ///   - options: Where and under which name.
+    ///   - export: What an export takes and how it is written.
+    ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
+    /// - Throws: `CacheError` `.invalidSpec` if `options` name no directory.
     public init(_ options: LocalOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore)
         throws(CacheError)
     {
@@ -61,9 +64,9 @@ public struct LocalCache: CacheBackend {
 
     /// Writes the layers, then the config and the manifest, then the tag.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``.
+    /// See `CacheBackend.exportCache(_:from:progress:)`.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.storageFull`, `.denied`, `.busy` if others keep the directory locked for more than ten
+    /// - Throws: `CacheError` `.storageFull`, `.denied`, `.busy` if others keep the directory locked for more than ten
     ///   seconds, `.corrupted` for a symbolic link inside the layout, `.unavailable`.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
@@ -170,11 +173,11 @@ public struct LocalCache: CacheBackend {
 
     /// Reads the manifest, or the image, that the tag or digest names, and the cache in it.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer whose file is missing or has the wrong size
+    /// See `CacheBackend.importCache(progress:)`. Results with a layer whose file is missing or has the wrong size
     /// are left out with a warning. While the imported cache is alive, no reset removes its blobs.
     ///
     /// - Returns: `nil` if the directory, the tag or the digest is not there.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`, `.busy`.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`, `.busy`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         guard let lease = try await layout.lease() else { return nil }
         guard let manifest = try await layout.manifest(options.digest.map { .digest($0) } ?? .tag(options.tag)) else {
@@ -249,7 +252,7 @@ extension OCILayout {
 extension OCILayoutIndex.Entry {
     /// What the entry keeps; `nil` if it makes no sense and so keeps nothing.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.unsupported` if it makes sense to others: what that keeps is unknown here.
+    /// - Throws: `CacheError` `.unsupported` if it makes sense to others: what that keeps is unknown here.
     fileprivate func root() throws(CacheError) -> Descriptor? {
         do {
             return try descriptor()

@@ -12,21 +12,21 @@ public struct LocalImages: ImageStore {
 
     /// Opens a directory, and makes it if it is not there.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied`, `.busy`, `.unavailable`.
+    /// - Throws: `CacheError` `.denied`, `.busy`, `.unavailable`.
     public init(path: String) async throws {
         layout = OCILayout(path: path)
         lease = try await layout.prepare()
     }
 
-    /// See ``/BuildCacheBytes/BlobStore/stat(_:)``.
+    /// See `BlobStore.stat(_:)`.
     public func stat(_ digest: Digest) async throws -> BlobStat? { try await layout.stat(digest) }
 
-    /// See ``/BuildCacheBytes/BlobSource/open(_:range:)``; the bytes are verified.
+    /// See `BlobSource.open(_:range:)`; the bytes are verified.
     public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         try await VerifiedSource(layout).open(descriptor, range: range)
     }
 
-    /// See ``/BuildCacheBytes/BlobStore/put(_:from:)``.
+    /// See `BlobStore.put(_:from:)`.
     @discardableResult
     public func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
         try await layout.put(descriptor, from: source)
@@ -37,7 +37,7 @@ public struct LocalImages: ImageStore {
         try await layout.manifest((try? Digest(name)).map { .digest($0) } ?? .tag(name))
     }
 
-    /// See ``/BuildCacheTransfer/ImageStore/document(_:)``.
+    /// See `ImageStore.document(_:)`.
     public func document(_ descriptor: Descriptor) async throws -> RawDocument {
         let bytes = try await layout.document(descriptor, limit: Document.defaultLimit)
         return RawDocument(mediaType: descriptor.mediaType, bytes: bytes)

@@ -29,7 +29,7 @@ extension OCILayout {
     ///
     /// A digest need not stand in the index: the blob is enough. Its media type is empty then; readers go by the content.
     ///
-    /// - Throws: ``CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     package func manifest(_ selector: ManifestSelector = .tag("latest")) async throws -> Descriptor? {
         switch selector {
         case .tag(let tag):
@@ -51,7 +51,7 @@ extension OCILayout {
     /// though: while its lock file is there and locked, or what we read is no JSON, we wait up to a second for it to finish.
     /// The lock is only tried, never kept, because a BuildKit that finds it taken gives its export up.
     ///
-    /// - Throws: ``CacheError`` `.corrupted`; `.limitExceeded` beyond 64 MiB.
+    /// - Throws: `CacheError` `.corrupted`; `.limitExceeded` beyond 64 MiB.
     package func index() async throws -> OCILayoutIndex? {
         let settled = try await retrying(for: min(lockTimeout, .seconds(1))) { () -> OCILayoutIndex?? in
             guard let root = try openRoot() else { return .some(nil) }
@@ -99,7 +99,7 @@ extension OCILayout {
     ///
     /// - Parameter state: What the tag must name now; else it stays.
     /// - Returns: The name of the file an unreadable index was copied to, `nil` normally.
-    /// - Throws: ``TagMoved`` if the tag is not in that state; ``CacheError`` `.busy` when others kept the lock; `.notFound` when the manifest has not been put; `.unsupported`
+    /// - Throws: ``TagMoved`` if the tag is not in that state; `CacheError` `.busy` when others kept the lock; `.notFound` when the manifest has not been put; `.unsupported`
     ///   when the file system knows no locks; `.storageFull`, `.denied`, `.corrupted`, `.limitExceeded`, `.unavailable`.
     @discardableResult
     package func setTag(

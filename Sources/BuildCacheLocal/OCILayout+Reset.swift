@@ -27,7 +27,7 @@ extension OCILayout {
     /// Blobs that an import is going to read stay until the lease ends; open streams need none.
     ///
     /// - Returns: `nil` when the directory is not there.
-    /// - Throws: ``CacheError`` `.busy` while a sweep goes on, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.busy` while a sweep goes on, `.denied`, `.unavailable`.
     package func lease() async throws -> Lease? {
         let lease = try await retrying { () -> Lease?? in
             guard let root = try openRoot() else { return .some(nil) }
@@ -52,7 +52,7 @@ extension OCILayout {
     ///   - keeping: Finds the digests of everything reachable from the entries of the index. Called under the lock: it may
     ///     `open` and `stat` here, but must not wait for a lease.
     /// - Returns: What was removed; nothing where there is no index.
-    /// - Throws: ``CacheError`` `.busy` when exports or imports are going on: sweep another time. What `keeping` throws, with
+    /// - Throws: `CacheError` `.busy` when exports or imports are going on: sweep another time. What `keeping` throws, with
     ///   nothing removed. `CancellationError` with part of it removed.
     @discardableResult
     package func sweep(

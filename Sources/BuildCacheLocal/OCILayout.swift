@@ -59,7 +59,7 @@ package struct OCILayout: BlobStore {
 
     /// Opens a blob, or part of it, without verifying its bytes.
     ///
-    /// - Throws: ``CacheError`` `.notFound`; `.corrupted` when it has another size than `descriptor` says, is no file, or ends
+    /// - Throws: `CacheError` `.notFound`; `.corrupted` when it has another size than `descriptor` says, is no file, or ends
     ///   before `range` does.
     package func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         try await Blocking.run {
@@ -91,7 +91,7 @@ package struct OCILayout: BlobStore {
     /// Some bytes are written while `source` makes the next and these are hashed. They are durable when this returns; their name
     /// is once ``setTag(_:to:if:)`` has returned. A file of another size is replaced.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` if `source` gives other bytes, `.storageFull`, `.denied`, `.unavailable`; what
+    /// - Throws: `CacheError` `.corrupted` if `source` gives other bytes, `.storageFull`, `.denied`, `.unavailable`; what
     ///   `source` throws. Nothing of the blob stays then.
     @discardableResult
     package func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
@@ -190,7 +190,7 @@ package struct OCILayout: BlobStore {
     /// Makes the directory ready for an export: makes what is missing, removes what killed exports left.
     ///
     /// - Returns: A lease. While it is held no ``sweep(olderThan:keeping:)`` removes blobs that the export found present.
-    /// - Throws: ``CacheError`` `.busy` while a sweep goes on, `.denied`, `.storageFull`, `.corrupted`, `.unavailable`.
+    /// - Throws: `CacheError` `.busy` while a sweep goes on, `.denied`, `.storageFull`, `.corrupted`, `.unavailable`.
     package func prepare() async throws -> Lease {
         let lease = try await retrying {
             let root = try makeRoot()

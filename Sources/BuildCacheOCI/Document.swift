@@ -27,8 +27,10 @@ public enum Document: Hashable, Sendable {
     /// A document with `config` or `layers` is a manifest, any other an index. It is a cache if its config, or an entry of
     /// the index, is a cache config; of several entries the last one counts.
     ///
-    /// - Parameter limit: The most bytes to accept.
-    /// - Throws: ``CacheError`` `.limitExceeded`; `.corrupted` if `bytes` are no JSON of such a document, if a known
+    /// - Parameters:
+    ///   - bytes: The JSON.
+    ///   - limit: The most bytes to accept.
+    /// - Throws: `CacheError` `.limitExceeded`; `.corrupted` if `bytes` are no JSON of such a document, if a known
     ///   `mediaType` contradicts the content, or if the content is that of a manifest and of an index;
     ///   `.unsupported` if a digest is not SHA-256.
     public init(decoding bytes: [UInt8], limit: Int = defaultLimit) throws(CacheError) {

@@ -38,8 +38,10 @@ public struct ImageConfig: Hashable, Sendable {
 
     /// Decodes an image config; what is not listed here is passed over.
     ///
-    /// - Parameter limit: The most bytes to accept.
-    /// - Throws: ``CacheError`` `.limitExceeded`; `.corrupted` for other JSON, a time or base64 that is none; `.unsupported`
+    /// - Parameters:
+    ///   - bytes: The JSON.
+    ///   - limit: The most bytes to accept.
+    /// - Throws: `CacheError` `.limitExceeded`; `.corrupted` for other JSON, a time or base64 that is none; `.unsupported`
     ///   if a digest is not SHA-256.
     public init(decoding bytes: [UInt8], limit: Int = Document.defaultLimit) throws(CacheError) {
         self = try readDocument(bytes, "image config", limit: limit) { (reader) throws(CacheError) in
@@ -140,7 +142,7 @@ extension ImageConfig {
     ///   - diffIDs: What the image's layers are now, if they were converted to eStargz or from it; `nil` leaves them.
     ///   - bytes: The config to change.
     ///   - limit: The most bytes of config to accept.
-    /// - Throws: ``CacheError`` `.limitExceeded`, or `.corrupted` if `bytes` are no JSON object.
+    /// - Throws: `CacheError` `.limitExceeded`, or `.corrupted` if `bytes` are no JSON object.
     /// - Source: BuildKit exporter/containerimage/writer.go `patchImageConfig`.
     public static func settingInlineCache(
         _ records: [UInt8]?, diffIDs: [DiffID]? = nil, in bytes: [UInt8], limit: Int = Document.defaultLimit

@@ -9,7 +9,7 @@ package import BuildCacheJSON
 extension JSONReader {
     /// A descriptor, or `nil` for `null`.
     ///
-    /// - Throws: ``CacheError`` `.corrupted` without a digest, for a negative size or another shape; `.unsupported` for a
+    /// - Throws: `CacheError` `.corrupted` without a digest, for a negative size or another shape; `.unsupported` for a
     ///   digest that is not SHA-256.
     package mutating func descriptor() throws(CacheError) -> Descriptor? {
         guard try beginObject() else { return nil }

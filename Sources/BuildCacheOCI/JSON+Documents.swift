@@ -3,7 +3,7 @@ import BuildCacheJSON
 
 /// Reads all of `bytes` as one JSON document.
 ///
-/// - Throws: ``CacheError`` `.limitExceeded` beyond `limit` bytes, `.corrupted` if `read` leaves anything but space, and
+/// - Throws: `CacheError` `.limitExceeded` beyond `limit` bytes, `.corrupted` if `read` leaves anything but space, and
 ///   what `read` throws.
 func readDocument<Value>(
     _ bytes: [UInt8], _ name: StaticString, limit: Int, _ read: (inout JSONReader) throws(CacheError) -> Value

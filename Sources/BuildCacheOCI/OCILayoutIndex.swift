@@ -13,15 +13,15 @@ public struct OCILayoutIndex: Sendable {
 
     /// One line of the index.
     public struct Entry: Sendable {
-        /// The full image name, from ``Annotation/imageName``.
+        /// The full image name, from `Annotation.imageName`.
         public let imageName: String?
-        /// The tag, from ``Annotation/referenceName``.
+        /// The tag, from `Annotation.referenceName`.
         public let referenceName: String?
         fileprivate let json: [UInt8]
 
         /// The document the entry stands for.
         ///
-        /// - Throws: ``CacheError`` `.corrupted` or `.unsupported` if the entry is no usable descriptor; the others of the
+        /// - Throws: `CacheError` `.corrupted` or `.unsupported` if the entry is no usable descriptor; the others of the
         ///   index still are.
         public func descriptor() throws(CacheError) -> Descriptor {
             try readDocument(json, "entry of an OCI layout index", limit: .max) { (reader) throws(CacheError) in
@@ -67,8 +67,10 @@ public struct OCILayoutIndex: Sendable {
     ///
     /// An empty file is an index without entries: BuildKit creates the file before it fills it.
     ///
-    /// - Parameter limit: The most bytes to accept.
-    /// - Throws: ``CacheError`` `.limitExceeded`, or `.corrupted` if `bytes` are no JSON object with an array `manifests`.
+    /// - Parameters:
+    ///   - bytes: The JSON.
+    ///   - limit: The most bytes to accept.
+    /// - Throws: `CacheError` `.limitExceeded`, or `.corrupted` if `bytes` are no JSON object with an array `manifests`.
     public init(decoding bytes: [UInt8], limit: Int = Document.defaultLimit) throws(CacheError) {
         self.init()
         guard !bytes.isEmpty else { return }

@@ -75,7 +75,7 @@ struct DockerConfig: Sendable {
 }
 
 extension DockerConfig.Entry {
-    /// - Throws: ``CacheError`` `.invalidSpec` if `auth` cannot be read; the error does not repeat it.
+    /// - Throws: `CacheError` `.invalidSpec` if `auth` cannot be read; the error does not repeat it.
     func credential(for domain: String) throws(CacheError) -> RegistryCredential? {
         if let registryToken { return .registryToken(Secret(registryToken)) }
         if let identityToken { return .identityToken(Secret(identityToken)) }
@@ -98,7 +98,7 @@ extension DockerConfig.Entry {
 }
 
 extension DockerConfig {
-    /// - Throws: ``CacheError`` `.invalidSpec` if `bytes` are no such JSON; the error does not repeat them.
+    /// - Throws: `CacheError` `.invalidSpec` if `bytes` are no such JSON; the error does not repeat them.
     init(_ bytes: [UInt8], _ name: String) throws(CacheError) {
         do {
             self = try JSONReader.read(bytes, as: "Docker configuration") { reader throws(CacheError) in

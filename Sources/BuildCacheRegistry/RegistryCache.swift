@@ -13,7 +13,7 @@ public import BuildCacheTransfer
 /// - **Permissions**: `pull` to read, `pull` and `push` to write. Credentials are Docker's, or come from ``RegistrySettings/credentials``.
 /// - **Limits**: none on layers. BuildKit reads manifests and configs up to 1 MiB; an export of larger ones says so. Registries limit
 ///   manifests, too, most to 4 MiB.
-/// - **Concurrency**: of writers to one tag the later wins whole, or with ``/BuildCacheSpec/WritePolicy/merge`` none loses anything: they
+/// - **Concurrency**: of writers to one tag the later wins whole, or with `WritePolicy.merge` none loses anything: they
 ///   tell each other of themselves by tags like `main.merge-…`, which are removed afterwards where the registry allows to delete. A reader
 ///   sees a cache from before or after, never between.
 /// - **Faults**: a connection that breaks costs the bytes under way. The tag is moved last, so a failure leaves what was there.
@@ -27,7 +27,7 @@ public struct RegistryCache: CacheBackend {
     public let export: ExportOptions
     /// How much a cache config may hold, read or written.
     ///
-    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     private let client: RegistryClient
     private let scratch: ScratchStore
@@ -40,6 +40,8 @@ public struct RegistryCache: CacheBackend {
     /// Contacts nobody yet.
     ///
     /// - Parameters:
+    ///   - options: Where.
+    ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: What is known about registries; share one.
     public init(
@@ -59,10 +61,10 @@ public struct RegistryCache: CacheBackend {
 
     /// Writes the layers, then the config, then the manifest under its tag.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``. A reference with a digest gets a manifest of another
+    /// See `CacheBackend.exportCache(_:from:progress:)`. A reference with a digest gets a manifest of another
     /// digest under that alone, with a warning: its tag stays.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied`, `.unavailable`, `.unsupported` if the registry does not take what `export` asks
+    /// - Throws: `CacheError` `.denied`, `.unavailable`, `.unsupported` if the registry does not take what `export` asks
     ///   for, `.corrupted` if it stores something else, `.storageFull`.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
@@ -145,11 +147,11 @@ public struct RegistryCache: CacheBackend {
 
     /// Reads the manifest, or the image, that the reference names, and the cache in it.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that the registry does not have are left out
+    /// See `CacheBackend.importCache(progress:)`. Results with a layer that the registry does not have are left out
     /// with a warning. Layers are read when somebody wants them, large ones in several ranges at once.
     ///
     /// - Returns: `nil` if the repository, the tag or the digest is not there.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
         guard let manifest = try await repository.manifest(ManifestName(options.ref), limit: limits.maximumBytes) else {

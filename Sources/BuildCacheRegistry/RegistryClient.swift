@@ -107,7 +107,7 @@ public struct RegistryClient: Sendable {
     ///   - scopes: What a token must allow.
     ///   - retries: The tries of the operation; `nil` sends once each time.
     /// - Returns: The answer, also if it is a refusal that is none of ours to mend.
-    /// - Throws: ``CacheError`` `.denied` when there is nothing else to show.
+    /// - Throws: `CacheError` `.denied` when there is nothing else to show.
     func send(
         _ request: OutgoingRequest, to endpoint: Endpoint, _ scopes: AuthScopes, retries: Retries?
     ) async throws -> IncomingResponse {

@@ -12,7 +12,7 @@ extension RegistryRepository: ImageStore {
         try await manifest((try? Digest(name)).map { .digest($0) } ?? .tag(name))?.descriptor
     }
 
-    /// See ``/BuildCacheTransfer/ImageStore/document(_:)``.
+    /// See `ImageStore.document(_:)`.
     public func document(_ descriptor: Descriptor) async throws -> RawDocument {
         let bytes = try await document(descriptor, limit: Document.defaultLimit)
         return RawDocument(mediaType: descriptor.mediaType, bytes: bytes)

@@ -15,7 +15,7 @@ extension RegistryRepository {
     /// It is mounted from another repository of the registry if it is known to be there, else sent: in one request, or in a session
     /// that goes on where a broken connection left it. The session is opened when the source is.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` if `source` gives other bytes, `.denied`, `.unavailable`, `.storageFull`; what
+    /// - Throws: `CacheError` `.corrupted` if `source` gives other bytes, `.denied`, `.unavailable`, `.storageFull`; what
     ///   `source` throws.
     @discardableResult
     public func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {

@@ -64,7 +64,7 @@ extension RegistryRepository {
 
     /// What is known to be refused, before anything is sent.
     ///
-    /// - Throws: ``CacheError`` `.unsupported` that names the option to set.
+    /// - Throws: `CacheError` `.unsupported` that names the option to set.
     func checkProfile(_ export: ExportOptions) throws(CacheError) {
         let profile = origin.profile
         if !profile.acceptsIndexes, export.layout != .imageManifest {

@@ -12,7 +12,7 @@ extension RegistryRepository {
 
     /// All tags of the repository, none if there is no repository yet.
     ///
-    /// - Throws: ``CacheError`` `.limitExceeded` past a million tags, `.corrupted` for an answer that is no list, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.limitExceeded` past a million tags, `.corrupted` for an answer that is no list, `.denied`, `.unavailable`.
     /// - Source: OCI distribution-spec 1.1, "Listing Tags".
     func tags() async throws -> [String] {
         var tags: [String] = []

@@ -22,8 +22,11 @@ public struct RegistryRepository: BlobStore {
 
     /// Looks up how the registry of `reference` is reached; its tag and digest do not count.
     ///
-    /// - Parameter insecure: Whether plain HTTP and certificates of unknown origin will do.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` if the settings of the registry cannot be used.
+    /// - Parameters:
+    ///   - reference: Whose registry and path count.
+    ///   - insecure: Whether plain HTTP and certificates of unknown origin will do.
+    ///   - client: What is known about registries; share one.
+    /// - Throws: `CacheError` `.invalidSpec` if the settings of the registry cannot be used.
     public init(_ reference: Reference, insecure: Bool = false, client: RegistryClient = .shared) async throws {
         self.client = client
         path = reference.path
@@ -62,7 +65,7 @@ public struct RegistryRepository: BlobStore {
     /// What breaks off is asked for again from there; large blobs come in several ranges at once. A descriptor of a manifest's type is
     /// looked for among the manifests.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.notFound`, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.notFound`, `.denied`, `.unavailable`.
     public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         let kind = RegistryRepository.manifestTypes.contains(descriptor.mediaType) ? "manifests" : "blobs"
         let accept = kind == "manifests" ? descriptor.mediaType.text : "*/*"
@@ -113,8 +116,10 @@ public struct RegistryRepository: BlobStore {
 
     /// The manifest under a tag or a digest, `nil` if there is none.
     ///
-    /// - Parameter limit: The most bytes to accept.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` if it is not what the registry, or the digest, says it is; `.limitExceeded`.
+    /// - Parameters:
+    ///   - name: The tag or digest.
+    ///   - limit: The most bytes to accept.
+    /// - Throws: `CacheError` `.corrupted` if it is not what the registry, or the digest, says it is; `.limitExceeded`.
     public func manifest(_ name: ManifestName, limit: Int = Document.defaultLimit) async throws -> RawDocument? {
         try await firstOf(sources) { endpoint in try await manifest(name, limit: limit, at: endpoint) }
     }
@@ -181,7 +186,7 @@ public struct RegistryRepository: BlobStore {
     ///
     /// What it leads to must be there. Whoever reads the name gets the old manifest or the new one.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.unsupported` if the registry takes no such manifest, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.unsupported` if the registry takes no such manifest, `.denied`, `.unavailable`.
     public func putManifest(_ document: RawDocument, as name: ManifestName) async throws {
         let request = OutgoingRequest(
             .PUT, try origin.url(path, "manifests/\(name)"), headers: ["Content-Type": document.mediaType.text],

@@ -30,7 +30,7 @@ public protocol AWSCredentialProvider: Sendable {
     /// The credentials, or `nil` if none are set up here: then the next provider is asked.
     ///
     /// - Parameter region: The region of the bucket, for who has to ask a service of that region.
-    /// - Throws: ``/BuildCacheCore/CacheError`` if some are set up and cannot be had; then nobody else is asked.
+    /// - Throws: `CacheError` if some are set up and cannot be had; then nobody else is asked.
     func credentials(region: String) async throws -> AWSCredentials?
 }
 
@@ -66,7 +66,7 @@ extension AWSCredentials {
     /// What services and programs answer with: `AccessKeyId`, `SecretAccessKey`, `Token` or `SessionToken`, `Expiration`.
     ///
     /// - Parameter value: The text under a name, `nil` for none.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, which names `source` and none of the values.
+    /// - Throws: `CacheError` `.corrupted`, which names `source` and none of the values.
     init(from source: String, _ value: (String) -> String?) throws(CacheError) {
         guard let id = value("AccessKeyId"), let secret = value("SecretAccessKey"), !id.isEmpty, !secret.isEmpty else {
             throw CacheError(.corrupted, "\(source) answers without AccessKeyId and SecretAccessKey")

@@ -24,7 +24,7 @@ public struct ContainerCredentials: AWSCredentialProvider {
 
     /// What the role of the container may do, `nil` without the variables.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` if the address would carry a token in the clear to somewhere else.
+    /// - Throws: `CacheError` `.invalidSpec` if the address would carry a token in the clear to somewhere else.
     public func credentials(region: String) async throws -> AWSCredentials? {
         guard let url = try url() else { return nil }
         var request = OutgoingRequest(.GET, url)

@@ -19,7 +19,7 @@ public struct ProfileCredentials: AWSCredentialProvider {
 
     /// The credentials of the profile, `nil` if it has none.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` if there is no profile of that name, or profiles that lead to each other;
+    /// - Throws: `CacheError` `.invalidSpec` if there is no profile of that name, or profiles that lead to each other;
     ///   `.unsupported` for one that needs a person, as SSO does.
     public func credentials(region: String) async throws -> AWSCredentials? {
         let shared = try await SharedProfiles.read(environment)

@@ -9,7 +9,7 @@ import NIOHTTP1
 extension S3Bucket: BlobStore {
     /// Size and age of a layer, `nil` when it is not there.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied` also for what is not there, if the credentials may not list the bucket.
+    /// - Throws: `CacheError` `.denied` also for what is not there, if the credentials may not list the bucket.
     package func stat(_ digest: Digest) async throws -> BlobStat? {
         try await reporting("look up", "\(digest)") { try await head(keys.blob(digest)) }
     }

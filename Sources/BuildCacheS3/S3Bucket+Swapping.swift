@@ -8,7 +8,7 @@ extension S3Bucket {
     /// Replaces a small object by what `make` makes of it, unless somebody else replaces it meanwhile: then again.
     ///
     /// - Returns: What is there now.
-    /// - Throws: ``CacheError`` `.unsupported` if the service has no conditional writes.
+    /// - Throws: `CacheError` `.unsupported` if the service has no conditional writes.
     func swapObject(
         _ key: String, limit: Int, _ make: (_ current: [UInt8]?) throws -> RawDocument
     ) async throws -> RawDocument {

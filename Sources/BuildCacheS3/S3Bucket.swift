@@ -73,7 +73,7 @@ package struct S3Bucket: Sendable {
     /// Sends a request until it is answered for good.
     ///
     /// - Returns: An answer of success.
-    /// - Throws: ``S3Failure``, ``SourceFailure``, `CacheError`, `CancellationError`.
+    /// - Throws: ``S3Failure``, `SourceFailure`, `CacheError`, `CancellationError`.
     package func send(_ request: S3Request) async throws -> IncomingResponse { try await send(request) { $0 } }
 
     /// Sends a request until it is answered for good and the answer is read.
@@ -183,7 +183,7 @@ package struct S3Bucket: Sendable {
 
     // MARK: Errors
 
-    /// Runs `body` and makes what the service refused a ``CacheError`` about `subject`.
+    /// Runs `body` and makes what the service refused a `CacheError` about `subject`.
     func reporting<Value>(
         _ operation: String, _ subject: String? = nil, _ body: () async throws -> Value
     ) async throws -> Value {

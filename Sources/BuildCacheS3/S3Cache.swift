@@ -14,7 +14,7 @@ import Synchronization
 /// - **Permissions**: `s3:GetObject` and `s3:ListBucket` to read; also `s3:PutObject` and `s3:AbortMultipartUpload` to write. With
 ///   `s3:ListBucketMultipartUploads` an export cleans up what others left behind.
 /// - **Limits**: 48.8 TiB a layer, or what the service allows an object; none on the config.
-/// - **Concurrency**: of writers to one name the later wins whole, or with ``/BuildCacheSpec/WritePolicy/merge`` none loses anything: that
+/// - **Concurrency**: of writers to one name the later wins whole, or with `WritePolicy.merge` none loses anything: that
 ///   takes a service with conditional writes, as Amazon, MinIO, R2 and SeaweedFS have. A reader sees a cache from before or after, never
 ///   between.
 /// - **Faults**: a connection that breaks costs the bytes under way. Names are written last, so a failure leaves what was there.
@@ -28,7 +28,7 @@ public struct S3Cache: CacheBackend {
     public let export: ExportOptions
     /// How much a cache config may hold, read or written.
     ///
-    /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
+    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     private let client: S3Client
     private let scratch: ScratchStore
@@ -41,6 +41,8 @@ public struct S3Cache: CacheBackend {
     /// Contacts nobody yet.
     ///
     /// - Parameters:
+    ///   - options: Where.
+    ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: Credentials, and what is known about services; share one.
     public init(
@@ -62,9 +64,9 @@ public struct S3Cache: CacheBackend {
 
     /// Writes the layers, then the config under all its names.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/exportCache(_:from:progress:)``. Layers that are older than `touch_refresh` are renewed.
+    /// See `CacheBackend.exportCache(_:from:progress:)`. Layers that are older than `touch_refresh` are renewed.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.denied` with the permission that is missing, `.notFound` without the bucket,
+    /// - Throws: `CacheError` `.denied` with the permission that is missing, `.notFound` without the bucket,
     ///   `.invalidSpec` for another region, `.unavailable`, `.storageFull`.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
@@ -134,11 +136,11 @@ public struct S3Cache: CacheBackend {
 
     /// Reads the caches under all names of the options; BuildKit reads the first alone.
     ///
-    /// See ``/BuildCacheTransfer/CacheBackend/importCache(progress:)``. Results with a layer that the bucket does not have are left out
+    /// See `CacheBackend.importCache(progress:)`. Results with a layer that the bucket does not have are left out
     /// with a warning. Layers are read when somebody wants them, large ones in several ranges at once.
     ///
     /// - Returns: `nil` if none of the names is there.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`; `.notFound` without the bucket.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`; `.notFound` without the bucket.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         let bucket = try await S3Bucket(options, client: client)
         let configs = try await options.names.mapConcurrently(limit: traits.transfersInFlight) { name in

@@ -29,6 +29,7 @@ public struct S3Client: Sendable {
     ///   - credentials: Who is asked for credentials that the options of a cache do not have; `nil` for
     ///     ``CredentialChain/standard(environment:transport:)``.
     ///   - environment: Where `AWS_…` variables are looked up.
+    ///   - transport: How services are spoken to.
     public init(
         credentials: (any AWSCredentialProvider)? = nil, environment: Environment = .process,
         transport: HTTPTransport = .shared

@@ -14,7 +14,7 @@ package struct S3Endpoint: Hashable, Sendable {
     /// What stands before every key: percent-encoded, without a slash at its end.
     package let root: String
 
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.invalidSpec` if no such bucket can be.
+    /// - Throws: `CacheError` `.invalidSpec` if no such bucket can be.
     package init(_ options: S3Options, region: String) throws(CacheError) {
         let bucket = options.bucket
         guard !bucket.isEmpty, !bucket.contains("/") else {

@@ -20,7 +20,7 @@ package struct XMLNode: Sendable {
 
     /// Reads a document and gives its outermost element.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` if it is no XML, or has a document type, which can make a few bytes mean
+    /// - Throws: `CacheError` `.corrupted` if it is no XML, or has a document type, which can make a few bytes mean
     ///   many; `.limitExceeded` past 200 000 elements or 32 levels.
     package static func parse(_ bytes: [UInt8]) throws(CacheError) -> XMLNode {
         guard bytes.firstRange(of: Array("<!DOCTYPE".utf8)) == nil else {

@@ -25,9 +25,12 @@ extension CacheSpec {
     ///
     /// - Parameters:
     ///   - text: At most 64 KiB.
+    ///   - direction: Whether it is of a `--cache-to` or a `--cache-from`.
     ///   - environment: Where options that are not given may come from; by default this process's variables.
+    ///   - leniency: How much is let pass.
+    ///   - dialect: Whose command line it is.
     ///   - onIgnored: Told of each fault that lenient parsing let pass.
-    /// - Throws: ``CacheError`` `.invalidSpec`, naming key, value and the nearest valid one, never a secret; `.limitExceeded`
+    /// - Throws: `CacheError` `.invalidSpec`, naming key, value and the nearest valid one, never a secret; `.limitExceeded`
     ///   for a longer text.
     /// - Source: `spec/spec-syntax.md` §1 to §4.
     public static func parse(
@@ -44,7 +47,7 @@ extension CacheSpec {
     ///
     /// Keys stay as they are written: unlike in text, `Mode` is not `mode`.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec` and `.limitExceeded`, as
+    /// - Throws: `CacheError` `.invalidSpec` and `.limitExceeded`, as
     ///   ``parse(_:for:environment:leniency:dialect:onIgnored:)``.
     public static func parse(
         json: String, for direction: Direction, environment: Environment = .process, leniency: Leniency = .strict,
@@ -58,7 +61,7 @@ extension CacheSpec {
 
     /// Parses a text that is exactly one spec, strictly.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec`, also for none or several.
+    /// - Throws: `CacheError` `.invalidSpec`, also for none or several.
     public init(_ text: String, for direction: Direction, environment: Environment = .process) throws(CacheError) {
         let specs = try CacheSpec.parse(text, for: direction, environment: environment)
         guard specs.count == 1, let spec = specs.first else {

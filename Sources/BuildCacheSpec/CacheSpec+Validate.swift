@@ -3,7 +3,7 @@ public import BuildCacheCore
 extension CacheSpec {
     /// Checks a spec made in Swift as strictly as one that was parsed.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec`, also for values that no text can say, such as a `;` in a name.
+    /// - Throws: `CacheError` `.invalidSpec`, also for values that no text can say, such as a `;` in a name.
     public func validate() throws(CacheError) {
         let attributes = Dictionary(attributes.map { ($0.key, $0.value) }) { _, last in last }
         var parser = Parser(direction: direction, environment: .empty, leniency: .strict)
@@ -20,7 +20,7 @@ extension CacheSpec {
     ///
     /// Places are compared after normalisation, so `app` and `docker.io/library/app:latest` are one.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec`.
+    /// - Throws: `CacheError` `.invalidSpec`.
     /// - Source: `spec/spec-syntax.md` §5, `spec/pitfalls.md` 34.
     public static func validate(exports: [CacheSpec]) throws(CacheError) {
         var writers: [[String]: Int] = [:]

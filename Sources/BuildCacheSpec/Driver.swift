@@ -37,7 +37,7 @@ public enum Driver: String, Hashable, Sendable, CaseIterable {
 
     /// Throws unless this driver can do, at least in part, what the spec asks for.
     ///
-    /// - Throws: ``CacheError`` `.unsupported`, with what to do instead.
+    /// - Throws: `CacheError` `.unsupported`, with what to do instead.
     public func check(_ spec: CacheSpec) throws(CacheError) {
         guard case .no(let reason) = supports(spec.type, spec.direction) else { return }
         var remedies = ["switch to the docker-container, kubernetes or remote driver"]

@@ -20,7 +20,7 @@ struct OptionKey: Sendable {
         OptionKey(name: name, directions: directions, privacy: .secret)
     }
 
-    /// What a secret prints as, here as in ``Secret``.
+    /// What a secret prints as, here as in `Secret`.
     static let redacted = "<redacted>"
 
     private static let selection: [OptionKey] = [.export("mode"), .export("ignore-error")]

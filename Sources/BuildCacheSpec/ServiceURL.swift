@@ -19,7 +19,7 @@ public struct ServiceURL: Hashable, Sendable {
 
     /// Parses an absolute URL.
     ///
-    /// - Throws: ``CacheError`` `.invalidSpec` for another scheme, for a user or a fragment in it, and for characters that
+    /// - Throws: `CacheError` `.invalidSpec` for another scheme, for a user or a fragment in it, and for characters that
     ///   should have been percent-encoded. The error does not repeat the text.
     public init(_ text: some StringProtocol) throws(CacheError) {
         guard let colon = text.firstIndex(of: ":"), text[colon...].hasPrefix("://"),

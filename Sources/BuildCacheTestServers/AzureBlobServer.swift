@@ -35,7 +35,10 @@ public final class AzureBlobServer: Sendable {
 
     /// Makes an account without containers.
     ///
-    /// - Parameter isPathStyle: Whether URLs begin with the account, as those of emulators do.
+    /// - Parameters:
+    ///   - account: Its name.
+    ///   - isPathStyle: Whether URLs begin with the account, as those of emulators do.
+    ///   - faults: What goes wrong, and when.
     public init(
         account: String = "devaccount", isPathStyle: Bool = true, faults: ServerFaults = ServerFaults()
     ) throws(CacheError) {

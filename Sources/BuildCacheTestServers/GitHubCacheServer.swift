@@ -107,6 +107,7 @@ public final class GitHubCacheServer: Sendable {
     /// A token as a runner has it.
     ///
     /// - Parameters:
+    ///   - permissions: The scopes it is good for, in the order of the token.
     ///   - notBefore: Seconds from now on.
     ///   - lasts: Seconds from now on.
     public func token(

@@ -44,7 +44,7 @@ public final class FaultySource: BlobSource {
         for await _ in hangs { return }
     }
 
-    /// Opens a blob, as ``/BuildCacheBytes/BlobSource/open(_:range:)``.
+    /// Opens a blob, as `BlobSource.open(_:range:)`.
     public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         let number = count.withLock { count in
             count += 1

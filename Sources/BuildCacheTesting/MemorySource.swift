@@ -12,7 +12,7 @@ public struct MemorySource: BlobSource {
         self.blobs = Dictionary(blobs.map { (Digest(of: $0), $0) }) { first, _ in first }
     }
 
-    /// Opens a blob, as ``/BuildCacheBytes/BlobSource/open(_:range:)``.
+    /// Opens a blob, as `BlobSource.open(_:range:)`.
     public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         guard let bytes = blobs[descriptor.digest] else { throw .missing(descriptor) }
         return BlobStream(chunksOf: bytes, range: range)
@@ -32,18 +32,18 @@ public final class MemoryStore: BlobStore {
     /// Forgets a blob, as somebody might who cleans up.
     public func remove(_ digest: Digest) { blobs.withLock { $0[digest] = nil } }
 
-    /// Opens a blob, as ``/BuildCacheBytes/BlobSource/open(_:range:)``.
+    /// Opens a blob, as `BlobSource.open(_:range:)`.
     public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         guard let bytes = blobs.withLock({ $0[descriptor.digest] }) else { throw .missing(descriptor) }
         return BlobStream(chunksOf: bytes, range: range)
     }
 
-    /// The size of a blob, as ``/BuildCacheBytes/BlobStore/stat(_:)``.
+    /// The size of a blob, as `BlobStore.stat(_:)`.
     public func stat(_ digest: Digest) async throws -> BlobStat? {
         blobs.withLock { $0[digest] }.map { BlobStat(size: Int64($0.count)) }
     }
 
-    /// Stores a blob, as ``/BuildCacheBytes/BlobStore/put(_:from:)``.
+    /// Stores a blob, as `BlobStore.put(_:from:)`.
     @discardableResult
     public func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
         if blobs.withLock({ $0[descriptor.digest] }) != nil { return .alreadyPresent }

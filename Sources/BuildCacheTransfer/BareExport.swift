@@ -36,7 +36,7 @@ public struct BareExport: Sendable {
     ///   - limit: Layers that are converted and stored at once.
     ///   - progress: Told of each layer.
     ///   - put: Stores one layer that has its final form, unless it is there.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.limitExceeded` for a config past `limits`, `.storageFull` of the scratch store; what `put`
+    /// - Throws: `CacheError` `.limitExceeded` for a config past `limits`, `.storageFull` of the scratch store; what `put`
     ///   throws; `CancellationError`.
     public init(
         _ graph: LayerGraph, from source: LayerSource, options: ExportOptions, scratch: ScratchStore,
@@ -61,12 +61,12 @@ public struct BareExport: Sendable {
             mediaType: .cacheConfig, bytes: try layers.graph.encodeConfig(.annotated, within: limits).bytes)
     }
 
-    /// ``config`` and all that the cache under a name holds: what to write in its place with ``/BuildCacheSpec/WritePolicy/merge``.
+    /// ``config`` and all that the cache under a name holds: what to write in its place with `WritePolicy.merge`.
     ///
     /// Write it only if the cache still is `current`, and else begin again with what it is then.
     ///
     /// - Returns: `current` itself if it holds everything already; `nil` without ``config``. A cache that cannot be read has nothing to keep.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.limitExceeded` if the merged config, or the one that is there, is past the limits.
+    /// - Throws: `CacheError` `.limitExceeded` if the merged config, or the one that is there, is past the limits.
     public func config(mergedWith current: [UInt8]?) throws(CacheError) -> RawDocument? {
         guard let config, let current else { return config }
         let known: LayerGraph

@@ -6,8 +6,10 @@ extension BlobSource {
     ///
     /// The stored bytes are verified while they are read; of an eStargz layer the tar includes its table of contents.
     ///
-    /// - Parameter limit: How large the tar may be.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.notFound` if the blob is gone; while reading, `.corrupted` if it is damaged,
+    /// - Parameters:
+    ///   - layer: The layer.
+    ///   - limit: How large the tar may be.
+    /// - Throws: `CacheError` `.notFound` if the blob is gone; while reading, `.corrupted` if it is damaged,
     ///   `.limitExceeded` past `limit`. The last chunk comes only after all bytes proved right.
     public func openTar(
         of layer: Descriptor, limit: DecompressionLimit = DecompressionLimit()

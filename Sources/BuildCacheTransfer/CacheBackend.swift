@@ -16,7 +16,7 @@ public protocol CacheBackend: Sendable {
     /// is left, nothing is written and a good cache stays as it was. Names are published last: until then, and for ever if the call
     /// throws or is cancelled, readers see the cache that was there before.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` of the store; `CancellationError` if cancelled.
+    /// - Throws: `CacheError` of the store; `CancellationError` if cancelled.
     func exportCache(_ graph: LayerGraph, from source: LayerSource, progress: ProgressSink) async throws
         -> ExportReceipt
 
@@ -24,7 +24,7 @@ public protocol CacheBackend: Sendable {
     ///
     /// Reads documents, not layers: those are read through ``ImportedCache/blobs`` when somebody wants them.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` if what is there is no cache, and what the store throws.
+    /// - Throws: `CacheError` `.corrupted` if what is there is no cache, and what the store throws.
     func importCache(progress: ProgressSink) async throws -> ImportedCache?
 }
 
@@ -84,7 +84,7 @@ public struct ImportedCache: Sendable {
 
     /// Unites `parts`.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.limitExceeded` past 2³¹ records, links or layers.
+    /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records, links or layers.
     public init(parts: [Part], blobs: any BlobSource, warnings: [String] = []) throws(CacheError) {
         self.parts = parts
         self.blobs = blobs

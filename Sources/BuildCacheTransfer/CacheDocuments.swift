@@ -10,7 +10,7 @@ package struct CacheDocuments: Sendable {
 
     /// Encodes a graph whose layers are stored.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.limitExceeded` for a config past `limits`.
+    /// - Throws: `CacheError` `.limitExceeded` for a config past `limits`.
     package init(_ graph: LayerGraph, layout: ManifestLayout, limits: CacheConfigLimits) throws(CacheError) {
         let encoded = try graph.encodeConfig(within: limits)
         config = RawDocument(mediaType: .cacheConfig, bytes: encoded.bytes)
@@ -27,7 +27,7 @@ extension LayerGraph {
     /// The records of a cache that is under a name, or in the images there, for an export that merges with it.
     ///
     /// - Returns: `nil` for a cache that is damaged: it has nothing to keep.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.limitExceeded`, and what the store throws.
+    /// - Throws: `CacheError` `.limitExceeded`, and what the store throws.
     package static func known(
         _ manifest: Descriptor, in store: some BlobSource, limits: CacheConfigLimits
     ) async throws -> LayerGraph? {

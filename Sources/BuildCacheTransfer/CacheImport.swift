@@ -15,7 +15,7 @@ extension ImportedCache {
     ///   - manifest: Where to start.
     ///   - blobs: Manifests, configs and layers.
     ///   - stored: The source of layers for later, verified by whoever makes it.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` if the manifest or its cache config is broken, `.notFound` if they are gone.
+    /// - Throws: `CacheError` `.corrupted` if the manifest or its cache config is broken, `.notFound` if they are gone.
     /// - Source: `spec/cache-format.md` §6.1 and §6.2.
     package init(
         manifest: Descriptor, from blobs: some BlobSource, layers stored: any BlobSource,
@@ -99,7 +99,7 @@ extension ImportedCache {
     ///   - configs: What was found, with the name that it was found under.
     ///   - layers: The source of layers for later, verified by whoever makes it.
     ///   - limits: How much a config may hold.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` or `.limitExceeded` if none of them can be read.
+    /// - Throws: `CacheError` `.corrupted` or `.limitExceeded` if none of them can be read.
     /// - Source: `spec/cache-format.md` §5.2.
     public init(
         configs: [(name: String, bytes: [UInt8])], layers: any BlobSource,

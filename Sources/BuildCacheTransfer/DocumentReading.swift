@@ -7,7 +7,7 @@ extension BlobSource {
     /// Reads a small blob whole and checks that it is what it should be.
     ///
     /// - Parameter limit: The most bytes to read.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.corrupted` for other bytes than the descriptor names, `.limitExceeded` past `limit`, and
+    /// - Throws: `CacheError` `.corrupted` for other bytes than the descriptor names, `.limitExceeded` past `limit`, and
     ///   what the source throws.
     package func document(_ descriptor: Descriptor, limit: Int) async throws -> [UInt8] {
         let context = CacheError.Context(subject: descriptor.digest.description)

@@ -9,7 +9,7 @@ public protocol ImageStore: BlobStore {
 
     /// Reads a manifest or an index, verified.
     ///
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.notFound`, `.corrupted` for other bytes than the descriptor names, `.limitExceeded` past
+    /// - Throws: `CacheError` `.notFound`, `.corrupted` for other bytes than the descriptor names, `.limitExceeded` past
     ///   64 MiB.
     func document(_ descriptor: Descriptor) async throws -> RawDocument
 

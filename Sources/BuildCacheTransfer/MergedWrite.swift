@@ -2,12 +2,12 @@ package import BuildCacheCore
 package import BuildCacheGraph
 
 extension LayerGraph {
-    /// This graph, which was just exported, and all that another cache holds beside it: ``/BuildCacheSpec/WritePolicy/merge``.
+    /// This graph, which was just exported, and all that another cache holds beside it: `WritePolicy.merge`.
     ///
     /// Of records that both have, the results here count, whose layers are known to be stored.
     ///
     /// - Returns: `nil` if the other cache holds all of it already, so that there is nothing to write.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.limitExceeded` past 2³¹ records, links or layers.
+    /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records, links or layers.
     package func merged(over other: LayerGraph) throws(CacheError) -> LayerGraph? {
         var merged = self
         try merged.merge(other, onlyMissingResults: true)
@@ -36,7 +36,7 @@ package struct SwapLoop: Sendable {
     /// Calls `attempt` until it returns a value.
     ///
     /// - Parameter attempt: Reads what is there, and writes what it should be unless that has changed meanwhile: then it returns `nil`.
-    /// - Throws: ``/BuildCacheCore/CacheError`` `.busy` after a thousand tries; what `attempt` throws; `CancellationError`.
+    /// - Throws: `CacheError` `.busy` after a thousand tries; what `attempt` throws; `CancellationError`.
     package func run<Value>(_ name: String, _ attempt: () async throws -> Value?) async throws -> Value {
         for number in 0..<SwapLoop.attempts {
             try Task.checkCancellation()

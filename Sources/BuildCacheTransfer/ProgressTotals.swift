@@ -45,7 +45,9 @@ public struct ProgressTotals: Hashable, Sendable {
 
     /// Counts an event.
     ///
-    /// - Parameter transfer: Tells apart transfers that may have layers in common, by the names of their endpoints.
+    /// - Parameters:
+    ///   - event: What a backend reported.
+    ///   - transfer: Tells apart transfers that may have layers in common, by the names of their endpoints.
     public mutating func add(_ event: ProgressEvent, of transfer: String = "") {
         switch event {
         case .planned(let layers, _): self.layers += layers

@@ -249,8 +249,17 @@ let package = Package(
                 "BuildCacheTransfer",
             ],
             path: "Tests/ExportProbe", swiftSettings: settings),
+        // A process that tests of parallel jobs start; no product.
+        .executableTarget(
+            name: "MergeProbe", dependencies: ["BuildCache", "BuildCacheTesting"], path: "Tests/MergeProbe",
+            swiftSettings: settings),
         tests("ArchitectureTests", []),
-        tests("InteropTests", ["BuildCache", "BuildCacheTestServers", "TestServers", "TestTools", nioCore]),
+        tests(
+            "InteropTests",
+            [
+                "BuildCache", "BuildCacheS3", "BuildCacheTesting", "BuildCacheTestServers", "MergeProbe", "TestServers",
+                "TestTools", nioCore, nioHTTP1,
+            ]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],
     swiftLanguageModes: [.v6]

@@ -31,12 +31,14 @@ extension CacheClient {
     ///   - scratch: Where layers are converted, once for all destinations.
     ///   - clients: Connections and credentials of the network backends.
     ///   - limits: How much a cache config may hold, read or written.
+    ///   - writePolicy: What becomes of the caches that are there.
     ///   - onIgnored: Told of each fault that lenient parsing let pass.
     /// - Throws: `CacheError` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
     public init(
         cacheFrom: [String] = [], cacheTo: [String] = [], environment: Environment = .process,
         leniency: CacheSpec.Leniency = .strict, scratch: ScratchStore, clients: BackendClients = .shared,
-        limits: CacheConfigLimits = CacheConfigLimits(), onIgnored: (CacheError) -> Void = { _ in }
+        limits: CacheConfigLimits = CacheConfigLimits(), writePolicy: WritePolicy = .replace,
+        onIgnored: (CacheError) -> Void = { _ in }
     ) throws(CacheError) {
         func parse(_ texts: [String], _ direction: CacheSpec.Direction) throws(CacheError) -> [CacheSpec] {
             var specs: [CacheSpec] = []
@@ -46,7 +48,8 @@ extension CacheClient {
             }
             return specs
         }
-        let exports = try parse(cacheTo, .export)
+        var exports = try parse(cacheTo, .export)
+        for place in exports.indices { exports[place].export?.writePolicy = writePolicy }
         if leniency == .strict { try CacheSpec.validate(exports: exports) }
         try self.init(
             imports: try parse(cacheFrom, .import), validExports: exports, scratch: scratch, clients: clients,

@@ -74,6 +74,17 @@ public struct SampleCache: Sendable {
         return sample.cache
     }
 
+    /// One step over a source that all such samples share.
+    ///
+    /// - Parameter name: Goes into the digests of the step and its layer.
+    public static func step(_ name: String) throws(CacheError) -> SampleCache {
+        var sample = Builder()
+        let root = try sample.root("shared")
+        let step = try sample.step(name, on: [[Link(root)]], layer: .stored(nil))
+        sample.graph.targets = [step.record]
+        return sample.cache
+    }
+
     /// One step with a layer of the caller's, as one that is large.
     public static func single(_ layer: SampleLayer) throws(CacheError) -> SampleCache {
         var graph = LayerGraph()

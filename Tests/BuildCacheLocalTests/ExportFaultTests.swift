@@ -179,17 +179,10 @@ private struct Probe {
         ]
     }
 
-    /// The tests are a bundle on macOS, and an executable elsewhere.
-    private static let executable: URL = {
-        let bundle = Bundle.allBundles.first { $0.bundlePath.hasSuffix(".xctest") }?.bundleURL
-        let tests = bundle ?? URL(fileURLWithPath: CommandLine.arguments[0])
-        return tests.deletingLastPathComponent().appending(path: "ExportProbe")
-    }()
-
     /// Waits for its end, and says whether it was killed.
     func isKilled() async throws -> Bool {
         do {
-            _ = try await Tool(path: Probe.executable.path).output(arguments)
+            _ = try await Tool.built("ExportProbe").output(arguments)
             return false
         } catch let failure as ToolFailure where failure.end == .killed(SIGKILL) {
             return true

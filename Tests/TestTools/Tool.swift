@@ -36,6 +36,14 @@ package struct Tool: Sendable, CustomStringConvertible {
         self.path = path
     }
 
+    /// An executable of this package, which stands beside the tests.
+    package static func built(_ name: String) -> Tool {
+        // The tests are a bundle on macOS, and an executable elsewhere.
+        let bundle = Bundle.allBundles.first { $0.bundlePath.hasSuffix(".xctest") }?.bundleURL
+        let tests = bundle ?? URL(fileURLWithPath: CommandLine.arguments[0])
+        return Tool(path: tests.deletingLastPathComponent().appending(path: name).path)
+    }
+
     package var isInstalled: Bool { path != nil }
 
     /// What it prints; any other end than success is an error.

@@ -1,0 +1,115 @@
+import BuildCache
+import BuildCacheS3
+import BuildCacheTestServers
+import BuildCacheTesting
+import Foundation
+import NIOHTTP1
+import TestServers
+import TestTools
+import Testing
+
+#if canImport(FoundationNetworking)
+    import FoundationNetworking
+#endif
+
+/// Eight processes, each of which exports fifty records to one name, none of them waiting for another.
+@Suite("Parallel jobs that export to one name with WritePolicy.merge lose nothing", .serialized)
+struct MergeTests {
+    private static let workers = 8
+    private static let exports = 50
+
+    /// Lets all jobs export, and looks for each record.
+    private func check(_ spec: String, import source: String? = nil) async throws {
+        let directory = try TemporaryDirectory()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for worker in 0..<Self.workers {
+                group.addTask {
+                    _ = try await Tool.built("MergeProbe").output([
+                        "\(directory.path)/scratch-\(worker)", "\(worker)", "\(Self.exports)", spec,
+                    ])
+                }
+            }
+            try await group.waitForAll()
+        }
+        try await ScratchStore.withTemporary { scratch in
+            let client = try CacheClient(
+                cacheFrom: [source ?? spec], environment: .empty, scratch: scratch,
+                clients: BackendClients(s3: S3Client(environment: .empty)))
+            let report = try await client.importCaches()
+            let cache = try #require(try report.outcomes[0].result.get())
+            #expect(cache.warnings == [])
+            var expected = LayerGraph()
+            for worker in 0..<Self.workers {
+                for number in 0..<Self.exports { try expected.merge(SampleCache.step("\(worker) \(number)").graph) }
+            }
+            #expect(cache.graph.recordCount == expected.recordCount)
+            let isSame = try cache.graph.withDiffIDs() == expected.withDiffIDs()
+            #expect(isSame)
+        }
+    }
+
+    @Test("in a directory")
+    func local() async throws {
+        let directory = try TemporaryDirectory()
+        try await check("type=local,dest=\(directory.path)/cache", import: "type=local,src=\(directory.path)/cache")
+    }
+
+    @Test("in a bucket, by conditional writes", .enabled(if: Tool.weed.isInstalled, "weed is not installed"))
+    func s3() async throws {
+        try await SeaweedFS.run([.init("ours", "oursecret", ["Admin", "Read", "Write", "List", "Tagging"])]) { address in
+            try await makeBucket(at: address)
+            try await check(
+                "type=s3,bucket=cache,region=us-east-1,endpoint_url=http://\(address),use_path_style=true,"
+                    + "access_key_id=ours,secret_access_key=oursecret")
+        }
+    }
+
+    @Test("in Azure, by conditional writes")
+    func azure() async throws {
+        try await AzureBlobServer().run { server, url in
+            try await check(
+                "type=azblob,account_url=\(url.exposed),account_name=\(server.account),"
+                    + "secret_access_key=\(server.key.exposed)")
+        }
+    }
+
+    @Test("at GitHub, by numbers that nobody takes twice", arguments: [1, 2])
+    func github(_ version: Int) async throws {
+        try await GitHubCacheServer(uploadsPerMinute: .max).run { server, url in
+            let address = version == 1 ? "url=\(url.exposed)" : "url_v2=\(url.exposed)"
+            try await check("type=gha,\(address),version=\(version),\"token=\(server.token().exposed)\"")
+        }
+    }
+
+    @Test(
+        "in a registry, by announcing themselves, and leave no announcement behind",
+        .enabled(if: Tool.dockerRegistry.isInstalled, "docker-registry is not installed"))
+    func registry() async throws {
+        try await DockerRegistry.run { address in
+            try await check("type=registry,ref=\(address)/cache:main")
+            let (data, _) = try await URLSession.shared.data(
+                from: try #require(URL(string: "http://\(address)/v2/cache/tags/list")))
+            #expect(String(decoding: data, as: UTF8.self).contains(#""tags":["main"]"#))
+        }
+    }
+
+    /// Makes a bucket, waiting until the server can store something in it.
+    private func makeBucket(at address: String) async throws {
+        var options = S3Options(bucket: "cache", region: "us-east-1")
+        options.endpointURL = try ServiceURL("http://\(address)")
+        options.usePathStyle = true
+        options.accessKeyID = "ours"
+        options.secretAccessKey = Secret("oursecret")
+        let bucket = try await S3Bucket(options, client: S3Client(environment: .empty))
+        let deadline = ContinuousClock.now + .seconds(60)
+        while true {
+            do {
+                await (try await bucket.send(S3Request(.PUT, nil, permission: "s3:CreateBucket"))).discard()
+                return try await bucket.putObject("ready", [])
+            } catch {
+                guard ContinuousClock.now < deadline else { throw error }
+                try await ContinuousClock().sleep(for: .milliseconds(200))
+            }
+        }
+    }
+}

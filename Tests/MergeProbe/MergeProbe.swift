@@ -1,0 +1,37 @@
+// One of several jobs that export to one name at the same time, in a process of its own.
+//
+//     MergeProbe <scratch> <worker> <exports> <cache-to spec>
+//
+// The n-th export is one step named "<worker> <n>", written with WritePolicy.merge.
+
+import BuildCache
+import BuildCacheTesting
+
+@main
+struct MergeProbe {
+    static func main() async throws {
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        guard arguments.count == 4, let exports = Int(arguments[2]) else { throw ProbeError.usage }
+        // Pauses for GitHub's limits are measured in seconds; here nobody has them.
+        var github = GitHubActionsClient(environment: .empty)
+        github.clock = HurriedClock()
+        let client = try CacheClient(
+            cacheTo: [arguments[3]], environment: .empty, scratch: try await ScratchStore.open(at: arguments[0]),
+            clients: BackendClients(gha: github, s3: S3Client(environment: .empty)), writePolicy: .merge)
+        for number in 0..<exports {
+            let sample = try SampleCache.step("\(arguments[1]) \(number)")
+            try await client.exportCaches(sample.graph, from: sample.source).check()
+        }
+    }
+}
+
+enum ProbeError: Error { case usage }
+
+/// A clock whose seconds are a hundredth of one.
+private struct HurriedClock: Clock {
+    var now: ContinuousClock.Instant { ContinuousClock.now }
+    var minimumResolution: Duration { .zero }
+    func sleep(until deadline: ContinuousClock.Instant, tolerance: Duration?) async throws {
+        try await ContinuousClock().sleep(for: now.duration(to: deadline) / 100)
+    }
+}

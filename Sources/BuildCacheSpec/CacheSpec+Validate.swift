@@ -7,7 +7,9 @@ extension CacheSpec {
     public func validate() throws(CacheError) {
         let attributes = Dictionary(attributes.map { ($0.key, $0.value) }) { _, last in last }
         var parser = Parser(direction: direction, environment: .empty, leniency: .strict)
-        guard try parser.spec(attributes: attributes, type: type.rawValue) == self else {
+        var said = try parser.spec(attributes: attributes, type: type.rawValue)
+        if let export { said?.export?.writePolicy = export.writePolicy }
+        guard said == self else {
             throw CacheError(
                 .invalidSpec,
                 "the options hold a value that cannot be written as text: a name with a ';', none at all, "

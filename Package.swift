@@ -154,7 +154,8 @@ let package = Package(
         module(
             "BuildCacheTesting",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", nioCore,
+                "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+                "BuildCacheTransfer", nioCore,
             ]),
 
         // Beside BuildCacheTesting, because it needs an HTTP server.
@@ -195,7 +196,7 @@ let package = Package(
             "BuildCacheTransferTests",
             [
                 "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheSpec",
-                "BuildCacheCore", "BuildCacheTesting",
+                "BuildCacheCore", "BuildCacheTesting", "TestTools",
             ]),
         tests(
             "BuildCacheS3Tests",

@@ -57,7 +57,8 @@ private let allowed: [String: Set<String>] = [
         "BuildCacheGitHubActions",
     ],
     "BuildCacheTesting": [
-        "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "NIOCore", "Synchronization",
+        "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+        "NIOCore", "Synchronization",
     ],
     "BuildCacheTestServers": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure", "TestServers",

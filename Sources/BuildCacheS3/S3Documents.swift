@@ -1,4 +1,5 @@
 package import BuildCacheCore
+import BuildCacheHTTP
 
 /// One page of a list of objects.
 ///
@@ -68,17 +69,6 @@ struct CompletedParts {
             text += "<Part><PartNumber>\(part.number)</PartNumber><ETag>\(part.etag.xmlEscaped)</ETag></Part>"
         }
         return Array((text + "</CompleteMultipartUpload>").utf8)
-    }
-}
-
-extension XMLNode {
-    /// Reads a document whose outermost element must be this.
-    static func parse(_ bytes: [UInt8], _ name: String) throws(CacheError) -> XMLNode {
-        let root = try parse(bytes)
-        guard root.name == name else {
-            throw CacheError(.corrupted, "the answer is a <\(root.name.prefix(40))> instead of a <\(name)>")
-        }
-        return root
     }
 }
 

@@ -28,7 +28,7 @@ public struct S3Cache: CacheBackend {
     ///
     /// Default as ``/BuildCacheGraph/CacheConfigLimits/init(maximumBytes:maximumEntries:)``.
     public var limits = CacheConfigLimits()
-    private let client: S3Client
+    let client: S3Client
     private let scratch: ScratchStore
 
     /// Layers that are renewed at once.
@@ -78,7 +78,11 @@ public struct S3Cache: CacheBackend {
             progress: progress
         ) { descriptor, blob in
             let digest = descriptor.digest
-            if let outcome = kept[digest] { return outcome }
+            if let outcome = kept[digest] {
+                // A prune that looked just before this was renewed may yet remove it: it is looked for again, as what was sent is.
+                if outcome == .refreshed { sent.add(descriptor, blob) }
+                return outcome
+            }
             let outcome =
                 asked.contains(digest)
                 ? try await bucket.upload(descriptor, from: blob, replacing: found[digest] != nil)

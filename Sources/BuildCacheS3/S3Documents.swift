@@ -9,10 +9,14 @@ struct ObjectPage {
         package var key: String
         var size: Int64
         var modifiedAt: Timestamp?
+        /// As the service gives it, with its quotes.
+        var etag: String?
     }
     var objects: [Object]
     /// Whether there is more behind it.
     var isTruncated: Bool
+    /// What to ask for the next page with.
+    var next: String?
 
     init(_ bytes: [UInt8]) throws(CacheError) {
         let root = try XMLNode.parse(bytes, "ListBucketResult")
@@ -22,9 +26,11 @@ struct ObjectPage {
                 return nil
             }
             return Object(
-                key: key, size: size, modifiedAt: object.value("LastModified").flatMap { try? Timestamp($0) })
+                key: key, size: size, modifiedAt: object.value("LastModified").flatMap { try? Timestamp($0) },
+                etag: object.value("ETag"))
         }
         isTruncated = root.value("IsTruncated") == "true"
+        next = root.value("NextContinuationToken")
     }
 }
 

@@ -109,7 +109,7 @@ private final class Schedule: Sendable {
     private func export(_ who: Int) async throws {
         defer { turns.end() }
         var random = SeededGenerator(seed: seed &* 31 &+ UInt64(who))
-        for _ in 0..<Int.random(in: 2...4, using: &random) {
+        for _ in 0..<Int.random(in: 3...6, using: &random) {
             let name = ["a", "b", "c", "d"][Int.random(in: 0..<4, using: &random)]
             let sample = samples[Int.random(in: 0..<samples.count, using: &random)]
             if Int.random(in: 0..<4, using: &random) == 0 {
@@ -133,7 +133,7 @@ private final class Schedule: Sendable {
     private func prune(_ who: Int) async throws {
         defer { turns.end() }
         var random = SeededGenerator(seed: seed &* 37 &+ 7)
-        for _ in 0..<Int.random(in: 2...4, using: &random) {
+        for _ in 0..<Int.random(in: 4...8, using: &random) {
             await turns.wait(who)
             let cache = cache("a", of: who)
             let plan = try await cache.planPrune(Schedule.retention(&random), now: time.now)

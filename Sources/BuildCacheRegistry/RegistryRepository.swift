@@ -119,7 +119,7 @@ public struct RegistryRepository: BlobStore {
         try await firstOf(sources) { endpoint in try await manifest(name, limit: limit, at: endpoint) }
     }
 
-    private func manifest(_ name: ManifestName, limit: Int, at endpoint: Endpoint) async throws -> RawDocument? {
+    func manifest(_ name: ManifestName, limit: Int, at endpoint: Endpoint) async throws -> RawDocument? {
         let request = OutgoingRequest(
             .GET, try endpoint.url(path, "manifests/\(name)"),
             headers: ["Accept": RegistryRepository.acceptManifests, "Accept-Encoding": "identity"])

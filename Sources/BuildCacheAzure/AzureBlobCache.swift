@@ -18,8 +18,8 @@ public import BuildCacheTransfer
 /// - **Concurrency**: of writers to one name the later wins whole; each write names the version it replaces, so a request that was sent
 ///   again never undoes a later write. A reader sees a cache from before or after, never between.
 /// - **Faults**: a connection that breaks costs the blocks under way. Names are written last, so a failure leaves what was there.
-/// - **Costs**: blobs that no cache needs any more stay until a lifecycle rule removes them; then they are a miss, and the next export
-///   brings them back.
+/// - **Costs**: blobs that no cache needs any more stay until a prune or a lifecycle rule removes them. What is removed and was needed is a
+///   miss, and the next export brings it back.
 ///
 /// - Source: `spec/backends.md` §6; `spec/spec-syntax.md` §4, azblob.
 public struct AzureBlobCache: CacheBackend {

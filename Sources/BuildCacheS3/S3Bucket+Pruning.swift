@@ -19,7 +19,8 @@ extension S3Bucket {
             // Some services give no token; all go on behind a key.
             let next = page.next.map { ("continuation-token", $0) } ?? page.objects.last.map { ("start-after", $0.key) }
             guard let next, place.map({ $0 != next }) ?? true else {
-                throw CacheError(.unsupported, "the service lists objects in pages, and does not say where the next begins")
+                throw CacheError(
+                    .unsupported, "the service lists objects in pages, and does not say where the next begins")
             }
             place = next
         }

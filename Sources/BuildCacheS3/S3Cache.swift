@@ -16,7 +16,7 @@ import Synchronization
 /// - **Limits**: 48.8 TiB a layer, or what the service allows an object; none on the config.
 /// - **Concurrency**: of writers to one name the later wins whole. A reader sees a cache from before or after, never between.
 /// - **Faults**: a connection that breaks costs the bytes under way. Names are written last, so a failure leaves what was there.
-/// - **Costs**: layers stay until lifecycle rules of the bucket remove them; `touch_refresh` keeps those in use.
+/// - **Costs**: layers stay until a prune or lifecycle rules of the bucket remove them; `touch_refresh` keeps those in use.
 ///
 /// - Source: `spec/backends.md` §5; `spec/spec-syntax.md` §4, s3.
 public struct S3Cache: CacheBackend {

@@ -189,7 +189,9 @@ extension Sequence<Int64> {
 extension PrunePlan: CustomStringConvertible {
     /// A line for each name, one for the blobs, and one for each warning.
     public var description: String {
-        let lines = names.map { "\($0.verdict.isRemoval ? "remove" : "keep  ") \($0.stored.name.oneLine): \($0.verdict)" }
+        let lines = names.map { name in
+            "\(name.verdict.isRemoval ? "remove" : "keep  ") \(name.stored.name.oneLine): \(name.verdict)"
+        }
         let end = "remove \(removedNames.count) of \(names.count) names and \(blobs.count) blobs, \(freedBytes) bytes"
         return (lines + [end] + warnings.map { "note: \($0.oneLine)" }).joined(separator: "\n")
     }

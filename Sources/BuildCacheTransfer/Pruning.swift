@@ -1,7 +1,7 @@
 public import BuildCacheCore
 
 extension PrunableBackend {
-    /// Finds out what a prune would remove. Changes nothing.
+    /// Finds out what a prune would remove, and changes nothing.
     ///
     /// - Parameter now: The moment that ages are counted to. One in the future makes everything look older: that is as good as a shorter
     ///   grace period, and as dangerous.
@@ -37,7 +37,9 @@ extension PrunableBackend {
         return report
     }
 
-    private func removeNames(of plan: PrunePlan, from store: any PrunableStore, _ report: inout PruneReport) async throws {
+    private func removeNames(
+        of plan: PrunePlan, from store: any PrunableStore, _ report: inout PruneReport
+    ) async throws {
         let planned = plan.removedNames
         guard !planned.isEmpty else { return }
         let present = Dictionary(try await store.names().map { ($0.name, $0) }) { first, _ in first }
@@ -56,7 +58,9 @@ extension PrunableBackend {
         }
     }
 
-    private func removeBlobs(of plan: PrunePlan, from store: any PrunableStore, _ report: inout PruneReport) async throws {
+    private func removeBlobs(
+        of plan: PrunePlan, from store: any PrunableStore, _ report: inout PruneReport
+    ) async throws {
         report.warnings = plan.warnings
         guard !plan.blobs.isEmpty else { return }
         // What makes this safe: when the names are listed here, every blob of the plan is older than the grace period. An export that
@@ -64,8 +68,8 @@ extension PrunableBackend {
         // now. An export that renewed one since changed it, so that it is not removed.
         let reach = Reach(try await store.names())
         report.warnings += reach.warnings.filter { !plan.warnings.contains($0) }
-        let removed = try await plan.blobs.filter { !reach.holds($0) }.mapConcurrently(limit: traits.transfersInFlight) {
-            blob -> StoredBlob? in
+        let unreached = plan.blobs.filter { !reach.holds($0) }
+        let removed = try await unreached.mapConcurrently(limit: traits.transfersInFlight) { blob -> StoredBlob? in
             try Task.checkCancellation()
             return try await store.remove(blob) ? blob : nil
         }.compactMap { $0 }

@@ -165,7 +165,8 @@ let package = Package(
         module(
             "BuildCacheTesting",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", nioCore,
+                "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+                "BuildCacheTransfer", nioCore,
             ]),
 
         // Beside BuildCacheTesting, because it needs an HTTP server.
@@ -206,7 +207,7 @@ let package = Package(
             "BuildCacheTransferTests",
             [
                 "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheSpec",
-                "BuildCacheCore", "BuildCacheTesting",
+                "BuildCacheCore", "BuildCacheTesting", "TestTools",
             ]),
         tests(
             "BuildCacheS3Tests",

@@ -25,6 +25,7 @@ let package = Package(
         example("inspect-cache"),
         example("explain-cache"),
         example("inline-cache"),
+        example("prune-cache"),
         example("min-versus-max"),
         example("own-backend", [.product(name: "BuildCacheTesting", package: "swift-build-cache")]),
     ]

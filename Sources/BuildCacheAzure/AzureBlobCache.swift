@@ -19,8 +19,8 @@ public import BuildCacheTransfer
 ///   write names the version it replaces, so a request that was sent again never undoes a later write. A reader sees a cache from before
 ///   or after, never between.
 /// - **Faults**: a connection that breaks costs the blocks under way. Names are written last, so a failure leaves what was there.
-/// - **Costs**: blobs that no cache needs any more stay until a lifecycle rule removes them; then they are a miss, and the next export
-///   brings them back.
+/// - **Costs**: blobs that no cache needs any more stay until a prune or a lifecycle rule removes them. What is removed and was needed is a
+///   miss, and the next export brings it back.
 ///
 /// - Source: `spec/backends.md` §6; `spec/spec-syntax.md` §4, azblob.
 public struct AzureBlobCache: CacheBackend {
@@ -33,7 +33,7 @@ public struct AzureBlobCache: CacheBackend {
     /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     private let scratch: ScratchStore
-    private let client: AzureClient
+    let client: AzureClient
 
     /// Existence checks at once: they are small and mostly waiting.
     fileprivate static let checksInFlight = 16
@@ -64,7 +64,7 @@ public struct AzureBlobCache: CacheBackend {
 
     /// Writes the layers, then the config under each name.
     ///
-    /// See `CacheBackend.exportCache(_:from:progress:)`.
+    /// See `CacheBackend.exportCache(_:from:progress:)`. Layers that are older than a day are renewed.
     ///
     /// - Throws: `CacheError` `.denied`, `.unavailable`, `.busy` if others write the same name all the time.
     public func exportCache(
@@ -72,12 +72,13 @@ public struct AzureBlobCache: CacheBackend {
     ) async throws -> ExportReceipt {
         try await AzureBlobCache.explained("export") {
             let container = AzureContainer(options, try client.requests(options))
-            let present = try await container.whole(graph.unconverted(export))
+            let present = try await container.kept(graph.unconverted(export))
             var bare = try await BareExport(
                 graph, from: source, options: export, scratch: scratch, limits: limits, limit: traits.transfersInFlight,
                 progress: progress
             ) { descriptor, blob in
-                present.contains(descriptor.digest) ? .alreadyPresent : try await container.put(descriptor, from: blob)
+                if let outcome = present[descriptor.digest] { return outcome }
+                return try await container.put(descriptor, from: blob)
             }
             guard let config = bare.config else { return bare.receipt }
             for name in options.names {
@@ -115,7 +116,7 @@ public struct AzureBlobCache: CacheBackend {
         }
     }
 
-    private static func explained<Value>(_ operation: String, _ body: () async throws -> Value) async throws -> Value {
+    static func explained<Value>(_ operation: String, _ body: () async throws -> Value) async throws -> Value {
         do { return try await body() } catch let error as CacheError {
             throw error.adding(backend: "azblob", operation: operation)
         }
@@ -123,6 +124,16 @@ public struct AzureBlobCache: CacheBackend {
 }
 
 extension AzureContainer {
+    /// What became of those of the layers that are there and have the right size: old ones are renewed.
+    fileprivate func kept(_ layers: [Descriptor]) async throws -> [Digest: PutOutcome] {
+        let outcomes = try await layers.mapConcurrently(limit: AzureBlobCache.checksInFlight) {
+            layer -> (Digest, PutOutcome)? in
+            guard let stat = try await stat(layer.digest), stat.size == layer.size else { return nil }
+            return try await keep(layer.digest, stat).map { (layer.digest, $0) }
+        }
+        return Dictionary(outcomes.compactMap { $0 }) { first, _ in first }
+    }
+
     /// Those of the layers that are there and have the right size.
     fileprivate func whole(_ layers: [Descriptor]) async throws -> Set<Digest> {
         let found = try await layers.mapConcurrently(limit: AzureBlobCache.checksInFlight) { layer in

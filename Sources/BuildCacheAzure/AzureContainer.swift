@@ -26,6 +26,11 @@ package struct AzureContainer: BlobStore {
         BlockBlob(try url("/" + name.pathSegmentEncoded), requests)
     }
 
+    /// The container itself, with parameters.
+    func url(_ parameters: [(name: String, value: String)]) throws(CacheError) -> ServiceURL {
+        try url("").adding([("restype", "container")] + parameters)
+    }
+
     private func url(_ rest: String) throws(CacheError) -> ServiceURL {
         let base = account.base.hasSuffix("/") ? String(account.base.dropLast()) : account.base
         let signature = account.query.map { "?" + $0.exposed } ?? ""
@@ -34,10 +39,24 @@ package struct AzureContainer: BlobStore {
 
     // MARK: Blobs
 
-    /// The size of a layer, `nil` if it is not there.
+    /// Size and age of a layer, `nil` if it is not there.
     package func stat(_ digest: Digest) async throws -> BlobStat? {
         let properties = try await blob(named: names.blob(digest)).properties(retries: requests.transport.retries())
-        return properties.map { BlobStat(size: $0.size) }
+        return properties.map { BlobStat(size: $0.size, modifiedAt: $0.modifiedAt) }
+    }
+
+    /// Up to this age an export relies on a layer without renewing it.
+    static let renewalAge = Duration.seconds(86_400)
+
+    /// Renews a layer that is there if it is old, so that no prune takes it for one that nobody needs.
+    ///
+    /// - Returns: `nil` if it is gone meanwhile.
+    func keep(_ digest: Digest, _ stat: BlobStat) async throws -> PutOutcome? {
+        guard let modifiedAt = stat.modifiedAt,
+            requests.now().elapsed(since: modifiedAt) > AzureContainer.renewalAge
+        else { return .alreadyPresent }
+        let isThere = try await blob(named: names.blob(digest)).renew(retries: requests.transport.retries())
+        return isThere ? .refreshed : nil
     }
 
     /// Reads a layer without verifying it.
@@ -59,7 +78,11 @@ package struct AzureContainer: BlobStore {
             while true {
                 var condition = BlockBlob.Condition.absent
                 if let found = try await blob.properties(retries: retries) {
-                    if found.size == descriptor.size { return .alreadyPresent }
+                    let stat = BlobStat(size: found.size, modifiedAt: found.modifiedAt)
+                    if found.size == descriptor.size {
+                        guard let outcome = try await keep(descriptor.digest, stat) else { continue }
+                        return outcome
+                    }
                     condition = found.etag.map { .unchanged(etag: $0) } ?? .none
                 }
                 let written = try await makingContainer {
@@ -86,7 +109,7 @@ package struct AzureContainer: BlobStore {
     }
 
     private func create() async throws {
-        let request = OutgoingRequest(.PUT, try url("").adding([("restype", "container")]))
+        let request = OutgoingRequest(.PUT, try url([]))
         let response = try await requests.send(request, retries: requests.transport.retries())
         guard response.status != .created else { return await response.discard() }
         let failure = await requests.failure(response, request)

@@ -18,6 +18,25 @@ struct AzureNames: Sendable {
     func blob(_ digest: Digest) -> String { Self.join(prefix, blobsPrefix, digest.description) }
     func manifest(_ name: String) -> String { Self.join(prefix, manifestsPrefix, name) }
 
+    /// What the names of all layers begin with.
+    var blobListing: String { Self.join(prefix, blobsPrefix, "sha256:") }
+
+    /// What the names of all configs begin with: what stands before a name.
+    var manifestListing: String { String(manifest("x").dropLast()) }
+
+    /// The layer that a blob is, `nil` if it is none.
+    func digest(ofBlob name: String) -> Digest? {
+        guard let digest = try? Digest(name.suffix(71)), blob(digest) == name else { return nil }
+        return digest
+    }
+
+    /// The name of the cache that a blob is the config of, `nil` if it is none.
+    func name(ofManifest blob: String) -> String? {
+        let start = manifestListing
+        guard blob.hasPrefix(start), blob.count > start.count, digest(ofBlob: blob) == nil else { return nil }
+        return String(blob.dropFirst(start.count))
+    }
+
     /// Joins paths as Go does: empty ones are left out, and what doubles or leads back is resolved.
     ///
     /// - Source: Go `path.Join`, `path.Clean`.

@@ -117,6 +117,38 @@ package struct BlockBlob: Sendable {
         throw failure.error
     }
 
+    // MARK: Ages
+
+    /// Makes the blob as old as a new one, and says whether it is there.
+    ///
+    /// - Source: Azure Storage REST API, "Set Blob Metadata": it changes `Last-Modified` and `ETag`.
+    func renew(retries: Retries) async throws -> Bool {
+        let request = OutgoingRequest(
+            .PUT, try url.adding([("comp", "metadata")]), headers: ["x-ms-meta-updatedat": requests.now().description])
+        let response = try await requests.send(request, retries: retries)
+        if response.status == .ok {
+            await response.discard()
+            return true
+        }
+        let failure = await requests.failure(response, request)
+        if failure.isAbsence { return false }
+        throw failure.error
+    }
+
+    /// Removes the blob unless it has another tag by now, and says whether it is gone.
+    func remove(ifUnchanged etag: String, retries: Retries) async throws -> Bool {
+        let request = OutgoingRequest(.DELETE, url, headers: ["If-Match": etag, "x-ms-delete-snapshots": "include"])
+        let response = try await requests.send(request, retries: retries)
+        if response.status == .accepted {
+            await response.discard()
+            return true
+        }
+        let failure = await requests.failure(response, request)
+        if failure.isAbsence { return true }
+        if failure.isConflict { return false }
+        throw failure.error
+    }
+
     // MARK: Reading
 
     /// Size, age and tag of the blob, `nil` if it is not there.
@@ -125,7 +157,8 @@ package struct BlockBlob: Sendable {
         let response = try await requests.send(request, retries: retries)
         if response.status == .ok, let size = response.length {
             await response.discard()
-            return BlobProperties(size: size, etag: response.headers.first(name: "ETag"))
+            let modified = response.headers.first(name: "Last-Modified").flatMap { Timestamp(httpDate: $0) }
+            return BlobProperties(size: size, etag: response.headers.first(name: "ETag"), modifiedAt: modified)
         }
         let failure = await requests.failure(response, request)
         // Not every emulator names the error, and a container that is not there has no blobs.
@@ -179,6 +212,7 @@ package struct BlockBlob: Sendable {
 package struct BlobProperties: Hashable, Sendable {
     package var size: Int64
     package var etag: String?
+    package var modifiedAt: Timestamp?
 }
 
 /// The names of the blocks of one upload.

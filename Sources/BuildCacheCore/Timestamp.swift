@@ -143,6 +143,11 @@ public struct Timestamp: Hashable, Sendable {
         return end
     }
 
+    /// How much later this is than `earlier`, negative if it is before.
+    package func elapsed(since earlier: Timestamp) -> Duration {
+        .seconds(seconds - earlier.seconds) + .nanoseconds(Int64(nanoseconds - earlier.nanoseconds))
+    }
+
     // MARK: Civil calendar (proleptic Gregorian, days counted from 1970-01-01)
 
     private static func modulo(_ value: Int64, _ divisor: Int64) -> Int64 {

@@ -20,7 +20,7 @@ import Synchronization
 ///   sees a version from before or after.
 /// - **Faults**: the index is written last, so a failure leaves what was there. An entry that a job began and did not end stays begun until
 ///   GitHub forgets it; its layer is a miss until then.
-/// - **Costs**: versions of the index stay until they are evicted. An export that changes nothing writes none.
+/// - **Costs**: versions of the index stay until they are pruned or evicted. An export that changes nothing writes none.
 ///
 /// - Source: `spec/backends.md` §4; `spec/spec-syntax.md` §4, gha.
 public struct GitHubActionsCache: CacheBackend {
@@ -33,7 +33,10 @@ public struct GitHubActionsCache: CacheBackend {
     /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
     private let scratch: ScratchStore
-    private let client: GitHubActionsClient
+    let client: GitHubActionsClient
+
+    /// Up to this age an export relies on a layer that was listed without looking it up.
+    static let renewalAge = Duration.seconds(86_400)
 
     /// Makes a cache at the service of `options`.
     ///
@@ -118,13 +121,19 @@ public struct GitHubActionsCache: CacheBackend {
     ) async throws -> Set<Digest> {
         guard let listing = client.listing(options), !layers.isEmpty else { return try await store.present(layers) }
         do {
-            var keys: Set<String> = []
+            var used: [String: Timestamp?] = [:]
             for scope in store.requests.token.readScopes {
-                keys.formUnion(
-                    try await listing.keys(
-                        GitHubKeys.blobPrefix, in: scope.name, retries: store.requests.makeRetries()))
+                let entries = try await listing.entries(
+                    GitHubKeys.blobPrefix, in: scope.name, retries: store.requests.makeRetries())
+                used.merge(entries.map { ($0.key, $0.usedAt) }) { first, _ in first }
             }
-            return Set(layers.map(\.digest).filter { keys.contains(GitHubKeys.blob($0)) })
+            let listed = layers.filter { used[GitHubKeys.blob($0.digest)] != nil }
+            // To list an entry does not count as using it, to look it up does: so no prune takes it for one that nobody needs.
+            let old = listed.filter { layer in
+                guard let time = used[GitHubKeys.blob(layer.digest)] ?? nil else { return false }
+                return store.requests.now().elapsed(since: time) > GitHubActionsCache.renewalAge
+            }
+            return Set(listed.map(\.digest)).subtracting(old.map(\.digest)).union(try await store.present(old))
         } catch let error as CacheError {
             warn("the list of caches cannot be had, so layers are looked up one by one: \(error)", progress, warnings)
             return try await store.present(layers)
@@ -159,7 +168,7 @@ public struct GitHubActionsCache: CacheBackend {
         }
     }
 
-    private static func explained<Value>(_ operation: String, _ body: () async throws -> Value) async throws -> Value {
+    static func explained<Value>(_ operation: String, _ body: () async throws -> Value) async throws -> Value {
         do { return try await body() } catch let error as CacheError {
             throw error.adding(backend: "gha", operation: operation)
         }

@@ -21,6 +21,29 @@ enum GitHubKeys {
         "index-\(scope)-1-\(Digest(of: namespace.utf8).hex.prefix(8))"
     }
 
+    /// Before the name of every index.
+    static let indexPrefix = "index-"
+
+    /// The layer that an entry is, or the signature of; `nil` if it is another one.
+    static func digest(ofBlob key: String) -> Digest? {
+        key.hasPrefix(blobPrefix) ? try? Digest(key.dropFirst(blobPrefix.count).prefix(71)) : nil
+    }
+
+    /// The index that an entry is a version of, and its number; `nil` if it is another one's.
+    static func index(of key: String) -> (name: String, number: Int)? {
+        guard key.hasPrefix(indexPrefix), let hash = key.lastIndex(of: "#"),
+            let number = number(of: key, in: String(key[..<hash]))
+        else { return nil }
+        return (String(key[..<hash]), number)
+    }
+
+    /// What an index is called for people, as in `buildkit@refs/heads/main`: its scope, and that of GitHub.
+    static func title(ofIndex index: String, in namespace: String) -> String {
+        // Behind the scope come eight digits of a hash.
+        let scope = String(index.dropFirst(indexPrefix.count).dropLast(11))
+        return (self.index(scope, in: namespace) == index ? scope : index) + "@" + namespace
+    }
+
     /// The number of a version of an index, `nil` if the key is another one's.
     ///
     /// Lookups match prefixes, so what comes back may be a signature or another scope's.

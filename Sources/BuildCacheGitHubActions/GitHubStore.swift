@@ -194,6 +194,19 @@ struct GitHubStore: BlobSource {
         }
     }
 
+    /// A version of an index by its number, `nil` if it is not there.
+    func read(_ number: Int, of index: String, limit: Int) async throws -> [UInt8]? {
+        guard let entry = try await version(number, of: index) else { return nil }
+        return try await read(entry, limit: limit)
+    }
+
+    private func version(_ number: Int, of index: String) async throws -> FoundEntry? {
+        let key = "\(index)#\(number)"
+        let found = try await service.find(key, isPrefix: false, retries: requests.makeRetries())
+        // A signature of it begins with the same key.
+        return found?.key == key ? found : nil
+    }
+
     /// How long to wait for another job that has begun the version we want, and is not ready.
     private static let clashPause = Duration.seconds(2)
     private static let clashesBeforeSkipping = 7
@@ -247,9 +260,7 @@ struct GitHubStore: BlobSource {
     private func last(of index: String, after number: Int) async throws -> (number: Int, entry: FoundEntry)? {
         var found: (number: Int, entry: FoundEntry)?
         var next = number + 1
-        while let entry = try await service.find("\(index)#\(next)", isPrefix: false, retries: requests.makeRetries()),
-            entry.key == "\(index)#\(next)"
-        {
+        while let entry = try await version(next, of: index) {
             found = (next, entry)
             next += 1
         }

@@ -18,6 +18,7 @@ struct FileError: Error {
     var number: CInt
 
     var isNotFound: Bool { number == ENOENT }
+    var isDenied: Bool { [EACCES, EPERM, EROFS].contains(number) }
     var alreadyExists: Bool { number == EEXIST }
     /// Something else than a directory, or a symbolic link, stands where a directory should be.
     var isNoDirectory: Bool { number == ENOTDIR || number == ELOOP }

@@ -20,6 +20,8 @@ package protocol FileSystem: Sendable {
     func setPermissions(_ file: CInt, _ permissions: UInt16) throws(SystemError)
     /// Takes a lock without waiting. It goes with the last close of the file, however the process ends.
     func tryLock(_ file: CInt, exclusive: Bool) throws(SystemError) -> LockOutcome
+    /// Makes a file that is no symbolic link as old as a new one.
+    func renew(_ name: String, in directory: CInt) throws(SystemError)
     func makeDirectory(_ name: String, in directory: CInt?) throws(SystemError)
     func rename(_ name: String, in directory: CInt, to newName: String, in newDirectory: CInt) throws(SystemError)
     func remove(_ name: String, in directory: CInt, isDirectory: Bool) throws(SystemError)

@@ -26,7 +26,7 @@ public struct LocalCache: CacheBackend {
     ///
     /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
-    private let layout: OCILayout
+    let layout: OCILayout
     private let scratch: ScratchStore
 
     /// Makes a cache in the directory that `options` name: `dest` to export, `src` to import.
@@ -153,12 +153,12 @@ public struct LocalCache: CacheBackend {
     private func reset() async throws -> String? {
         do {
             try await layout.sweep { index in
-                var needed: Set<Digest> = []
+                var needed: [Digest: Int64] = [:]
                 for entry in index.entries {
                     guard let descriptor = try entry.root() else { continue }
-                    try await layout.collect(descriptor, into: &needed)
+                    try await layout.collect(descriptor, into: &needed, passingDamaged: true)
                 }
-                return needed
+                return Set(needed.keys)
             }
             return nil
         } catch let error as CacheError {
@@ -212,58 +212,4 @@ private struct LeasedSource: BlobSource {
         healing.verified = verified.verified
         return healing
     }
-}
-
-extension OCILayout {
-    /// Adds a blob and all that it leads to: a manifest its config and layers, an index its manifests.
-    fileprivate func collect(_ root: Descriptor, into needed: inout Set<Digest>) async throws {
-        var waiting = [root]
-        while let descriptor = waiting.popLast() {
-            guard needed.insert(descriptor.digest).inserted, descriptor.mayBeManifest,
-                let stat = try await stat(descriptor.digest)
-            else { continue }
-            guard stat.size <= Int64(Document.defaultLimit) else {
-                throw CacheError(
-                    .limitExceeded, "\(descriptor.digest) is too large to find out what it leads to",
-                    context: .init(backend: "local"))
-            }
-            var stored = descriptor
-            stored.size = stat.size
-            // What is no manifest leads nowhere; the blob itself stays. But one that cannot be read now may lead anywhere.
-            guard let manifest = try await manifest(stored) else { continue }
-            switch manifest {
-            case .cache, .image: needed.formUnion(manifest.references.map(\.digest))
-            case .index(let index): waiting += index.manifests
-            }
-        }
-    }
-
-    /// The manifest that a blob is, or `nil` if it is none or damaged.
-    private func manifest(_ descriptor: Descriptor) async throws -> Document? {
-        do {
-            let bytes = try await document(descriptor, limit: Document.defaultLimit)
-            return try Document(decoding: bytes)
-        } catch let error as CacheError where error.code == .corrupted {
-            return nil
-        }
-    }
-}
-
-extension OCILayoutIndex.Entry {
-    /// What the entry keeps; `nil` if it makes no sense and so keeps nothing.
-    ///
-    /// - Throws: `CacheError` `.unsupported` if it makes sense to others: what that keeps is unknown here.
-    fileprivate func root() throws(CacheError) -> Descriptor? {
-        do {
-            return try descriptor()
-        } catch {
-            guard error.code == .corrupted else { throw error }
-            return nil
-        }
-    }
-}
-
-extension Descriptor {
-    /// Whether the blob may lead to others: layers and configs do not.
-    fileprivate var mayBeManifest: Bool { mediaType.layer == nil && mediaType != .cacheConfig }
 }

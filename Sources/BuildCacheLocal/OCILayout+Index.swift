@@ -124,6 +124,8 @@ extension OCILayout {
                 context: .init(backend: "local", subject: descriptor.digest.description))
         }
         try blobs.syncDirectory()
+        // Its age tells when the tag was exported last, and one that was there may be old.
+        try blobs.renew(descriptor.digest.hex)
 
         if try readDocument(Name.layout, in: root) != OCILayoutIndex.layoutFile {
             try replace(Name.layout, in: root, with: OCILayoutIndex.layoutFile)
@@ -151,6 +153,32 @@ extension OCILayout {
         try replace(Name.index, in: root, with: index.encode())
         try root.syncDirectory()
         return .some(copy)
+    }
+
+    /// Removes the entries of a tag, if they still name these documents, and says whether none is left.
+    ///
+    /// Atomic, and in turns with other writers, as ``setTag(_:to:)``.
+    ///
+    /// - Throws: `CacheError` `.busy`, `.corrupted` for an index that is no JSON, `.storageFull`, `.denied`, `.unavailable`.
+    func removeTag(_ tag: String, naming documents: [Digest]) async throws -> Bool {
+        let isGone = try await retrying { () -> Bool? in
+            guard let root = try openRoot() else { return true }
+            guard let lock = try IndexLock(in: root) else { return nil }
+            defer { lock.release() }
+            guard let bytes = try readDocument(Name.index, in: root) else { return true }
+            var index = try OCILayoutIndex(decoding: bytes)
+            // As in `setTagNow`: what was read may be old.
+            guard try lock.isCurrent else { return nil }
+            let found = index.entries(cacheTag: tag)
+            guard !found.isEmpty else { return true }
+            guard found.map({ try? $0.descriptor().digest }) == documents else { return false }
+            index.remove(tag: tag)
+            try replace(Name.index, in: root, with: index.encode())
+            try root.syncDirectory()
+            return true
+        }
+        guard let isGone else { throw busy(Name.lock) }
+        return isGone
     }
 
     /// Replaces a document whole, with the permissions it had.

@@ -1,3 +1,4 @@
+import BuildCacheBytes
 package import BuildCacheCore
 package import BuildCacheOCI
 import Synchronization
@@ -58,12 +59,19 @@ extension OCILayout {
     package func sweep(
         olderThan age: Duration = .zero, keeping: @Sendable (OCILayoutIndex) async throws -> Set<Digest>
     ) async throws -> SweepResult {
-        guard let lock = try await lockForSweep() else { return SweepResult() }
+        guard let answer = try await Blocking.run({ try lockForSweep() }) else { throw inUse }
+        guard let lock = answer else { return SweepResult() }
         defer { lock.end() }
         guard let index = try await index() else { return SweepResult() }
         let keep = try await keeping(index)
 
-        let candidates = try await Blocking.run { try blobs(except: keep, olderThan: age) }
+        let now = fileSystem.now()
+        let candidates = try await Blocking.run {
+            try blobs().filter { digest, stat in
+                guard !keep.contains(digest), let modifiedAt = stat.modifiedAt else { return false }
+                return now.elapsed(since: modifiedAt) >= age
+            }.map { (digest: $0.0, size: $0.1.size) }
+        }
         var result = SweepResult()
         for start in stride(from: 0, to: candidates.count, by: 256) {
             try Task.checkCancellation()
@@ -76,32 +84,50 @@ extension OCILayout {
         return result
     }
 
-    private func lockForSweep() async throws -> Lease? {
-        try await Blocking.run {
-            guard let root = try openRoot() else { return nil }
-            let ingest = try ifPresent { () throws(FileError) in try root.open(Name.ingest, .directory) }
-            let isBuildKitBusy = try ingest.map { try !foreignIngests(in: $0, idle: false).isEmpty } ?? false
-            guard !isBuildKitBusy, try root.tryLock(exclusive: true) == .taken else {
-                throw CacheError(
-                    .busy, "the cache is in use, unused blobs stay until the next reset",
-                    context: .init(backend: "local", subject: path), retry: .worthwhile)
-            }
-            return Lease(root)
+    /// What a sweep holds, within the time that all wait for locks.
+    ///
+    /// - Returns: `nil` when the directory is not there.
+    /// - Throws: `CacheError` `.busy`, `.denied`, `.unavailable`.
+    func waitForSweep() async throws -> Lease? {
+        guard let lock = try await retrying({ try lockForSweep() }) else { throw inUse }
+        return lock
+    }
+
+    /// The exclusive lock: `nil` where it is not to be had now, a `nil` in it where there is no directory.
+    private func lockForSweep() throws -> Lease?? {
+        guard let root = try openRoot() else { return .some(nil) }
+        let ingest = try ifPresent { () throws(FileError) in try root.open(Name.ingest, .directory) }
+        let isBuildKitBusy = try ingest.map { try !foreignIngests(in: $0, idle: false).isEmpty } ?? false
+        guard !isBuildKitBusy, try root.tryLock(exclusive: true) == .taken else { return nil }
+        return Lease(root)
+    }
+
+    var inUse: CacheError {
+        CacheError(
+            .busy, "the cache is in use, unused blobs stay until the next time",
+            context: .init(backend: "local", subject: path), retry: .worthwhile)
+    }
+
+    /// The stored blobs, whatever reaches them; other files are nobody's business.
+    func blobs() throws -> [(Digest, BlobStat)] {
+        let found = try openRoot().flatMap { root in try ifPresent { () throws(FileError) in try openBlobs(in: root) } }
+        guard let blobs = found else { return [] }
+        return try blobs.list().compactMap { name in
+            guard let digest = try? Digest("sha256:" + name), let status = try blobs.status(of: name),
+                status.kind != .directory
+            else { return nil }
+            return (digest, BlobStat(size: status.size, modifiedAt: status.modifiedAt))
         }
     }
 
-    /// The stored blobs that may go; other files are nobody's business.
-    private func blobs(except keep: Set<Digest>, olderThan age: Duration) throws -> [(digest: Digest, size: Int64)] {
-        let found = try openRoot().flatMap { root in try ifPresent { () throws(FileError) in try openBlobs(in: root) } }
-        guard let blobs = found else { return [] }
-        let now = fileSystem.now()
-        return try blobs.list().compactMap { name in
-            guard let digest = try? Digest("sha256:" + name), !keep.contains(digest),
-                let status = try blobs.status(of: name), status.kind != .directory,
-                now.elapsed(since: status.modifiedAt) >= age
-            else { return nil }
-            return (digest, status.size)
-        }
+    /// Removes a blob, under the lock of a sweep, if it is as it was listed; says whether it is gone.
+    func remove(_ digest: Digest, unlessOtherThan listed: BlobStat) throws -> Bool {
+        guard let root = try openRoot() else { return true }
+        let blobs = try openBlobs(in: root)
+        guard let status = try blobs.status(of: digest.hex) else { return true }
+        guard BlobStat(size: status.size, modifiedAt: status.modifiedAt) == listed else { return false }
+        try blobs.remove(digest.hex)
+        return true
     }
 
     private func remove(_ part: ArraySlice<(digest: Digest, size: Int64)>) throws -> SweepResult {
@@ -116,7 +142,8 @@ extension OCILayout {
         return result
     }
 
-    private func removeIngests() throws {
+    /// Removes what exports left that were killed; under the lock of a sweep.
+    func removeIngests() throws {
         guard let root = try openRoot(),
             let ingest = try ifPresent({ () throws(FileError) in try root.open(Name.ingest, .directory) })
         else { return }
@@ -135,12 +162,5 @@ extension OCILayout {
             if (now.elapsed(since: newest) >= .seconds(3600)) == idle { names.append(name) }
         }
         return names
-    }
-}
-
-extension Timestamp {
-    /// How much later this is than `earlier`, negative if it is before.
-    fileprivate func elapsed(since earlier: Timestamp) -> Duration {
-        .seconds(seconds - earlier.seconds) + .nanoseconds(Int64(nanoseconds - earlier.nanoseconds))
     }
 }

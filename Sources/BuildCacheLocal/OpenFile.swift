@@ -68,6 +68,15 @@ final class OpenFile: Sendable {
         }
     }
 
+    /// Makes a file as old as a new one, if it is ours to change.
+    func renew(_ name: String) throws(FileError) {
+        do throws(FileError) {
+            try OpenFile.naming("renew", path(of: name)) { () throws(SystemError) in
+                try fileSystem.renew(name, in: descriptor)
+            }
+        } catch  where error.isDenied {}
+    }
+
     /// Moves an entry, replacing what stands in its new place.
     func rename(_ name: String, to newName: String, in directory: OpenFile) throws(FileError) {
         try OpenFile.naming("replace", directory.path(of: newName)) { () throws(SystemError) in

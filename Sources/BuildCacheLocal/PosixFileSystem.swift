@@ -95,6 +95,10 @@ package struct PosixFileSystem: FileSystem {
         }
     }
 
+    package func renew(_ name: String, in directory: CInt) throws(SystemError) {
+        try retryingInterrupted { utimensat(directory, name, nil, AT_SYMLINK_NOFOLLOW) }
+    }
+
     package func makeDirectory(_ name: String, in directory: CInt?) throws(SystemError) {
         guard !name.utf8.contains(0) else { throw SystemError(EINVAL) }
         try retryingInterrupted { mkdirat(directory ?? AT_FDCWD, name, 0o755) }

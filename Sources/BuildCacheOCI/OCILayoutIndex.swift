@@ -19,6 +19,9 @@ public struct OCILayoutIndex: Sendable {
         public let referenceName: String?
         fileprivate let json: [UInt8]
 
+        /// The tag of a cache that the entry may be; `nil` for an image with a full name, and for what has no name.
+        package var cacheTag: String? { (imageName ?? "").isEmpty ? referenceName : nil }
+
         /// The document the entry stands for.
         ///
         /// - Throws: `CacheError` `.corrupted` or `.unsupported` if the entry is no usable descriptor; the others of the
@@ -132,9 +135,10 @@ public struct OCILayoutIndex: Sendable {
 
     /// Removes the entries that ``put(_:tag:)`` would replace, and says whether there were any.
     @discardableResult
-    public mutating func remove(tag: String) -> Bool {
-        removeEntries { $0.referenceName == tag && ($0.imageName ?? "").isEmpty } > 0
-    }
+    public mutating func remove(tag: String) -> Bool { removeEntries { $0.cacheTag == tag } > 0 }
+
+    /// The entries that ``put(_:tag:)`` would replace.
+    package func entries(cacheTag tag: String) -> [Entry] { entries.filter { $0.cacheTag == tag } }
 
     /// Removes the entries for which `isUnwanted` holds, and says how many they were.
     @discardableResult

@@ -89,6 +89,7 @@ struct AuthScopes: Hashable, Sendable {
     }
 
     static func pull(_ path: String) -> AuthScopes { AuthScopes(["repository:\(path):pull"]) }
+    static func delete(_ path: String) -> AuthScopes { AuthScopes(["repository:\(path):pull,delete"]) }
     static func push(_ path: String) -> AuthScopes { AuthScopes(["repository:\(path):pull,push"]) }
 
     func union(_ other: AuthScopes) -> AuthScopes {

@@ -29,7 +29,7 @@ public struct RegistryCache: CacheBackend {
     ///
     /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
-    private let client: RegistryClient
+    let client: RegistryClient
     private let scratch: ScratchStore
 
     /// Existence checks at once: they are small and mostly waiting.

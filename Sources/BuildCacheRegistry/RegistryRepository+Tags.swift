@@ -5,42 +5,49 @@ import BuildCacheSpec
 import NIOHTTP1
 
 extension RegistryRepository {
-    /// Tags of one page of the list, and the most pages that are read.
     private static let tagsPerPage = 1000
     private static let maximumPages = 1000
     private static let pageLimit = 16 << 20
 
-    /// All tags of the repository, none if there is no repository yet.
+    /// All tags, as the registry itself lists them; none if the repository is not there.
     ///
-    /// - Throws: `CacheError` `.limitExceeded` past a million tags, `.corrupted` for an answer that is no list, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.limitExceeded` past a million tags, `.denied`, `.unavailable`.
     /// - Source: OCI distribution-spec 1.1, "Listing Tags".
     func tags() async throws -> [String] {
         var tags: [String] = []
-        var next: ServiceURL? = try origin.url(path, "tags/list").adding([("n", "\(RegistryRepository.tagsPerPage)")])
-        for _ in 0..<RegistryRepository.maximumPages {
+        var next: ServiceURL? = try origin.url(path, "tags/list").adding([("n", "\(Self.tagsPerPage)")])
+        let retries = client.transport.retries()
+        for _ in 0..<Self.maximumPages {
             guard let url = next else { return tags }
             let response = try await client.send(
-                OutgoingRequest(.GET, url), to: origin, .push(path), retries: client.transport.retries())
+                OutgoingRequest(.GET, url), to: origin, .pull(path), retries: retries)
             guard response.status != .notFound else {
                 await response.discard()
                 return tags
             }
             guard response.status == .ok else { throw await response.failure().error }
-            next = try response.headers.nextPage.map { try upgraded(response.url.resolving($0)) }
-            tags += try RegistryRepository.tags(in: try await response.collect(upTo: RegistryRepository.pageLimit))
+            do {
+                let page = try RegistryRepository.tags(in: try await response.collect(upTo: Self.pageLimit))
+                next = try response.headers["Link"].lazy.compactMap(Self.nextPage).first.map {
+                    try upgraded(url.resolving($0))
+                }
+                tags += page
+            } catch let error as CacheError {
+                // What broke off is asked for again.
+                try await retries.pause(after: error)
+            }
         }
-        throw CacheError(
-            .limitExceeded, "the repository has more than \(RegistryRepository.maximumPages) pages of tags",
-            context: .init(backend: "registry", subject: path))
+        throw CacheError(.limitExceeded, "the repository has more than a million tags")
     }
 
-    private static func tags(in answer: [UInt8]) throws(CacheError) -> [String] {
+    private static func tags(in bytes: [UInt8]) throws(CacheError) -> [String] {
         var tags: [String] = []
-        try JSONReader.read(answer, as: "list of tags") { reader throws(CacheError) in
+        try JSONReader.read(bytes, as: "list of tags") { reader throws(CacheError) in
             guard try reader.beginObject() else { return }
             while let key = try reader.nextKey() {
                 switch key {
                 case "tags":
+                    // A repository without tags has null.
                     guard try reader.beginArray() else { continue }
                     while try reader.nextElement() { if let tag = try reader.string() { tags.append(tag) } }
                 default: try reader.skipValue()
@@ -50,32 +57,34 @@ extension RegistryRepository {
         return tags
     }
 
-    /// Removes a manifest and all tags that lead to it.
+    /// The address in a header `Link: <…>; rel="next"`.
     ///
-    /// - Returns: Whether the registry allows that; one that is gone already counts as removed.
-    func removeManifest(_ digest: Digest) async throws -> Bool {
-        let response = try await client.send(
-            OutgoingRequest(.DELETE, try origin.url(path, "manifests/\(digest)")), to: origin,
-            AuthScopes(["repository:\(path):delete,pull,push"]), retries: client.transport.retries())
-        switch response.status.code {
-        case 200, 202, 204, 404:
-            await response.discard()
-            return true
-        case 400, 401, 403, 405, 501:
-            await response.discard()
-            return false
-        default: throw await response.failure().error
-        }
+    /// - Source: RFC 8288.
+    static func nextPage(_ header: String) -> String? {
+        guard let start = header.firstIndex(of: "<"), let end = header.firstIndex(of: ">"), start < end,
+            header[end...].replacing(" ", with: "").replacing("\"", with: "").lowercased().contains("rel=next")
+        else { return nil }
+        return String(header[header.index(after: start)..<end])
     }
-}
 
-extension HTTPHeaders {
-    /// The address of the next page, as in `Link: </v2/name/tags/list?last=x>; rel="next"`.
-    fileprivate var nextPage: String? {
-        for link in self["Link"] where link.contains("rel=\"next\"") || link.contains("rel=next") {
-            guard let start = link.firstIndex(of: "<"), let end = link[start...].firstIndex(of: ">") else { continue }
-            return String(link[link.index(after: start)..<end])
+    /// Deletes a manifest, and with it all tags that lead to it.
+    ///
+    /// - Throws: `CacheError` `.unsupported` if the registry allows no deletes, with what to do instead.
+    /// - Source: OCI distribution-spec 1.1, "Deleting Manifests".
+    func deleteManifest(_ digest: Digest) async throws {
+        let request = OutgoingRequest(.DELETE, try origin.url(path, "manifests/\(digest)"))
+        let response = try await client.send(
+            request, to: origin, .delete(path), retries: client.transport.retries())
+        guard ![200, 202, 204, 404].contains(response.status.code) else { return await response.discard() }
+        let failure = await response.failure()
+        var error = failure.error.adding(backend: "registry", operation: "delete", subject: "\(digest)")
+        if failure.status == 405 || failure.code == "UNSUPPORTED" {
+            error.code = .unsupported
+            error.retry = .never
+            error.message +=
+                "; the registry forbids deletes: allow them (docker-registry has storage.delete.enabled), or let its own retention "
+                + "policy remove tags"
         }
-        return nil
+        throw error
     }
 }

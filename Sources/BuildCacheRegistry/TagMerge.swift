@@ -101,14 +101,22 @@ struct TagMerge {
     private func announcements() async throws -> [String: Bool] {
         let tags = try await repository.tags().filter { $0.hasPrefix(prefix) }
         let settled = Set(tags.filter { $0.hasSuffix(TagMerge.settledMark) })
-        let now = repository.client.now().seconds
+        let now = repository.client.now()
         var announcements: [String: Bool] = [:]
         for name in tags where !settled.contains(name) {
-            let made = name.dropFirst(prefix.count).prefix { $0 != "-" }
-            let age = Int64(made, radix: 36).map { now - $0 } ?? .max
-            announcements[name] = settled.contains(name + TagMerge.settledMark) || age > TagMerge.patience
+            announcements[name] =
+                settled.contains(name + TagMerge.settledMark) || !TagMerge.mayBeUnderWay(name, at: now)
         }
         return announcements
+    }
+
+    /// Whether a tag is the announcement of a writer that may still write: nobody else is to remove it.
+    static func mayBeUnderWay(_ tag: String, at now: Timestamp) -> Bool {
+        guard let mark = tag.firstRange(of: ".merge-"), !tag.hasSuffix(settledMark) else { return false }
+        // Behind the mark: what stands for the tag that is meant, when it was made, and a random text.
+        let parts = tag[mark.upperBound...].split(separator: "-")
+        guard parts.count == 3, let made = Int64(parts[1], radix: 36) else { return false }
+        return now.seconds - made <= patience
     }
 
     /// What was announced under these names; one that goes meanwhile is in the tag already.
@@ -136,7 +144,11 @@ struct TagMerge {
         for name in all.keys {
             // Somebody else may be removing the same.
             guard let digest = try await manifest(name)?.digest else { continue }
-            guard try await repository.removeManifest(digest) else { return false }
+            do { try await repository.deleteManifest(digest) } catch let error as CacheError
+                where [.unsupported, .denied].contains(error.code)
+            {
+                return false
+            }
         }
         return true
     }

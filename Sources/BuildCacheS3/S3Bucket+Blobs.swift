@@ -11,10 +11,13 @@ extension S3Bucket: BlobStore {
     ///
     /// - Throws: `CacheError` `.denied` also for what is not there, if the credentials may not list the bucket.
     package func stat(_ digest: Digest) async throws -> BlobStat? {
-        try await reporting("look up", "\(digest)") { try await head(keys.blob(digest)) }
+        try await reporting("look up", "\(digest)") {
+            try await head(keys.blob(digest)).map { BlobStat(size: $0.size, modifiedAt: $0.modifiedAt) }
+        }
     }
 
-    private func head(_ key: String) async throws -> BlobStat? {
+    /// What is known of an object, `nil` when it is not there.
+    func head(_ key: String) async throws -> StoredObject? {
         do {
             let response = try await send(S3Request(.HEAD, key, permission: "s3:GetObject"))
             await response.discard()
@@ -22,7 +25,7 @@ extension S3Bucket: BlobStore {
                 throw CacheError(.unsupported, "the service does not say how large an object is")
             }
             let modified = response.headers.first(name: "Last-Modified").flatMap { Timestamp(httpDate: $0) }
-            return BlobStat(size: size, modifiedAt: modified)
+            return StoredObject(size: size, modifiedAt: modified, etag: response.headers.first(name: "ETag"))
         } catch let failure as S3Failure where failure.status == 404 && failure.code != "NoSuchBucket" {
             return nil
         }

@@ -18,7 +18,7 @@ import Synchronization
 ///   takes a service with conditional writes, as Amazon, MinIO, R2 and SeaweedFS have. A reader sees a cache from before or after, never
 ///   between.
 /// - **Faults**: a connection that breaks costs the bytes under way. Names are written last, so a failure leaves what was there.
-/// - **Costs**: layers stay until lifecycle rules of the bucket remove them; `touch_refresh` keeps those in use.
+/// - **Costs**: layers stay until a prune or lifecycle rules of the bucket remove them; `touch_refresh` keeps those in use.
 ///
 /// - Source: `spec/backends.md` §5; `spec/spec-syntax.md` §4, s3.
 public struct S3Cache: CacheBackend {
@@ -30,7 +30,7 @@ public struct S3Cache: CacheBackend {
     ///
     /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
-    private let client: S3Client
+    let client: S3Client
     private let scratch: ScratchStore
 
     /// Layers that are renewed at once.
@@ -82,7 +82,11 @@ public struct S3Cache: CacheBackend {
             progress: progress
         ) { descriptor, blob in
             let digest = descriptor.digest
-            if let outcome = kept[digest] { return outcome }
+            if let outcome = kept[digest] {
+                // A prune that looked just before this was renewed may yet remove it: it is looked for again, as what was sent is.
+                if outcome == .refreshed { sent.add(descriptor, blob) }
+                return outcome
+            }
             let outcome =
                 asked.contains(digest)
                 ? try await bucket.upload(descriptor, from: blob, replacing: found[digest] != nil)

@@ -1,4 +1,5 @@
 package import BuildCacheCore
+import BuildCacheHTTP
 
 /// One page of a list of objects.
 ///
@@ -8,10 +9,14 @@ struct ObjectPage {
         package var key: String
         var size: Int64
         var modifiedAt: Timestamp?
+        /// As the service gives it, with its quotes.
+        var etag: String?
     }
     var objects: [Object]
     /// Whether there is more behind it.
     var isTruncated: Bool
+    /// What to ask for the next page with.
+    var next: String?
 
     init(_ bytes: [UInt8]) throws(CacheError) {
         let root = try XMLNode.parse(bytes, "ListBucketResult")
@@ -21,9 +26,11 @@ struct ObjectPage {
                 return nil
             }
             return Object(
-                key: key, size: size, modifiedAt: object.value("LastModified").flatMap { try? Timestamp($0) })
+                key: key, size: size, modifiedAt: object.value("LastModified").flatMap { try? Timestamp($0) },
+                etag: object.value("ETag"))
         }
         isTruncated = root.value("IsTruncated") == "true"
+        next = root.value("NextContinuationToken")
     }
 }
 
@@ -68,17 +75,6 @@ struct CompletedParts {
             text += "<Part><PartNumber>\(part.number)</PartNumber><ETag>\(part.etag.xmlEscaped)</ETag></Part>"
         }
         return Array((text + "</CompleteMultipartUpload>").utf8)
-    }
-}
-
-extension XMLNode {
-    /// Reads a document whose outermost element must be this.
-    static func parse(_ bytes: [UInt8], _ name: String) throws(CacheError) -> XMLNode {
-        let root = try parse(bytes)
-        guard root.name == name else {
-            throw CacheError(.corrupted, "the answer is a <\(root.name.prefix(40))> instead of a <\(name)>")
-        }
-        return root
     }
 }
 

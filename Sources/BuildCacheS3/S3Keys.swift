@@ -22,6 +22,15 @@ package struct S3Keys: Hashable, Sendable {
     /// What the names of all layers begin with.
     package var blobListing: String { blobs + "sha256:" }
 
+    /// What the names of all cache configs begin with.
+    var manifestListing: String { manifests }
+
+    /// The name of the cache that an object is the config of, `nil` if it is none.
+    func name(ofManifest key: String) -> String? {
+        guard key.hasPrefix(manifests), key.count > manifests.count, digest(ofBlob: key) == nil else { return nil }
+        return String(key.dropFirst(manifests.count))
+    }
+
     /// The layer that an object is, `nil` if it is none.
     package func digest(ofBlob key: String) -> Digest? {
         guard key.hasPrefix(blobs), let digest = try? Digest(key.dropFirst(blobs.count)) else { return nil }

@@ -82,6 +82,12 @@ public final class AzureBlobServer: Sendable {
         _ = try? storage.put(bytes, name, in: container, now: faults.now)
     }
 
+    /// Makes a blob look as if it had been written so many seconds ago.
+    public func age(_ name: String, in container: String, seconds: Int64) {
+        guard let time = Timestamp(seconds: faults.now.seconds - seconds) else { return }
+        _ = try? storage.setMetadata([:], name, in: container, BlobStorage.Conditions(), now: time)
+    }
+
     /// Removes a blob, as somebody might who cleans up.
     public func remove(_ name: String, in container: String) { try? storage.delete(name, in: container) }
 
@@ -200,6 +206,7 @@ public final class AzureBlobServer: Sendable {
         case ("GET", "list"): "l"
         case ("GET", _), ("HEAD", _): "r"
         case ("DELETE", _): "d"
+        case ("PUT", "metadata"): "w"
         case ("PUT", _) where place.blob == nil: "cw"
         default: "cwa"
         }
@@ -240,8 +247,13 @@ public final class AzureBlobServer: Sendable {
             return ServerResponse(201, headers: common + facts(stored))
         case ("GET", "blocklist"): return try blockList(blob, in: place.container, request.query["blocklisttype"])
         case ("GET", nil), ("HEAD", nil): return try read(blob, in: place.container, request)
+        case ("PUT", "metadata"):
+            _ = try await request.bytes()
+            let stored = try storage.setMetadata(
+                metadata(of: request), blob, in: place.container, conditions(of: request), now: faults.now)
+            return ServerResponse(200, headers: common + facts(stored))
         case ("DELETE", nil):
-            try storage.delete(blob, in: place.container)
+            try storage.delete(blob, in: place.container, conditions(of: request))
             return ServerResponse(202, headers: common)
         default: throw BlobStorage.Refusal(400, "InvalidQueryParameterValue")
         }

@@ -96,9 +96,27 @@ final class BlobStorage: Sendable {
         return blob
     }
 
-    func delete(_ name: String, in container: String) throws(Refusal) {
-        _ = try blob(name, in: container)
-        state.withLock { $0.containers[container]?[name] = nil }
+    func delete(_ name: String, in container: String, _ conditions: Conditions = Conditions()) throws(Refusal) {
+        try change(name, in: container) { slot, _ throws(Refusal) in
+            guard slot.blob != nil else { throw Refusal(404, "BlobNotFound") }
+            try BlobStorage.check(conditions, slot.blob, isWrite: true)
+            slot = Slot()
+        }
+    }
+
+    /// Replaces the metadata of a blob, which makes it another version.
+    func setMetadata(
+        _ metadata: [String: String], _ name: String, in container: String, _ conditions: Conditions, now: Timestamp
+    ) throws(Refusal) -> Blob {
+        try change(name, in: container) { slot, tag throws(Refusal) in
+            guard var blob = slot.blob else { throw Refusal(404, "BlobNotFound") }
+            try BlobStorage.check(conditions, blob, isWrite: true)
+            blob.metadata = metadata
+            blob.etag = tag
+            blob.modified = now
+            slot.blob = blob
+            return blob
+        }
     }
 
     /// Puts a whole blob; blocks that wait for their list are gone.

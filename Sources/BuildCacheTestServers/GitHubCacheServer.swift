@@ -68,6 +68,8 @@ public final class GitHubCacheServer: Sendable {
         /// Parts that arrived, by their first byte.
         var parts: [Int: [UInt8]] = [:]
         var created: Timestamp
+        /// When it was made or looked up last.
+        var accessed: Timestamp
     }
     private struct State {
         var entries: [Stored] = []
@@ -199,6 +201,17 @@ public final class GitHubCacheServer: Sendable {
         for entry in gone { storage.remove(entry.blob, in: Self.container) }
     }
 
+    /// Makes entries look as if they had been made, and looked up last, so many seconds earlier.
+    public func age(seconds: Int64, where isAged: (_ key: String) -> Bool = { _ in true }) {
+        func earlier(_ time: Timestamp) -> Timestamp { Timestamp(seconds: time.seconds - seconds) ?? time }
+        state.withLock { state in
+            for index in state.entries.indices where isAged(state.entries[index].key) {
+                state.entries[index].created = earlier(state.entries[index].created)
+                state.entries[index].accessed = earlier(state.entries[index].accessed)
+            }
+        }
+    }
+
     /// Lets the service begin its JSON with a byte order mark, as it sometimes does.
     public func writeByteOrderMarks() { state.withLock { $0.writesMark = true } }
 
@@ -210,7 +223,7 @@ public final class GitHubCacheServer: Sendable {
             state.entries.append(
                 Stored(
                     number: state.lastNumber, key: key, scope: scope, version: version, blob: blob,
-                    isCommitted: isCommitted, created: now))
+                    isCommitted: isCommitted, created: now, accessed: now))
             return blob
         }
     }
@@ -229,7 +242,7 @@ public final class GitHubCacheServer: Sendable {
 
     private func respond(to request: ServerRequest) async throws -> ServerResponse {
         if request.path.hasPrefix("/\(Self.container)/") { return try await storage.respond(to: request) }
-        if request.path.hasPrefix("/repos/") { return listing(request) }
+        if request.path.hasPrefix("/repos/") { return respondREST(request) }
         let isV1 = request.path.hasPrefix("/_apis/artifactcache/")
         do {
             guard let permissions = permissions(request) else {
@@ -280,12 +293,20 @@ public final class GitHubCacheServer: Sendable {
         _ keys: [String], exactly: String?, _ version: String, _ permissions: [Permission]
     ) -> Stored? {
         let scopes = permissions.filter { $0.bits & 1 != 0 }.map(\.scope)
+        let now = faults.now
         return state.withLock { state in
+            func used(_ matches: (Stored) -> Bool) -> Stored? {
+                guard let index = state.entries.lastIndex(where: matches) else { return nil }
+                state.entries[index].accessed = now
+                return state.entries[index]
+            }
             for scope in scopes {
-                let visible = state.entries.filter { $0.isCommitted && $0.scope == scope && $0.version == version }
-                if let exactly, let entry = visible.last(where: { $0.key == exactly }) { return entry }
+                func isVisible(_ entry: Stored) -> Bool {
+                    entry.isCommitted && entry.scope == scope && entry.version == version
+                }
+                if let exactly, let entry = used({ isVisible($0) && $0.key == exactly }) { return entry }
                 for key in keys {
-                    if let entry = visible.last(where: { $0.key.hasPrefix(key) }) { return entry }
+                    if let entry = used({ isVisible($0) && $0.key.hasPrefix(key) }) { return entry }
                 }
             }
             return nil
@@ -506,22 +527,51 @@ public final class GitHubCacheServer: Sendable {
 
     // MARK: REST API
 
-    private func listing(_ request: ServerRequest) -> ServerResponse {
+    private func respondREST(_ request: ServerRequest) -> ServerResponse {
         let parts = request.path.split(separator: "/")
-        guard request.method == "GET", parts.count == 5, parts[3] == "actions", parts[4] == "caches" else {
+        guard parts.count >= 5, parts[3] == "actions", parts[4] == "caches" else {
             return ServerResponse(404, json: #"{"message":"Not Found"}"#)
         }
         guard request.headers["authorization"] == "Bearer \(restToken.exposed)" else {
             return ServerResponse(401, json: #"{"message":"Bad credentials"}"#)
         }
+        switch (request.method, parts.count) {
+        case ("GET", 5): return listing(request)
+        case ("DELETE", 6):
+            guard let number = Int(parts[5]), delete(number) else {
+                return ServerResponse(404, json: #"{"message":"Not Found"}"#)
+            }
+            return ServerResponse(204)
+        default: return ServerResponse(404, json: #"{"message":"Not Found"}"#)
+        }
+    }
+
+    private func size(of entry: Stored) -> Int { storage.bytes(entry.blob, in: Self.container)?.count ?? 0 }
+
+    private func delete(_ number: Int) -> Bool {
+        let gone = state.withLock { state in
+            let index = state.entries.firstIndex { $0.number == number && $0.isCommitted }
+            return index.map { state.entries.remove(at: $0) }
+        }
+        guard let gone else { return false }
+        storage.remove(gone.blob, in: Self.container)
+        return true
+    }
+
+    private func listing(_ request: ServerRequest) -> ServerResponse {
         let limit = min(request.query["per_page"].flatMap { Int($0) } ?? 30, 100)
         let page = max(request.query["page"].flatMap { Int($0) } ?? 1, 1)
-        let found = state.withLock { state in
+        let matching = state.withLock { state in
             state.entries.filter { entry in
                 entry.isCommitted && entry.key.hasPrefix(request.query["key"] ?? "")
                     && entry.scope == request.query["ref"] ?? entry.scope
             }
         }
+        // Entries that were used last come first, unless another order is asked for.
+        let sorted =
+            request.query["sort"] == "created_at"
+            ? matching.sorted { $0.created < $1.created } : matching.sorted { $0.accessed < $1.accessed }
+        let found = request.query["direction"] == "asc" ? sorted : sorted.reversed()
         let json = object([
             ("total_count", { $0.integer(found.count) }),
             (
@@ -534,6 +584,8 @@ public final class GitHubCacheServer: Sendable {
                                 ("id", { $0.integer(entry.number) }), ("ref", { $0.string(entry.scope) }),
                                 ("key", { $0.string(entry.key) }), ("version", { $0.string(entry.version) }),
                                 ("created_at", { $0.timestamp(entry.created) }),
+                                ("last_accessed_at", { $0.timestamp(entry.accessed) }),
+                                ("size_in_bytes", { $0.integer(self.size(of: entry)) }),
                             ]).bytes)
                     }
                     json.endArray()

@@ -19,12 +19,29 @@ public struct MemorySource: BlobSource {
     }
 }
 
-/// Blobs in memory, to be read and written.
+/// Blobs in memory with their ages, to be read and written.
 public final class MemoryStore: BlobStore {
-    private let blobs = Mutex<[Digest: [UInt8]]>([:])
+    struct Blob: Sendable {
+        var bytes: [UInt8]
+        var modifiedAt: Timestamp
+    }
+
+    let blobs = Mutex<[Digest: Blob]>([:])
+    /// The configs of a ``MemoryCache`` by their names.
+    let configs = Mutex<[String: Config]>([:])
+    let now: @Sendable () -> Timestamp
+
+    /// A config, and how many were written before it.
+    struct Config: Sendable {
+        var bytes: [UInt8]
+        var version: Int
+        var modifiedAt: Timestamp
+    }
 
     /// Makes an empty store.
-    public init() {}
+    ///
+    /// - Parameter now: What time it is: of what is written, and of what is renewed.
+    public init(now: @escaping @Sendable () -> Timestamp = { .now() }) { self.now = now }
 
     /// The digests of all blobs.
     public var digests: Set<Digest> { blobs.withLock { Set($0.keys) } }
@@ -32,15 +49,23 @@ public final class MemoryStore: BlobStore {
     /// Forgets a blob, as somebody might who cleans up.
     public func remove(_ digest: Digest) { blobs.withLock { $0[digest] = nil } }
 
+    /// Makes a blob as old as a new one, and says whether it is there.
+    public func renew(_ digest: Digest) -> Bool {
+        blobs.withLock { blobs in
+            blobs[digest]?.modifiedAt = now()
+            return blobs[digest] != nil
+        }
+    }
+
     /// Opens a blob, as `BlobSource.open(_:range:)`.
     public func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        guard let bytes = blobs.withLock({ $0[descriptor.digest] }) else { throw .missing(descriptor) }
+        guard let bytes = blobs.withLock({ $0[descriptor.digest]?.bytes }) else { throw .missing(descriptor) }
         return BlobStream(chunksOf: bytes, range: range)
     }
 
-    /// The size of a blob, as `BlobStore.stat(_:)`.
+    /// Size and age of a blob, as `BlobStore.stat(_:)`.
     public func stat(_ digest: Digest) async throws -> BlobStat? {
-        blobs.withLock { $0[digest] }.map { BlobStat(size: Int64($0.count)) }
+        blobs.withLock { $0[digest] }.map { BlobStat(size: Int64($0.bytes.count), modifiedAt: $0.modifiedAt) }
     }
 
     /// Stores a blob, as `BlobStore.put(_:from:)`.
@@ -54,7 +79,8 @@ public final class MemoryStore: BlobStore {
                 .corrupted, "the source gave other bytes than those of the blob",
                 context: .init(subject: descriptor.digest.description))
         }
-        blobs.withLock { $0[descriptor.digest] = bytes }
+        let blob = Blob(bytes: bytes, modifiedAt: now())
+        blobs.withLock { $0[descriptor.digest] = blob }
         return .written
     }
 }

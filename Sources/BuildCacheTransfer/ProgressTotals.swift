@@ -8,7 +8,7 @@ import BuildCacheCore
 /// print("\(totals.finishedLayers) of \(totals.layers) layers, \(totals.bytes) bytes")
 /// ```
 ///
-/// A value: whoever has events from several tasks keeps it behind a lock. Divide ``bytes`` by the time since the start for a rate.
+/// A value: whoever has events from several tasks takes a ``ProgressMeter``, which tells rates, too.
 public struct ProgressTotals: Hashable, Sendable {
     private struct Key: Hashable {
         var transfer: String
@@ -21,6 +21,8 @@ public struct ProgressTotals: Hashable, Sendable {
 
     /// Layers that all transfers announced so far.
     public private(set) var layers = 0
+    /// Stored bytes of these layers, as far as they were known beforehand; those that are converted or made come out otherwise.
+    public private(set) var plannedBytes: Int64 = 0
     /// Those of ``layers`` that are where they should be.
     public private(set) var finishedLayers = 0
     /// Bytes of layers that moved so far; those of a try that broke off do not count.
@@ -50,7 +52,11 @@ public struct ProgressTotals: Hashable, Sendable {
     ///   - transfer: Tells apart transfers that may have layers in common, by the names of their endpoints.
     public mutating func add(_ event: ProgressEvent, of transfer: String = "") {
         switch event {
-        case .planned(let layers, _): self.layers += layers
+        case .planned(let layers, let bytes):
+            self.layers += layers
+            // Sizes are what some document says.
+            let (sum, isTooLarge) = plannedBytes.addingReportingOverflow(bytes)
+            plannedBytes = isTooLarge ? .max : sum
         case .started(let descriptor):
             moving[Key(transfer: transfer, digest: descriptor.digest)] = Moving(size: descriptor.size)
         case .advanced(let digest, let bytes):

@@ -27,7 +27,7 @@ private let allowed: [String: Set<String>] = [
     "BuildCacheHTTP": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheBytes", "AsyncHTTPClient", "NIOCore",
         "NIOPosix", "NIOHTTP1", "NIOSSL", "Logging", "Metrics", "Tracing", "Synchronization", "Subprocess", "System",
-        "SystemPackage",
+        "SystemPackage", "Foundation", "FoundationXML",
     ],
     "BuildCacheRegistry": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
@@ -35,8 +35,7 @@ private let allowed: [String: Set<String>] = [
     ],
     "BuildCacheS3": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-        "BuildCacheTransfer", "BuildCacheHTTP", "NIOCore", "NIOHTTP1", "Logging", "Synchronization", "Foundation",
-        "FoundationXML",
+        "BuildCacheTransfer", "BuildCacheHTTP", "NIOCore", "NIOHTTP1", "Logging", "Synchronization",
     ],
     "BuildCacheAzure": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
@@ -62,7 +61,8 @@ private let allowed: [String: Set<String>] = [
         "BuildCacheGitHubActions",
     ],
     "BuildCacheTesting": [
-        "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "NIOCore", "Synchronization",
+        "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+        "NIOCore", "Synchronization",
     ],
     "BuildCacheTestServers": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure", "TestServers",

@@ -106,6 +106,11 @@ final class FaultyFileSystem: FileSystem {
         return try base.tryLock(file, exclusive: exclusive)
     }
 
+    func renew(_ name: String, in directory: CInt) throws(SystemError) {
+        try step()
+        try base.renew(name, in: directory)
+    }
+
     func makeDirectory(_ name: String, in directory: CInt?) throws(SystemError) {
         try step()
         try base.makeDirectory(name, in: directory)

@@ -7,4 +7,7 @@ import Testing
 struct SeaweedFSTests {
     @Test("keeps a promise: it", arguments: BackendConformance.checks)
     func conforms(_ check: BackendConformance.Check) async throws { try await conformance(check) }
+
+    @Test("is pruned: it", arguments: PruneChecks.all)
+    func prunes(_ check: PruneChecks.Check) async throws { try await check.run() }
 }

@@ -67,6 +67,11 @@ final class KillingFileSystem: FileSystem {
         return try base.tryLock(file, exclusive: exclusive)
     }
 
+    func renew(_ name: String, in directory: CInt) throws(SystemError) {
+        step()
+        try base.renew(name, in: directory)
+    }
+
     func makeDirectory(_ name: String, in directory: CInt?) throws(SystemError) {
         step()
         try base.makeDirectory(name, in: directory)

@@ -22,6 +22,10 @@ package final class FakeRegistry: Sendable {
         package var knowsRanges = true
         /// Whether headers name digests that are none of what was asked for.
         package var namesWrongDigests = false
+        /// Whether manifests may be deleted.
+        package var allowsDeletes = true
+        /// Tags on one page of their list.
+        package var tagsPerPage = 100
         /// Blobs that are listed and lost.
         package var lostBlobs: Set<String> = []
         /// What goes wrong with the n-th request, counted from 1.
@@ -107,6 +111,9 @@ package final class FakeRegistry: Sendable {
         if let limit = manners.largestBody, body.count > limit { return refusal(413, "SIZE_INVALID") }
         let parts = request.path.split(separator: "/").map { String($0) }
         guard parts.count >= 4, parts[0] == "v2" else { return refusal(404, "NAME_UNKNOWN") }
+        if parts.suffix(2) == ["tags", "list"] {
+            return tags(parts[1..<(parts.count - 2)].joined(separator: "/"), request, manners)
+        }
         if parts[parts.count - 2] == "manifests" {
             return manifest(parts[1..<(parts.count - 2)].joined(separator: "/"), parts[parts.count - 1], request, body)
         }
@@ -158,9 +165,34 @@ package final class FakeRegistry: Sendable {
         guard let found = state.withLock({ $0.manifests["\(repository):\(name)"] }) else {
             return refusal(404, "MANIFEST_UNKNOWN")
         }
+        if request.method == "DELETE" {
+            guard manners.allowsDeletes, name.hasPrefix("sha256:") else { return refusal(405, "UNSUPPORTED") }
+            // A manifest goes with all its tags.
+            state.withLock { state in
+                state.manifests = state.manifests.filter { key, manifest in
+                    !key.hasPrefix(repository + ":") || manifest.bytes != found.bytes
+                }
+            }
+            return ServerResponse(202)
+        }
         let digest = manners.namesWrongDigests ? "\(Digest(of: Array("other".utf8)))" : "\(Digest(of: found.bytes))"
         return ServerResponse(
             200, headers: [("Docker-Content-Digest", digest), ("Content-Type", found.type)], body: found.bytes)
+    }
+
+    private func tags(_ repository: String, _ request: ServerRequest, _ manners: Manners) -> ServerResponse {
+        let names = state.withLock { state in
+            state.manifests.keys.filter { $0.hasPrefix(repository + ":") }.map { $0.dropFirst(repository.count + 1) }
+                .filter { !$0.hasPrefix("sha256:") }.map { String($0) }.sorted()
+        }
+        guard !names.isEmpty else { return refusal(404, "NAME_UNKNOWN") }
+        let rest = names.filter { $0 > request.query["last"] ?? "" }
+        let page = rest.prefix(manners.tagsPerPage)
+        let list = page.map { "\"\($0)\"" }.joined(separator: ",")
+        let link = "</v2/\(repository)/tags/list?last=\(page.last ?? "")&n=\(manners.tagsPerPage)>; rel=\"next\""
+        return ServerResponse(
+            200, headers: rest.count > page.count ? [("Link", link)] : [],
+            json: "{\"name\":\"\(repository)\",\"tags\":[\(list)]}")
     }
 
     // MARK: Uploads

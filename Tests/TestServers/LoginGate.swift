@@ -75,7 +75,7 @@ package final class LoginGate: Sendable {
                     state.refused += 1
                     return false
                 }
-                return scope.isSubset(of: token.scopes)
+                return rights(scope).isSubset(of: token.scopes)
             }
             guard isIn else {
                 _ = try await request.bytes()
@@ -97,8 +97,10 @@ package final class LoginGate: Sendable {
         let parts = request.path.split(separator: "/").map { String($0) }
         guard let end = parts.firstIndex(where: { $0 == "blobs" || $0 == "manifests" }), end > 1 else { return [] }
         let repository = parts[1..<end].joined(separator: "/")
-        let isReading = ["GET", "HEAD"].contains(request.method) && !parts.contains("uploads")
-        return [isReading ? "repository:\(repository):pull" : "repository:\(repository):pull,push"]
+        let isUpload = parts.contains("uploads")
+        let isReading = ["GET", "HEAD"].contains(request.method) && !isUpload
+        let actions = isReading ? "pull" : request.method == "DELETE" && !isUpload ? "delete" : "pull,push"
+        return ["repository:\(repository):\(actions)"]
     }
 
     // MARK: Tokens
@@ -135,19 +137,18 @@ package final class LoginGate: Sendable {
         let name = state.withLock { state -> String in
             state.issued += 1
             let name = "token-\(state.issued)"
-            state.tokens[name] = (allowed(scopes), state.time + lifetime)
+            state.tokens[name] = (rights(scopes), state.time + lifetime)
             return name
         }
         return ServerResponse(200, json: #"{"token":"\#(name)","access_token":"\#(name)","expires_in":\#(lifetime)}"#)
     }
 
-    /// Whoever may push may pull.
-    private func allowed(_ scopes: [String]) -> Set<String> {
-        var allowed = Set(scopes)
-        for scope in scopes where scope.hasSuffix(":pull,push") || scope.hasSuffix(":push,pull") {
-            let repository = scope.split(separator: ":").dropLast().joined(separator: ":")
-            allowed.formUnion([repository + ":pull", repository + ":pull,push"])
-        }
-        return allowed
+    /// The actions of scopes, one by one.
+    private func rights(_ scopes: some Sequence<String>) -> Set<String> {
+        Set(
+            scopes.flatMap { scope -> [String] in
+                guard let colon = scope.lastIndex(of: ":") else { return [scope] }
+                return scope[scope.index(after: colon)...].split(separator: ",").map { "\(scope[...colon])\($0)" }
+            })
     }
 }

@@ -37,6 +37,15 @@ package struct XMLNode: Sendable {
         return root
     }
 
+    /// Reads a document whose outermost element must be this.
+    package static func parse(_ bytes: [UInt8], _ name: String) throws(CacheError) -> XMLNode {
+        let root = try parse(bytes)
+        guard root.name == name else {
+            throw CacheError(.corrupted, "the answer is a <\(root.name.prefix(40))> instead of a <\(name)>")
+        }
+        return root
+    }
+
     /// The first element of this name in it.
     package func first(_ name: String) -> XMLNode? { children.first { $0.name == name } }
 

@@ -1,0 +1,73 @@
+import BuildCacheCore
+import BuildCacheHTTP
+import BuildCacheSpec
+import NIOHTTP1
+
+/// One page of a list of blobs.
+///
+/// - Source: Azure Storage REST API, "List Blobs".
+struct BlobPage {
+    struct Blob: Hashable {
+        var name: String
+        var properties: BlobProperties
+    }
+    var blobs: [Blob]
+    /// Where the next page begins, `nil` if this is the last.
+    var next: String?
+
+    init(_ bytes: [UInt8]) throws(CacheError) {
+        let root = try XMLNode.parse(bytes, "EnumerationResults")
+        blobs = (root.first("Blobs")?.all("Blob") ?? []).compactMap { blob in
+            // The name as it is: space at its ends is part of it.
+            guard let name = blob.first("Name")?.text, let properties = blob.first("Properties"),
+                let size = properties.value("Content-Length").flatMap({ Int64($0) })
+            else { return nil }
+            return Blob(
+                name: name,
+                properties: BlobProperties(
+                    size: size, etag: properties.value("Etag").map(BlobPage.quoted),
+                    modifiedAt: properties.value("Last-Modified").flatMap { Timestamp(httpDate: $0) }))
+        }
+        next = root.value("NextMarker")
+    }
+
+    /// Lists give tags without the quotes that headers have.
+    private static func quoted(_ etag: String) -> String { etag.hasPrefix("\"") ? etag : "\"\(etag)\"" }
+}
+
+extension AzureContainer {
+    private static let pageLimit = 64 << 20
+
+    /// All blobs whose names begin with `prefix`; none if the container is not there.
+    func blobs(_ prefix: String) async throws -> [BlobPage.Blob] {
+        var blobs: [BlobPage.Blob] = []
+        var marker: String?
+        repeat {
+            let place = marker.map { [(name: "marker", value: $0)] } ?? []
+            let request = OutgoingRequest(.GET, try url([("comp", "list"), ("prefix", prefix)] + place))
+            guard let page = try await page(request) else { return [] }
+            blobs += page.blobs
+            guard page.next == nil || page.next != marker else {
+                throw CacheError(.unsupported, "the service lists blobs in pages, and each says that it is the next")
+            }
+            marker = page.next
+        } while marker != nil
+        return blobs
+    }
+
+    private func page(_ request: OutgoingRequest) async throws -> BlobPage? {
+        let retries = requests.transport.retries()
+        while true {
+            let response = try await requests.send(request, retries: retries)
+            guard response.status == .ok else {
+                let failure = await requests.failure(response, request)
+                if failure.isAbsence { return nil }
+                throw failure.error
+            }
+            do { return try BlobPage(try await response.collect(upTo: Self.pageLimit)) } catch let error as CacheError {
+                // What broke off is asked for again.
+                try await retries.pause(after: error)
+            }
+        }
+    }
+}

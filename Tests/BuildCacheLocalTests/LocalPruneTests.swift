@@ -1,0 +1,207 @@
+import BuildCacheBytes
+import BuildCacheCore
+import BuildCacheLocal
+import BuildCacheOCI
+import BuildCacheSpec
+import BuildCacheTesting
+import BuildCacheTransfer
+import Foundation
+import TestTools
+import Testing
+
+/// Samples with a graph; the other ones of these tests are what a layout sees of a cache.
+typealias GraphSample = BuildCacheTesting.SampleCache
+
+@Suite("A prune of a directory")
+struct LocalPruneTests {
+    private let folder: Scratch
+
+    init() throws { folder = try Scratch() }
+
+    private static let month: Int64 = 30 * 86_400
+
+    /// Runs `body` with a maker of caches in the directory, none of which waits for a lock.
+    private func withCaches(_ body: (_ cache: (String) -> LocalCache) async throws -> Void) async throws {
+        try await ScratchStore.withTemporary { scratch in
+            try await body { tag in folder.cache(tag, scratch) }
+        }
+    }
+
+    /// A moment when all that is there now is a month old.
+    private var later: Timestamp { Timestamp(seconds: Timestamp.now().seconds + LocalPruneTests.month) ?? .zero }
+
+    @Test("removes the oldest tags, and the blobs that only they reach")
+    func byCount() async throws {
+        try await withCaches { cache in
+            let (long, short) = (try GraphSample.chain(of: 4), try GraphSample.chain(of: 2))
+            try await cache("old").export(long)
+            try folder.ageBlobs(by: 3600)
+            try await cache("new").export(short)
+            let plan = try await cache("new").planPrune(Retention(maximumCount: 1), now: later)
+            #expect(plan.names.map(\.stored.name) == ["new", "old"])
+            let before = folder.blobs
+            // The config and the manifest go with the two layers.
+            #expect(plan.blobs.count == 4)
+            let report = try await cache("new").prune(plan)
+            #expect(report.removedNames == ["old"])
+            #expect(folder.blobs == before.subtracting(plan.blobs.compactMap { $0.digest?.hex }))
+            #expect(report.freedBytes == plan.freedBytes)
+            #expect(try await cache("old").importCache(progress: .discarded) == nil)
+            #expect(try await cache("new").importCache(progress: .discarded)?.graph == short.graph)
+        }
+    }
+
+    @Test("that is only planned changes nothing")
+    func dryRun() async throws {
+        try await withCaches { cache in
+            try await cache("a").export(try .diamond())
+            let before = (folder.blobs, folder.bytes(of: "layout/index.json"))
+            let plan = try await cache("a").planPrune(Retention(maximumCount: 0), now: later)
+            #expect(plan.blobs.count == folder.blobs.count)
+            #expect(before == (folder.blobs, folder.bytes(of: "layout/index.json")))
+        }
+    }
+
+    @Test("of a directory that is not there finds nothing and makes nothing")
+    func absent() async throws {
+        try await withCaches { cache in
+            let plan = try await cache("a").planPrune(Retention(maximumCount: 0), now: later)
+            #expect(plan.names == [] && plan.blobs == [])
+            let report = try await cache("a").prune(plan)
+            #expect(report.removedNames == [])
+            #expect(folder.names(in: "") == [])
+        }
+    }
+
+    @Test("keeps images, what they reach, and tags that a pattern protects")
+    func images() async throws {
+        try await withCaches { cache in
+            let images = try await LocalImages(path: folder.layout)
+            let layer = SampleLayer("of an image")
+            let config = Array("{}".utf8)
+            let blobs = MemorySource([layer.stored, config])
+            try await images.put(layer.descriptor, from: blobs)
+            try await images.put(Descriptor(of: config, mediaType: .ociConfig), from: blobs)
+            let manifest = ImageManifest(
+                mediaType: .ociManifest, config: Descriptor(of: config, mediaType: .ociConfig),
+                layers: [layer.descriptor])
+            try await images.publish(manifest.encode(), as: "image")
+            try await cache("main").export(try .chain(of: 2))
+            try await cache("gone").export(try .chain(of: 3))
+            let retention = Retention(maximumCount: 0, protectedNames: ["m*"])
+            let plan = try await cache("main").planPrune(retention, now: later)
+            #expect(plan.removedNames.map(\.name) == ["gone"])
+            #expect(plan.names.first { $0.stored.name == "image" }?.verdict == .notACache)
+            _ = images.self
+        }
+        try await withCaches { cache in
+            let plan = try await cache("main").planPrune(
+                Retention(maximumCount: 0, protectedNames: ["m*"]), now: later)
+            try await cache("main").prune(plan)
+            #expect(folder.blobs.contains(SampleLayer("of an image").descriptor.digest.hex))
+            #expect(try await cache("main").importCache(progress: .discarded)?.graph == GraphSample.chain(of: 2).graph)
+            let images = try await LocalImages(path: folder.layout)
+            #expect(try await images.resolve("image") != nil)
+        }
+    }
+
+    @Test("keeps a tag that was exported again after the plan, unchanged even")
+    func exportedAgain() async throws {
+        try await withCaches { cache in
+            try await cache("a").export(try .chain(of: 2))
+            let plan = try await cache("a").planPrune(Retention(maximumCount: 0), now: later)
+            try await cache("a").export(try .chain(of: 2))
+            let report = try await cache("a").prune(plan)
+            #expect(report.changedNames == ["a"])
+            #expect(report.removedBlobs == [])
+            #expect(try await cache("a").importCache(progress: .discarded)?.graph == GraphSample.chain(of: 2).graph)
+        }
+    }
+
+    @Test("counts the age of a tag from its last export, though nothing was new in it")
+    func age() async throws {
+        try await withCaches { cache in
+            try await cache("a").export(try .chain(of: 2))
+            try folder.ageBlobs(by: Self.month)
+            try await cache("a").export(try .chain(of: 2))
+            let retention = Retention(maximumAge: .seconds(86_400))
+            #expect(try await cache("a").planPrune(retention).removedNames == [])
+            #expect(try await cache("a").planPrune(retention, now: later).removedNames.count == 1)
+        }
+    }
+
+    @Test("waits for exports and imports that go on, and gives up after a while with nothing removed")
+    func inUse() async throws {
+        try await withCaches { cache in
+            try await cache("a").export(try .chain(of: 2))
+            let plan = try await cache("a").planPrune(Retention(maximumCount: 0), now: later)
+            let before = folder.blobs
+            do {
+                let imported = try await cache("a").importCache(progress: .discarded)
+                let error = await #expect(throws: CacheError.self) { try await cache("a").prune(plan) }
+                #expect(error?.code == .busy)
+                #expect(folder.blobs == before)
+                #expect(imported != nil)
+            }
+            // The import is over with its last reference.
+            #expect(try await cache("a").prune(plan).removedNames == ["a"])
+        }
+    }
+
+    @Test("keeps all blobs while a manifest is damaged, or the index is lost")
+    func unreadable() async throws {
+        try await withCaches { cache in
+            try await cache("a").export(try .chain(of: 2))
+            let manifest = try #require(try await OCILayout(path: folder.layout).manifest(.tag("a")))
+            try await cache("b").export(try .chain(of: 3))
+            let before = folder.blobs
+            let file = "layout/blobs/sha256/" + manifest.digest.hex
+            try folder.remove(file)
+            try folder.write(String(repeating: "x", count: Int(manifest.size)), to: file)
+            let plan = try await cache("b").planPrune(Retention(maximumCount: 0), now: later)
+            #expect(plan.removedNames.map(\.name) == ["b"])
+            #expect(plan.blobs == [])
+            #expect(plan.warnings.count == 2)
+            try await cache("b").prune(plan)
+            #expect(folder.blobs == before)
+
+            try folder.remove("layout/index.json")
+            #expect(try await cache("b").planPrune(Retention(), now: later).blobs == [])
+            try folder.write("{", to: "layout/index.json")
+            let error = await #expect(throws: CacheError.self) { try await cache("b").planPrune(Retention()) }
+            #expect(error?.code == .corrupted)
+        }
+    }
+
+    @Test("removes what exports left that were killed")
+    func leftovers() async throws {
+        try await withCaches { cache in
+            try await cache("a").export(try .chain(of: 2))
+            try folder.write("half", to: "layout/ingest/build-cache-1/data")
+            try await cache("a").prune(try await cache("a").planPrune(Retention(), now: later))
+            #expect(folder.names(in: "layout/ingest") == [])
+        }
+    }
+}
+
+extension Scratch {
+    /// A cache in the layout of the test, which does not wait for locks in earnest.
+    func cache(_ tag: String, _ scratch: ScratchStore, _ fileSystem: any FileSystem = PosixFileSystem()) -> LocalCache {
+        LocalCache(
+            LocalOptions(dest: layout, tag: tag), export: ExportOptions(), scratch: scratch,
+            layout: OCILayout(path: layout, fileSystem: fileSystem, clock: ImmediateClock()))
+    }
+
+    /// The names of all blobs.
+    var blobs: Set<String> { Set(names(in: "layout/blobs/sha256")) }
+
+    /// Makes all blobs look so many seconds older than they do.
+    func ageBlobs(by seconds: Int64) throws {
+        for name in blobs {
+            let file = "layout/blobs/sha256/" + name
+            let attributes = try FileManager.default.attributesOfItem(atPath: path + "/" + file)
+            let date = try #require(attributes[.modificationDate] as? Date)
+            try age(file, seconds: Double(seconds) - date.timeIntervalSinceNow)
+        }
+    }
+}

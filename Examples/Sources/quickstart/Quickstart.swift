@@ -3,10 +3,10 @@
 //     swift run quickstart            or, from the top of the checkout:   make quickstart
 //
 //     1. an empty cache
-//     RUN    sources    made 10 files, 60.1 KiB
+//     RUN    sources    made 14 files, 46.9 KiB
 //     …
 //     2. the same build again
-//     CACHED sources    60.5 KiB fetched and verified
+//     CACHED sources    14.5 KiB fetched and verified
 //     …
 //     3. README.md has changed
 //     CACHED sources    …

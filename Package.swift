@@ -185,6 +185,12 @@ let package = Package(
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
         tests("BuildCacheTests", ["BuildCache", nioCore]),
         tests(
+            "BuildCacheClientTests",
+            [
+                "BuildCacheClient", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheSpec",
+                "BuildCacheCore", "BuildCacheTesting", "TestTools", nioCore,
+            ]),
+        tests(
             "BuildCacheLocalTests",
             [
                 "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
@@ -212,7 +218,7 @@ let package = Package(
         tests(
             "BuildCacheS3Tests",
             [
-                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheOCI", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
                 "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
                 nioCore, nioHTTP1,
             ]),

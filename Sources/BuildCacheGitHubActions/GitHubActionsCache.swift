@@ -100,8 +100,9 @@ public struct GitHubActionsCache: CacheBackend {
                 }
             }
             guard let config = bare.config else { return bare.receipt }
-            let (key, written) = try await store.publish(index, limit: limits.maximumBytes) { current in
-                export.writePolicy == .merge ? try bare.config(mergedWith: current) ?? config : config
+            let (key, written) = try await store.publish(index, limit: limits.maximumBytes) { current, overlooked in
+                guard export.writePolicy == .merge else { return config }
+                return try bare.config(mergedWith: current, and: overlooked) ?? config
             }
             bare.published(as: key, leadingTo: written, progress)
             var receipt = bare.receipt

@@ -113,8 +113,7 @@ let package = Package(
         module(
             "BuildCacheClient",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", nioCore, logging, metrics,
-                tracing,
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", logging, metrics, tracing,
             ]),
 
         // One module per backend, and the umbrella over them.

@@ -220,11 +220,13 @@ struct GitHubStore: BlobSource {
     ///
     /// - Parameters:
     ///   - limit: Bytes that a version which is there may have.
+    ///   - mergesOthers: Whether what other jobs store at the same time must be in what readers see in the end.
     ///   - make: What to store over a version that is there; that itself if it will do. Also gets versions that this one was made without.
     /// - Returns: What readers see now, and its key.
     /// - Throws: `CacheError`: an index that was not stored is no success.
     func publish(
-        _ index: String, limit: Int, _ make: (_ current: [UInt8]?, _ overlooked: [[UInt8]]) throws -> RawDocument
+        _ index: String, limit: Int, mergesOthers: Bool,
+        _ make: (_ current: [UInt8]?, _ overlooked: [[UInt8]]) throws -> RawDocument
     ) async throws -> (key: String, document: RawDocument) {
         var clashes = 0
         var skipped = 0
@@ -233,7 +235,9 @@ struct GitHubStore: BlobSource {
         while skipped < GitHubStore.maximumSkips {
             var current = try await newest(index)
             // The newest by its time need not be the last by its number.
-            if let newest = current { current = try await last(of: index, after: newest.number) ?? newest }
+            if mergesOthers, let newest = current {
+                current = try await last(of: index, after: newest.number) ?? newest
+            }
             // One that is gone has nothing to keep.
             let bytes = if let current { try await read(current.entry, limit: limit) } else { nil as [UInt8]? }
             let made = try make(bytes, overlooked)
@@ -244,6 +248,7 @@ struct GitHubStore: BlobSource {
             number = base + 1 + skipped
             let key = "\(index)#\(number)"
             if try await save(.bytes(made.bytes), as: key) {
+                guard mergesOthers else { return (key, made) }
                 overlooked = []
                 for passed in base + 1..<number {
                     if let bytes = try await read(passed, of: index, limit: limit) { overlooked.append(bytes) }
@@ -264,15 +269,20 @@ struct GitHubStore: BlobSource {
         throw CacheError(.busy, "the index \(index) cannot be stored: all its next versions are begun and not ended")
     }
 
-    /// The last of the versions that follow a number without a gap, `nil` if none does.
+    /// Versions beyond the last known one that are looked for: of so many jobs in a row each may be slow to end what it has begun.
+    private static let probedVersions = 8
+
+    /// The last of the versions after a number, `nil` if there is none.
     private func last(of index: String, after number: Int) async throws -> (number: Int, entry: FoundEntry)? {
-        var found: (number: Int, entry: FoundEntry)?
-        var next = number + 1
-        while let entry = try await version(next, of: index) {
-            found = (next, entry)
-            next += 1
+        var last: (number: Int, entry: FoundEntry)?
+        while true {
+            let start = (last?.number ?? number) + 1
+            let found = try await (start..<start + GitHubStore.probedVersions).mapConcurrently(
+                limit: GitHubStore.probedVersions
+            ) { number in try await version(number, of: index).map { (number: number, entry: $0) } }
+            guard let next = found.compactMap({ $0 }).last else { return last }
+            last = next
         }
-        return found
     }
 }
 

@@ -234,8 +234,8 @@ struct GitHubStore: BlobSource {
         var overlooked: [[UInt8]] = []
         while skipped < GitHubStore.maximumSkips {
             var current = try await newest(index)
-            // The newest by its time need not be the last by its number.
-            if mergesOthers, let newest = current {
+            // The newest by its time need not be the last by its number: then the number after it is taken.
+            if mergesOthers, clashes > 0, let newest = current {
                 current = try await last(of: index, after: newest.number) ?? newest
             }
             // One that is gone has nothing to keep.

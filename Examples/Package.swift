@@ -21,6 +21,9 @@ let package = Package(
     targets: [
         .target(name: "ExampleSupport", dependencies: [.product(name: "BuildCache", package: "swift-build-cache")]),
         example("quickstart"),
+        example("multiple-caches"),
+        example("follow-progress"),
+        example("ci-pipeline"),
         example("copy-cache"),
         example("inspect-cache"),
         example("explain-cache"),

@@ -1,21 +1,19 @@
 import BuildCache
 import Foundation
-import Synchronization
 
 /// A progress bar on standard error, drawn on a terminal only.
 public final class ProgressBar: Sendable {
-    private let totals = Mutex(ProgressTotals())
-    private let start = ContinuousClock.now
+    private let meter: ProgressMeter
 
-    private init() {}
+    private init(_ meter: ProgressMeter) { self.meter = meter }
 
     /// Runs `body` with a bar that is drawn ten times a second and gone at the end, however that comes.
     ///
     /// It is drawn by a task of its own: what moves the bytes waits for no terminal.
     public static func show<Value: Sendable>(
-        _ body: @escaping @Sendable (ProgressBar) async throws -> Value
+        _ meter: ProgressMeter = ProgressMeter(), _ body: @escaping @Sendable (ProgressBar) async throws -> Value
     ) async throws -> Value {
-        let bar = ProgressBar()
+        let bar = ProgressBar(meter)
         guard isatty(STDERR_FILENO) == 1 else { return try await body(bar) }
         let drawing = Task {
             while true {
@@ -33,16 +31,15 @@ public final class ProgressBar: Sendable {
 
     /// Takes an event of an endpoint.
     public func report(_ event: ProgressEvent, of endpoint: String = "") {
-        totals.withLock { $0.add(event, of: endpoint) }
+        meter.report(event, of: endpoint)
     }
 
     private var line: String {
-        let totals = totals.withLock { $0 }
-        let seconds = max(0.1, (ContinuousClock.now - start) / .seconds(1))
-        let filled = Int(30 * totals.fraction)
+        let now = meter.snapshot()
+        let filled = Int(30 * now.fraction)
         return "\r\u{1B}[K[" + String(repeating: "#", count: filled) + String(repeating: ".", count: 30 - filled)
-            + "] \(totals.finishedLayers) of \(totals.layers) layers, \(size(totals.bytes)), "
-            + "\(size(Int64(Double(totals.bytes) / seconds)))/s"
+            + "] \(now.totals.finishedLayers) of \(now.totals.layers) layers, \(size(now.totals.bytes)), "
+            + "\(size(Int64(now.bytesPerSecond)))/s"
     }
 
     private static func print(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }

@@ -22,30 +22,21 @@ struct CopyCache: AsyncParsableCommand {
     }
 
     func run() async throws {
-        try await ScratchStore.withTemporary { scratch in
-            let client = try CacheClient(cacheFrom: from, cacheTo: to, scratch: scratch)
-            let known = try await client.importCaches()
-            for outcome in known.outcomes { try report(outcome) }
-
-            let exported = try await ProgressBar.show { bar in
-                try await client.exportCaches(known.graph, from: LayerSource(blobs: known.blobs)) {
+        let report = try await ProgressBar.show { [from, to] bar in
+            try await ScratchStore.withTemporary { scratch in
+                try await CacheClient(cacheFrom: from, cacheTo: to, scratch: scratch).copyCaches {
                     bar.report($1, of: $0.name)
                 }
             }
-            for outcome in exported.outcomes { try report(outcome) }
-            try exported.check()
         }
-    }
-
-    /// A source that is missing or broken ends the copy: half of what was asked for is no copy.
-    private func report(_ outcome: ImportReport.Outcome) throws {
-        guard let cache = try outcome.result.get() else {
-            throw CacheError(.notFound, "\(outcome.source) has no cache yet")
-        }
-        for warning in cache.warnings { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
-        if !json {
+        for outcome in report.imported.outcomes {
+            guard case .success(let cache?) = outcome.result else { continue }
+            for warning in cache.warnings { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
+            if json { continue }
             print("from \(outcome.source): \(cache.graph.recordCount) records, \(cache.graph.layerIDs.count) layers")
         }
+        for outcome in report.exported.outcomes { try show(outcome) }
+        try report.exported.check()
     }
 
     private struct Row: Encodable {
@@ -58,7 +49,7 @@ struct CopyCache: AsyncParsableCommand {
         var error: String?
     }
 
-    private func report(_ outcome: ExportReport.Outcome) throws {
+    private func show(_ outcome: ExportReport.Outcome) throws {
         var row = Row(destination: outcome.destination)
         switch outcome.result {
         case .success(let receipt):

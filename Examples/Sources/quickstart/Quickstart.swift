@@ -3,10 +3,10 @@
 //     swift run quickstart            or, from the top of the checkout:   make quickstart
 //
 //     1. an empty cache
-//     RUN    sources    copies 10 files, 60.1 KiB
+//     RUN    sources    made 14 files, 46.9 KiB
 //     …
 //     2. the same build again
-//     CACHED sources    60.5 KiB fetched and verified
+//     CACHED sources    14.5 KiB fetched and verified
 //     …
 //     3. README.md has changed
 //     CACHED sources    …
@@ -24,34 +24,35 @@ struct Quickstart: AsyncParsableCommand {
 
     func run() async throws {
         if !keep { try? FileManager.default.removeItem(atPath: cache) }
-        try await ScratchStore.withTemporary { scratch in
-            let client = try CacheClient(
-                cacheFrom: ["type=local,\"src=\(cache)\""], cacheTo: ["type=local,\"dest=\(cache)\",mode=\(mode)"],
-                scratch: scratch)
-            for (title, changed) in [
-                ("1. an empty cache", nil), ("2. the same build again", nil), ("3. README.md has changed", "README.md"),
-            ] {
-                print(keep && title.hasPrefix("1") ? "1. what an earlier run left" : title)
-                try await build(with: client, changed: changed)
-            }
+        for (title, changed) in [
+            ("1. an empty cache", nil), ("2. the same build again", nil), ("3. README.md has changed", "README.md"),
+        ] {
+            print(keep && title.hasPrefix("1") ? "1. what an earlier run left" : title)
+            // As on another machine: what is not in the cache is not here.
+            try await ScratchStore.withTemporary { scratch in try await build(in: scratch, changed: changed) }
         }
         print("The cache is in \(cache): BuildKit, skopeo and umoci can read it.")
     }
 
     /// Runs what the cache does not know, and writes down all of it.
-    private func build(with client: CacheClient, changed: String?) async throws {
-        let known = try await client.importCaches()
-        for case .failure(let error) in known.outcomes.map(\.result) { print("warning: \(error)") }
-        var build = Build(known: known)
+    private func build(in scratch: ScratchStore, changed: String?) async throws {
+        let client = try CacheClient(
+            cacheFrom: ["type=local,\"src=\(cache)\""], cacheTo: ["type=local,\"dest=\(cache)\",mode=\(mode)"],
+            scratch: scratch)
+        let meter = ProgressMeter()
+        var options = CacheSession.Options()
+        options.progress = { endpoint, event in meter.report(event, of: endpoint.name) }
+        let session = client.openSession(store: scratch, options: options)
+        defer { session.close() }
+        var build = Build(session, scratch)
         for step in try Step.all(changed: changed) {
             let (isCached, note) = try await build.perform(step)
-            print(
-                (isCached ? "CACHED " : "RUN    ") + step.name.padding(toLength: 11, withPad: " ", startingAt: 0) + note
-            )
+            let name = step.name.padding(toLength: 11, withPad: " ", startingAt: 0)
+            print((isCached ? "CACHED " : "RUN    ") + name + note)
         }
-        let report = try await ProgressBar.show { [build] bar in
-            try await client.exportCaches(build.graph, from: build.source) { bar.report($1, of: $0.name) }
-        }
+        for case .failed(let error) in session.report.sources.map(\.state) { print("warning: \(error)") }
+        let layers = build.made.source(scratch)
+        let report = try await ProgressBar.show(meter) { _ in try await session.exportCaches(from: layers) }
         try report.check()
         for case .success(let receipt) in report.outcomes.map(\.result) {
             let written = receipt.transfers.values.filter { $0 == .written }.count

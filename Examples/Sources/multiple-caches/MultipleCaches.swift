@@ -1,0 +1,79 @@
+// Asks four caches at once, of which one is missing and one is damaged: neither holds up the build.
+//
+//     swift run multiple-caches
+//
+//     CACHED compile  from main
+//     CACHED test     from branch
+//     RUN    lint
+//     branch  2 records
+//     main    2 records
+//     missing no cache yet
+//     damaged local import: corrupted: …
+//     2 hits, 1 misses, …; 1 of 4 sources failed
+import ArgumentParser
+import BuildCache
+import ExampleSupport
+import Foundation
+
+@main
+struct MultipleCaches: AsyncParsableCommand {
+    func run() async throws {
+        try await ScratchStore.withTemporary { scratch in
+            let top = FileManager.default.temporaryDirectory.appending(path: "multiple-caches-\(UUID())")
+            defer { try? FileManager.default.removeItem(at: top) }
+            // What three earlier builds left behind, each with one step; then a disk loses the index of one.
+            for (cache, step) in [("main", "compile"), ("branch", "test"), ("damaged", "lint")] {
+                try await build([step], from: [], to: [cache], in: top, scratch)
+            }
+            try Data("not an index".utf8).write(to: top.appending(path: "damaged/index.json"))
+
+            let steps = ["compile", "test", "lint"]
+            let report = try await build(
+                steps, from: ["branch", "main", "missing", "damaged"], to: [], in: top, scratch, say: { print($0) })
+            for source in report.sources {
+                let name = source.name.padding(toLength: 8, withPad: " ", startingAt: 0)
+                switch source.state {
+                case .loaded(let records): print("\(name)\(records) records")
+                case .absent: print("\(name)no cache yet")
+                case .failed(let error): print("\(name)\(error)")
+                default: print("\(name)not there yet")
+                }
+            }
+            print(report)
+        }
+    }
+
+    /// Takes from the caches what they know, runs the rest, and notes all of it.
+    @discardableResult
+    private func build(
+        _ steps: [String], from sources: [String], to destinations: [String], in top: URL, _ scratch: ScratchStore,
+        say: (String) -> Void = { _ in }
+    ) async throws -> SessionReport {
+        func path(_ name: String) -> String { top.appending(path: name).path }
+        let client = CacheClient(
+            sources: try sources.map {
+                .init(name: $0, backend: try LocalCache(LocalOptions(src: path($0)), scratch: scratch))
+            },
+            destinations: try destinations.map {
+                .init(
+                    name: $0,
+                    backend: try LocalCache(LocalOptions(dest: path($0)), export: .init(mode: .max), scratch: scratch))
+            })
+        let session = client.openSession(store: scratch)
+        defer { session.close() }
+        let made = MadeLayers()
+        let sources = try session.record(.record(content: Digest(of: "what all steps read".utf8)))
+        for name in steps {
+            let operation = Digest.record(operation: Digest(of: "make \(name)".utf8), output: 0)
+            let step = try session.record(operation, inputs: [[Link(sources)]])
+            if let hit = try await session.fetch(step) {
+                say("CACHED \(name.padding(toLength: 9, withPad: " ", startingAt: 0))from \(hit.source)")
+            } else {
+                say("RUN    \(name)")
+                try session.addResult([made.add([TarFile(path: name, bytes: Array(name.utf8))], by: name)], to: step)
+            }
+        }
+        try await session.exportCaches(from: made.source(scratch)).check()
+        return session.report
+    }
+}

@@ -113,8 +113,7 @@ let package = Package(
         module(
             "BuildCacheClient",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", nioCore, logging, metrics,
-                tracing,
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", logging, metrics, tracing,
             ]),
 
         // One module per backend, and the umbrella over them.
@@ -185,6 +184,12 @@ let package = Package(
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
         tests("BuildCacheTests", ["BuildCache", nioCore]),
         tests(
+            "BuildCacheClientTests",
+            [
+                "BuildCacheClient", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheSpec",
+                "BuildCacheCore", "BuildCacheTesting", "TestTools", nioCore,
+            ]),
+        tests(
             "BuildCacheLocalTests",
             [
                 "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
@@ -212,7 +217,7 @@ let package = Package(
         tests(
             "BuildCacheS3Tests",
             [
-                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheOCI", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
                 "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
                 nioCore, nioHTTP1,
             ]),

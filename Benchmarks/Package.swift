@@ -24,6 +24,9 @@ let package = Package(
             name: "graph-bench", dependencies: [.product(name: "BuildCache", package: "swift-build-cache")],
             swiftSettings: settings),
         .executableTarget(
+            name: "session-bench", dependencies: [.product(name: "BuildCache", package: "swift-build-cache")],
+            swiftSettings: settings),
+        .executableTarget(
             name: "export-bench",
             dependencies: [
                 "BenchSupport",

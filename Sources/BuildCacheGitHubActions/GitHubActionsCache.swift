@@ -100,8 +100,11 @@ public struct GitHubActionsCache: CacheBackend {
                 }
             }
             guard let config = bare.config else { return bare.receipt }
-            let (key, written) = try await store.publish(index, limit: limits.maximumBytes) { current in
-                export.writePolicy == .merge ? try bare.config(mergedWith: current) ?? config : config
+            let merges = export.writePolicy == .merge
+            let (key, written) = try await store.publish(
+                index, limit: limits.maximumBytes, mergesOthers: merges
+            ) { current, overlooked in
+                merges ? try bare.config(mergedWith: current, and: overlooked) ?? config : config
             }
             bare.published(as: key, leadingTo: written, progress)
             var receipt = bare.receipt

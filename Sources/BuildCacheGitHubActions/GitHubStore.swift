@@ -214,57 +214,75 @@ struct GitHubStore: BlobSource {
 
     /// Stores an index as its next version.
     ///
+    /// A job that finds the next version begun, and not ended for long, passes it over. Who began it may only have been slow, so both look
+    /// afterwards: the one for versions after its own, the other for those that it passed over. What was stored in the meantime is handed to
+    /// `make` once more, so that nothing of it gets lost whoever was last.
+    ///
     /// - Parameters:
     ///   - limit: Bytes that a version which is there may have.
-    ///   - make: What to store over a version that is there; that itself if it will do.
+    ///   - mergesOthers: Whether what other jobs store at the same time must be in what readers see in the end.
+    ///   - make: What to store over a version that is there; that itself if it will do. Also gets versions that this one was made without.
     /// - Returns: What readers see now, and its key.
     /// - Throws: `CacheError`: an index that was not stored is no success.
     func publish(
-        _ index: String, limit: Int, _ make: (_ current: [UInt8]?) throws -> RawDocument
+        _ index: String, limit: Int, mergesOthers: Bool,
+        _ make: (_ current: [UInt8]?, _ overlooked: [[UInt8]]) throws -> RawDocument
     ) async throws -> (key: String, document: RawDocument) {
         var clashes = 0
         var skipped = 0
         var number = 0
-        var later: (number: Int, entry: FoundEntry)?
+        var overlooked: [[UInt8]] = []
         while skipped < GitHubStore.maximumSkips {
-            let newest = try await newest(index)
-            let current = if let later, later.number > newest?.number ?? 0 { later } else { newest }
+            var current = try await newest(index)
+            // The newest by its time need not be the last by its number: then the number after it is taken.
+            if mergesOthers, clashes > 0, let newest = current {
+                current = try await last(of: index, after: newest.number) ?? newest
+            }
             // One that is gone has nothing to keep.
             let bytes = if let current { try await read(current.entry, limit: limit) } else { nil as [UInt8]? }
-            let made = try make(bytes)
+            let made = try make(bytes, overlooked)
             if let current, made.bytes == bytes { return (current.entry.key, made) }
-            let next = (current?.number ?? 0) + 1 + skipped
+            let base = current?.number ?? 0
             // Another job that is faster each time is no standstill.
-            if next != number { clashes = 0 }
-            number = next
+            if base + 1 + skipped != number { clashes = 0 }
+            number = base + 1 + skipped
             let key = "\(index)#\(number)"
             if try await save(.bytes(made.bytes), as: key) {
-                later = try await last(of: index, after: number)
-                // A job that took us for broken off has passed us over, and what it made lacks what we did: over that, then.
-                if later == nil { return (key, made) }
+                guard mergesOthers else { return (key, made) }
+                overlooked = []
+                for passed in base + 1..<number {
+                    if let bytes = try await read(passed, of: index, limit: limit) { overlooked.append(bytes) }
+                }
+                if overlooked.isEmpty, try await last(of: index, after: number) == nil { return (key, made) }
+                skipped = 0
                 continue
             }
             clashes += 1
             if clashes > GitHubStore.clashesBeforeSkipping {
-                // Whoever began that version has broken off.
+                // Whoever began that version has broken off, or is very slow.
                 skipped += 1
                 clashes = 0
-            } else if try await self.newest(index)?.number ?? 0 < number {
+            } else if try await newest(index)?.number ?? 0 < number {
                 try await clock.sleep(for: GitHubStore.clashPause)
             }
         }
         throw CacheError(.busy, "the index \(index) cannot be stored: all its next versions are begun and not ended")
     }
 
-    /// The last of the versions that follow a number without a gap, `nil` if none does.
+    /// Versions beyond the last known one that are looked for: of so many jobs in a row each may be slow to end what it has begun.
+    private static let probedVersions = 8
+
+    /// The last of the versions after a number, `nil` if there is none.
     private func last(of index: String, after number: Int) async throws -> (number: Int, entry: FoundEntry)? {
-        var found: (number: Int, entry: FoundEntry)?
-        var next = number + 1
-        while let entry = try await version(next, of: index) {
-            found = (next, entry)
-            next += 1
+        var last: (number: Int, entry: FoundEntry)?
+        while true {
+            let start = (last?.number ?? number) + 1
+            let found = try await (start..<start + GitHubStore.probedVersions).mapConcurrently(
+                limit: GitHubStore.probedVersions
+            ) { number in try await version(number, of: index).map { (number: number, entry: $0) } }
+            guard let next = found.compactMap({ $0 }).last else { return last }
+            last = next
         }
-        return found
     }
 }
 

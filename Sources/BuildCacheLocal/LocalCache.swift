@@ -126,7 +126,9 @@ public struct LocalCache: CacheBackend {
                 state = .naming(current?.digest)
                 if let current, let known = try await LayerGraph.known(current, in: layout, limits: limits) {
                     guard let merged = try graph.merged(over: known) else {
-                        return Published(manifest: current, transfers: [current.digest: .alreadyPresent])
+                        let manifest = Descriptor(
+                            mediaType: current.mediaType, digest: current.digest, size: current.size)
+                        return Published(manifest: manifest, transfers: [current.digest: .alreadyPresent])
                     }
                     wanted = merged
                 }

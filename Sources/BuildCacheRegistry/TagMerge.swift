@@ -48,7 +48,7 @@ struct TagMerge {
         var warnings: [String] = []
         var published = try await SwapLoop(clock: repository.client.transport.clock).run(tag) { () -> Published? in
             // In this order: what is not announced any more is in the tag by then.
-            known = try await announcedGraphs(try await announcements().keys.filter { $0 != name }, known)
+            known = try await announcedGraphs(announcements(try await tags()).keys.filter { $0 != name }, known)
             let current = try await manifest(tag)
             var wanted = graph
             for (_, other) in known.sorted(by: { $0.key < $1.key }) {
@@ -75,7 +75,7 @@ struct TagMerge {
         try await repository.putManifest(announcement, as: .tag(name + TagMerge.settledMark))
         published.transfers = transfers
         published.warnings = warnings
-        if try await !removeSettled() {
+        if try await !removeSettled(announcement) {
             published.warnings.append(
                 "the registry removes no manifests, so the tag \(name), which told parallel jobs of this one, stays; "
                     + "allow deletion, or export with WritePolicy.replace")
@@ -97,9 +97,11 @@ struct TagMerge {
         return ImageManifest(config: cache.config, layers: cache.layers, annotations: notes).encode()
     }
 
-    /// All announcements for the tag, and whether who made them has settled.
-    private func announcements() async throws -> [String: Bool] {
-        let tags = try await repository.tags().filter { $0.hasPrefix(prefix) }
+    /// The tags of all announcements, with those that mark them as settled.
+    private func tags() async throws -> [String] { try await repository.tags().filter { $0.hasPrefix(prefix) } }
+
+    /// The announcements, and whether who made them has settled.
+    private func announcements(_ tags: [String]) -> [String: Bool] {
         let settled = Set(tags.filter { $0.hasSuffix(TagMerge.settledMark) })
         let now = repository.client.now()
         var announcements: [String: Bool] = [:]
@@ -134,16 +136,22 @@ struct TagMerge {
 
     /// Removes all announcements if nobody who made one can write the tag any more, and the tag holds what they say.
     ///
+    /// - Parameter own: The announcement of this writer.
     /// - Returns: False if the registry does not allow that.
-    private func removeSettled() async throws -> Bool {
-        let all = try await announcements()
+    private func removeSettled(_ own: RawDocument) async throws -> Bool {
+        let tags = try await tags()
+        let all = announcements(tags)
         guard all.values.allSatisfy({ $0 }) else { return true }
         let graphs = try await announcedGraphs(all.keys, [:])
         guard let current = try await manifest(tag), let there = try await graph(of: current) else { return true }
         for graph in graphs.values where try !graph.isContained(in: there) { return true }
-        for name in all.keys {
-            // Somebody else may be removing the same.
-            guard let digest = try await manifest(name)?.digest else { continue }
+        let found = try await tags.mapConcurrently(limit: TagMerge.readsInFlight) { tag in
+            if let digest = try await manifest(tag)?.digest { return digest }
+            // Docker's registry may leave a tag without its manifest when two writers remove the same: it goes with ours.
+            try await repository.putManifest(own, as: .tag(tag))
+            return own.digest
+        }
+        for digest in Set(found) {
             do { try await repository.deleteManifest(digest) } catch let error as CacheError
                 where [.unsupported, .denied].contains(error.code)
             {

@@ -65,21 +65,36 @@ public struct BareExport: Sendable {
     ///
     /// Write it only if the cache still is `current`, and else begin again with what it is then.
     ///
+    /// - Parameters:
+    ///   - current: What is under the name.
+    ///   - others: Caches that should be in there, too, and may not be.
     /// - Returns: `current` itself if it holds everything already; `nil` without ``config``. A cache that cannot be read has nothing to keep.
     /// - Throws: `CacheError` `.limitExceeded` if the merged config, or the one that is there, is past the limits.
-    public func config(mergedWith current: [UInt8]?) throws(CacheError) -> RawDocument? {
-        guard let config, let current else { return config }
-        let known: LayerGraph
+    public func config(
+        mergedWith current: [UInt8]?, and others: [[UInt8]] = []
+    ) throws(CacheError) -> RawDocument? {
+        guard config != nil else { return nil }
+        var wanted = graph
+        for other in others {
+            if let known = try decoded(other) { try wanted.merge(known, onlyMissingResults: true) }
+        }
+        if let current, let known = try decoded(current) {
+            guard let merged = try wanted.merged(over: known) else {
+                return RawDocument(mediaType: .cacheConfig, bytes: current)
+            }
+            wanted = merged
+        }
+        return RawDocument(mediaType: .cacheConfig, bytes: try wanted.encodeConfig(.annotated, within: limits).bytes)
+    }
+
+    /// A cache of somebody's, `nil` if it is none.
+    private func decoded(_ config: [UInt8]) throws(CacheError) -> LayerGraph? {
         do throws(CacheError) {
-            known = try LayerGraph(decodingConfig: current, layers: .annotated, limits: limits)
+            return try LayerGraph(decodingConfig: config, layers: .annotated, limits: limits)
         } catch {
             guard error.code == .corrupted else { throw error }
-            return config
+            return nil
         }
-        guard let merged = try graph.merged(over: known) else {
-            return RawDocument(mediaType: .cacheConfig, bytes: current)
-        }
-        return RawDocument(mediaType: .cacheConfig, bytes: try merged.encodeConfig(.annotated, within: limits).bytes)
     }
 
     /// Notes that a name leads to a config now.

@@ -24,8 +24,8 @@ extension LayerGraph {
 
 /// Writes by compare and swap, as often as another writer was faster.
 ///
-/// Each try that fails means that somebody else's succeeded, so all get through; the pauses between them, random and doubling up to a
-/// second, only save requests.
+/// Each try that fails means that somebody else's succeeded, so all get through; the pauses between them, random and doubling up to a quarter
+/// of a second, only save requests.
 package struct SwapLoop: Sendable {
     private let clock: any Clock<Duration>
     /// The most tries before the writer gives up.
@@ -41,8 +41,8 @@ package struct SwapLoop: Sendable {
         for number in 0..<SwapLoop.attempts {
             try Task.checkCancellation()
             if let value = try await attempt() { return value }
-            let longest = Duration.milliseconds(4 << min(number, 8))
-            try await clock.sleep(for: min(longest, .seconds(1)) * Double.random(in: 0...1))
+            let longest = Duration.milliseconds(4 << min(number, 6))
+            try await clock.sleep(for: longest * Double.random(in: 0...1))
         }
         throw CacheError(
             .busy, "other writers were faster \(SwapLoop.attempts) times; try again when fewer jobs export to this name",

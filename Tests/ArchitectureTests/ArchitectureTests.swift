@@ -17,7 +17,7 @@ private let allowed: [String: Set<String>] = [
     ],
     "BuildCacheTransfer": [
         "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-        "NIOCore",
+        "NIOCore", "Synchronization",
     ],
     // Backends know what is below them, and not each other.
     "BuildCacheLocal": [
@@ -51,7 +51,7 @@ private let allowed: [String: Set<String>] = [
     ],
     // Caches, whatever their backends are.
     "BuildCacheClient": [
-        "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "NIOCore", "Logging", "Metrics",
+        "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", "Logging", "Metrics",
         "Tracing", "Synchronization",
     ],
     "BuildCache": [

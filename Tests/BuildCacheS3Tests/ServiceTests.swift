@@ -1,6 +1,7 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
+import BuildCacheOCI
 import BuildCacheSpec
 import BuildCacheTesting
 import BuildCacheTransfer
@@ -39,6 +40,56 @@ struct ServiceTests {
         -> ServerResponse
     {
         ServerResponse(status, headers: headers, body: Array("<Error><Code>\(code)</Code></Error>".utf8))
+    }
+
+    // MARK: Compare and swap
+
+    @Test("is not trusted to swap if it ignores conditions on writes: nothing is overwritten, and the probe is removed")
+    func ignoresConditions() async throws {
+        let requests = Mutex<[String]>([])
+        try await withBucket { request in
+            requests.withLock { $0.append("\(request.method) \(request.target)") }
+            return ServerResponse(request.method == "DELETE" ? 204 : 200)
+        } _: { bucket in
+            for _ in 0..<2 {
+                let error = await #expect(throws: CacheError.self) {
+                    _ = try await bucket.swapObject("name", limit: 1000) { _ in
+                        RawDocument(mediaType: .cacheConfig, bytes: [])
+                    }
+                }
+                #expect(error?.code == .unsupported)
+            }
+        }
+        // One probe for all, and nothing but the probe.
+        let all = requests.withLock { $0 }
+        #expect(all.map { $0.prefix { $0 != " " } } == ["PUT", "DELETE"])
+        #expect(all.allSatisfy { $0.contains("/cache/name.probe-") })
+    }
+
+    @Test("is asked again when somebody else wrote first, with what is there then")
+    func swaps() async throws {
+        let state = Mutex((bytes: Array("a".utf8), version: 1, writes: 0))
+        let made = try await withBucket { request in
+            guard request.method == "PUT" else {
+                let (bytes, version) = state.withLock { ($0.bytes, $0.version) }
+                return ServerResponse(200, headers: [("ETag", "\"\(version)\"")], body: bytes)
+            }
+            let body = try await request.bytes()
+            return state.withLock { state in
+                state.writes += 1
+                // Between our reading and our first writing somebody else writes.
+                if state.writes == 2 { (state.bytes, state.version) = (Array("ab".utf8), 2) }
+                guard request.headers["if-match"] == "\"\(state.version)\"" else { return Self.xml(412, "PreconditionFailed") }
+                (state.bytes, state.version) = (body, state.version + 1)
+                return ServerResponse(200)
+            }
+        } _: { bucket in
+            try await bucket.swapObject("name", limit: 1000) { current in
+                RawDocument(mediaType: .cacheConfig, bytes: (current ?? []) + Array("!".utf8))
+            }
+        }
+        #expect(String(decoding: made.bytes, as: UTF8.self) == "ab!")
+        #expect(state.withLock { String(decoding: $0.bytes, as: UTF8.self) } == "ab!")
     }
 
     // MARK: Trying again

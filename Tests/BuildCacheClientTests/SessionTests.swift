@@ -1,0 +1,291 @@
+import BuildCacheBytes
+import BuildCacheClient
+import BuildCacheCore
+import BuildCacheGraph
+import BuildCacheSpec
+import BuildCacheTesting
+import BuildCacheTransfer
+import NIOCore
+import Synchronization
+import TestTools
+import Testing
+
+@Suite("A session")
+struct SessionTests {
+    // MARK: Lookups
+
+    @Test("answers from the source that has arrived while another hangs for ever and a third is damaged")
+    func answersWhileOthersLoad() async throws {
+        let cache = try Sample("step").cache()
+        let session = session([
+            endpoint("hangs", HangingBackend()),
+            endpoint("garbage", ScriptedBackend(importing: { throw CacheError(.corrupted, "this is no cache") })),
+            endpoint("good", ScriptedBackend(importing: { cache })),
+        ])
+        let step = try Sample("step").record(in: session)
+        // Nothing ends the source that hangs: waiting for it would be for ever.
+        let hit = try #require(try await session.lookup(step))
+        #expect(hit.source == "good")
+        #expect(session.report.hits == 1)
+        #expect(session.report.misses == 0)
+    }
+
+    @Test("declares a miss when the last source is past its deadline, and not before")
+    func missesAfterDeadline() async throws {
+        let clock = HeldClock()
+        var options = CacheSession.Options(deadline: .seconds(7))
+        options.clock = clock
+        let session = session([endpoint("hangs", HangingBackend())], options: options)
+        let step = try Sample("step").record(in: session)
+        async let answer = session.lookup(step)
+        await clock.waitForSleeper()
+        #expect(session.report.misses == 0)
+        clock.release()
+        #expect(try await answer == nil)
+        #expect(session.report.misses == 1)
+        guard case .failed(let error) = session.report.sources[0].state else {
+            Issue.record("a source that did not answer has failed")
+            return
+        }
+        #expect(error.code == .unavailable)
+        #expect(error.description.contains("not there within 7.0 seconds"))
+    }
+
+    @Test("is not held up by a source that does not heed its cancellation")
+    func ignoresStubbornSources() async throws {
+        let clock = HeldClock()
+        var options = CacheSession.Options()
+        options.clock = clock
+        let stubborn = StubbornBackend()
+        let session = session([endpoint("stubborn", stubborn)], options: options)
+        let step = try Sample("step").record(in: session)
+        await clock.waitForSleeper()
+        clock.release()
+        #expect(try await session.lookup(step) == nil)
+        session.close()
+        stubborn.letGo()
+    }
+
+    @Test("ends a lookup that is cancelled while it waits")
+    func cancelsLookup() async throws {
+        let clock = HeldClock()
+        var options = CacheSession.Options()
+        options.clock = clock
+        let session = session([endpoint("hangs", HangingBackend())], options: options)
+        let step = try Sample("step").record(in: session)
+        let lookup = Task { try await session.lookup(step) }
+        await clock.waitForSleeper()
+        lookup.cancel()
+        await #expect(throws: CancellationError.self) { _ = try await lookup.value }
+    }
+
+    @Test("takes the newest result of all sources, and of equally new ones that of the first")
+    func takesNewest() async throws {
+        let (old, new) = (try Sample("step", layer: "old", at: 1).cache(), try Sample("step", layer: "new", at: 2).cache())
+        let same = try Sample("step", layer: "same", at: 2).cache()
+        let sources = [("old", old), ("new", new), ("same", same)].map { name, cache in
+            endpoint(name, ScriptedBackend(importing: { cache }))
+        }
+        let session = session(sources)
+        await session.waitForSources()
+        let hit = try #require(try await session.lookup(try Sample("step").record(in: session)))
+        #expect(hit.source == "new")
+        #expect(hit.createdAt.seconds == 2)
+        #expect(hit.layers.map(\.digest) == [Digest(of: "new".utf8)])
+    }
+
+    @Test("finds a step over inputs that different sources know")
+    func unitesSources() async throws {
+        // The first source knows the inputs alone, the second the step on them.
+        var inputs = LayerGraph()
+        try inputs.addRecord(Sample.root)
+        let known = try ImportedCache(parts: [.init(manifest: nil, graph: inputs)], blobs: MemorySource([]))
+        let cache = try Sample("step").cache()
+        let session = session([
+            endpoint("inputs", ScriptedBackend(importing: { known })),
+            endpoint("step", ScriptedBackend(importing: { cache })),
+        ])
+        #expect(try await session.lookup(try Sample("step").record(in: session)) != nil)
+    }
+
+    @Test("misses a step that is built on something of this machine alone")
+    func ephemeralMisses() async throws {
+        let cache = try Sample("step").cache()
+        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))])
+        let local = try session.recordEphemeral()
+        let step = try session.record(Sample("step").digest, inputs: [[Link(local)]])
+        #expect(try await session.lookup(step) == nil)
+    }
+
+    @Test("looks up a chain of 20 000 steps without running out of stack")
+    func longChains() async throws {
+        let session = session([])
+        var last = try session.record(Sample.root)
+        for number in 0..<20_000 {
+            last = try session.record(
+                .record(operation: Digest(of: "\(number)".utf8), output: 0), inputs: [[Link(last)]])
+        }
+        #expect(try await session.lookup(last) == nil)
+    }
+
+    @Test("says which input of a step differs from what the caches know")
+    func explains() async throws {
+        let cache = try Sample("step").cache()
+        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))])
+        let other = try session.record(.record(content: Digest(of: "other".utf8)))
+        let step = try session.record(Sample("step").digest, inputs: [[Link(other)]])
+        #expect(try await session.lookup(step) == nil)
+        let (explanation, graph) = try #require(session.explainMiss(step))
+        #expect(explanation.text(in: graph).contains("input 0 missed itself"))
+        #expect(session.explainMiss(try Sample("step").record(in: session)) == nil)
+    }
+
+    @Test("refuses a record of another session")
+    func foreignRecords() async throws {
+        let (one, other) = (session([]), session([]))
+        _ = try other.record(Sample.root)
+        let record = try other.record(.record(content: Digest(of: "more".utf8)))
+        await #expect(throws: CacheError.self) { _ = try await one.lookup(record) }
+    }
+
+    // MARK: Layers
+
+    @Test("fetches layers into its store, once")
+    func fetches() async throws {
+        let sample = Sample("step")
+        let cache = try sample.cache()
+        let store = MemoryStore()
+        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))], store: store)
+        let step = try sample.record(in: session)
+        let hit = try #require(try await session.fetch(step))
+        #expect(store.digests == Set(hit.layers.map(\.digest)))
+        #expect(session.report.bytesMoved == 4)
+        _ = try await session.fetch(step)
+        #expect(session.report.bytesMoved == 4)
+        #expect(session.report.bytesSaved == 4)
+    }
+
+    @Test("takes the next best result when a layer is gone or damaged by now", arguments: [true, false])
+    func fallsBack(_ isGone: Bool) async throws {
+        let new = Sample("step", layer: "new", at: 2)
+        let digest = Digest(of: "new".utf8)
+        let blobs = FaultySource(MemorySource([Array("new".utf8)]), isGone ? .missing(digest) : .changed(digest))
+        let (cache, old) = (try new.cache(blobs), try Sample("step", layer: "old", at: 1).cache())
+        let store = MemoryStore()
+        let session = session(
+            [
+                endpoint("new", ScriptedBackend(importing: { cache })),
+                endpoint("old", ScriptedBackend(importing: { old })),
+            ], store: store)
+        await session.waitForSources()
+        let step = try new.record(in: session)
+        let hit = try #require(try await session.fetch(step))
+        #expect(hit.source == "old")
+        #expect(store.digests == [Digest(of: "old".utf8)])
+        // What is noted, and so exported, is the result that can be had.
+        #expect(session.graph[step].results.map(\.createdAt.seconds) == [1])
+        #expect(session.report.hits == 1)
+    }
+
+    @Test("misses when no result is left, and notes none")
+    func missesWithoutLayers() async throws {
+        let sample = Sample("step")
+        let cache = try sample.cache(MemorySource([]))
+        let session = session([endpoint("empty", ScriptedBackend(importing: { cache }))])
+        let step = try sample.record(in: session)
+        #expect(try await session.lookup(step) != nil)
+        #expect(try await session.fetch(step) == nil)
+        #expect(session.graph[step].results == [])
+        #expect((session.report.hits, session.report.misses) == (0, 1))
+    }
+
+    @Test("fails when its own store does: that is no miss")
+    func storeFails() async throws {
+        let sample = Sample("step")
+        let cache = try sample.cache()
+        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))], store: FullStore())
+        let step = try sample.record(in: session)
+        let error = await #expect(throws: CacheError.self) { _ = try await session.fetch(step) }
+        #expect(error?.code == .storageFull)
+    }
+
+    @Test("fetches ahead of need, and once for who waits for it")
+    func prefetches() async throws {
+        let sample = Sample("step")
+        let blobs = FaultySource(MemorySource([Array("step".utf8)]), .opening(0))
+        let cache = try sample.cache(blobs)
+        let store = MemoryStore()
+        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))], store: store)
+        let step = try sample.record(in: session)
+        session.prefetch(step)
+        session.prefetch(step)
+        #expect(try await session.fetch(step) != nil)
+        #expect(blobs.opened == 1)
+    }
+
+    // MARK: Exports
+
+    @Test("exports hits, results and pending results, and again as a checkpoint of what there is so far")
+    func exports() async throws {
+        let store = MemoryStore()
+        try await ScratchStore.withTemporary { scratch in
+            let sample = Sample("step")
+            let cache = try sample.cache()
+            let memory = MemoryCache("main", export: ExportOptions(mode: .max), in: store, scratch: scratch)
+            let client = CacheClient(
+                sources: [endpoint("good", ScriptedBackend(importing: { cache }))],
+                destinations: [endpoint("memory", memory)])
+            let session = client.openSession(store: scratch)
+            let step = try sample.record(in: session)
+            #expect(try await session.lookup(step) != nil)
+            let made = try session.record(Sample("made").digest, inputs: [[Link(step)]])
+            let tar = SampleLayer("made").tar
+            let layer = PendingLayer(name: "made")
+
+            // The build fails here: what there is goes out. The layer of the hit was never fetched, and is read where it is.
+            try await session.exportCaches().check()
+            let checkpoint = try #require(try await memory.importCache(progress: .discarded))
+            #expect(checkpoint.graph.descriptors.keys.contains(Digest(of: "step".utf8)))
+            #expect(checkpoint.graph.recordCount == 3)
+
+            try session.addResult([.stored(sample.descriptor), .pending(layer)], to: made)
+            let source = LayerSource(blobs: scratch) { _ in BlobStream(ByteBuffer(bytes: tar)) }
+            try await session.exportCaches(from: source, targets: [made]).check()
+            let whole = try #require(try await memory.importCache(progress: .discarded))
+            #expect(whole.graph.descriptors.count == 2)
+            #expect(session.report.exports.count == 2)
+            #expect(session.report.bytesSaved >= sample.descriptor.size)
+        }
+    }
+
+    @Test("refuses a result without layers")
+    func emptyResults() throws {
+        let session = session([])
+        let step = try Sample("step").record(in: session)
+        #expect(throws: CacheError.self) { try session.addResult([], to: step) }
+    }
+
+    @Test("reports its figures in one line")
+    func describesReport() {
+        var report = session([]).report
+        report.seconds.importing = 0
+        (report.hits, report.misses, report.requests) = (3, 1, 12)
+        #expect(
+            report.description
+                == "3 hits, 1 misses, 0 bytes moved, 0 bytes saved, 12 requests, 0 retries; 0.0 s importing, 0.0 s fetching, 0.0 s exporting"
+        )
+    }
+
+    // MARK: Helpers
+
+    private func session(
+        _ sources: [CacheClient.Endpoint], store: any BlobStore = MemoryStore(),
+        options: CacheSession.Options = CacheSession.Options()
+    ) -> CacheSession {
+        CacheClient(sources: sources, destinations: []).openSession(store: store, options: options)
+    }
+
+    private func endpoint(_ name: String, _ backend: any CacheBackend) -> CacheClient.Endpoint {
+        CacheClient.Endpoint(name: name, backend: backend)
+    }
+}

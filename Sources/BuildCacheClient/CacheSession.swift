@@ -129,6 +129,8 @@ public final class CacheSession: Sendable {
 
     /// Notes what came out of a step that has run.
     ///
+    /// A record without inputs stands for something that was read: an export leaves out what is noted for it here.
+    ///
     /// - Parameters:
     ///   - layers: All layers of the result, the lowest first: those of what it started from and its own.
     ///   - createdAt: When the step ended.

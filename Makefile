@@ -13,8 +13,10 @@ BREW_TOOLS := skopeo umoci
 quickstart: libraries
 	cd Examples && $(SWIFT) run quickstart
 
+# Parallel jobs take all cores for minutes, and some tests watch for silence: one after the other.
 test: libraries tools
-	$(SWIFT) test
+	$(SWIFT) test --skip MergeTests
+	$(SWIFT) test --filter MergeTests
 
 examples: libraries
 	cd Examples && $(SWIFT) build

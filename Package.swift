@@ -217,7 +217,8 @@ let package = Package(
         tests(
             "BuildCacheS3Tests",
             [
-                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheOCI", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheOCI", "BuildCacheTransfer", "BuildCacheBytes",
+                "BuildCacheGraph",
                 "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
                 nioCore, nioHTTP1,
             ]),

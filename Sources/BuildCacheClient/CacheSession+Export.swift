@@ -38,7 +38,9 @@ extension CacheSession {
             }
         }
         state.withLock { $0.report.add(report) }
-        for failure in report.failures { options.logger?.error("a cache was not written", metadata: ["error": "\(failure)"]) }
+        for failure in report.failures {
+            options.logger?.error("a cache was not written", metadata: ["error": "\(failure)"])
+        }
         return report
     }
 
@@ -57,7 +59,8 @@ extension CacheSession {
             switch result {
             case nil: SessionReport.Source(name: name, state: .loading)
             case .success(nil): SessionReport.Source(name: name, state: .absent)
-            case .success(let cache?): SessionReport.Source(name: name, state: .loaded(records: cache.graph.recordCount))
+            case .success(let cache?):
+                SessionReport.Source(name: name, state: .loaded(records: cache.graph.recordCount))
             case .failure(let error): SessionReport.Source(name: name, state: .failed(error))
             }
         }

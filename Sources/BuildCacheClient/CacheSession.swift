@@ -92,7 +92,9 @@ public final class CacheSession: Sendable {
         self.options = options
         let progress = options.progress
         sources = TrafficMeter.$current.withValue(meter) {
-            LoadingSources(client.sources, deadline: options.deadline, clock: options.clock, progress: progress)
+            LoadingSources(
+                client.sources, deadline: options.deadline, clock: options.clock, logger: options.logger,
+                progress: progress)
         }
     }
 
@@ -140,6 +142,11 @@ public final class CacheSession: Sendable {
         _ layers: [ResultLayer], createdAt: Timestamp = .now(), to record: RecordID
     ) throws(CacheError) {
         try noting { graph throws(CacheError) in
+            guard !graph.contains(record) || !graph[record].inputs.isEmpty else {
+                throw CacheError(
+                    .invalidSpec,
+                    "a record without inputs is a source, and a build exports no result of one; give the step an input")
+            }
             var top: LayerID?
             for layer in layers {
                 switch layer {
@@ -158,11 +165,11 @@ public final class CacheSession: Sendable {
         _ body: (inout LayerGraph) throws(CacheError) -> Value
     ) throws(CacheError) -> Value {
         let result = state.withLock { state -> Result<Value, CacheError> in
-            let count = state.graph.recordCount
+            let count = state.graph.identifierCount
             do throws(CacheError) {
                 let value = try body(&state.graph)
                 // A new link of a known record may let it, and all that is built on it, match more.
-                if state.graph.recordCount <= count { state.matches = [:] }
+                if state.graph.identifierCount == count { state.matches = [:] }
                 return .success(value)
             } catch {
                 return .failure(error)

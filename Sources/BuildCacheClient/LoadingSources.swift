@@ -2,6 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheTransfer
+import Logging
 import Synchronization
 
 /// The caches that a session reads, each loaded in the background and given up at its deadline.
@@ -26,15 +27,20 @@ final class LoadingSources: Sendable {
 
     let changes = Changes()
     private let names: [String]
+    private let logger: Logger?
     private let started = ContinuousClock.now
     private let state = Mutex(State())
 
     init(
         _ sources: [CacheClient.Endpoint], deadline: Duration, clock: any Clock<Duration>,
-        progress: @escaping @Sendable (CacheClient.Endpoint, ProgressEvent) -> Void
+        logger: Logger?, progress: @escaping @Sendable (CacheClient.Endpoint, ProgressEvent) -> Void
     ) {
         names = sources.map(\.name)
-        state.withLock { $0.known.waitingFor = sources.count }
+        self.logger = logger
+        state.withLock { state in
+            state.known.waitingFor = sources.count
+            if sources.isEmpty { state.finishedAt = started }
+        }
         for (place, source) in sources.enumerated() {
             let loading = Task { [self] in
                 do {
@@ -98,6 +104,11 @@ final class LoadingSources: Sendable {
             return true
         }
         guard isFirst else { return }
+        if case .failure(let error) = result {
+            logger?.warning(
+                "a cache cannot be read, and counts as one without hits",
+                metadata: ["source": "\(names[place])", "error": "\(error)"])
+        }
         cancel(place)
         unite()
     }

@@ -69,8 +69,10 @@ public struct SessionReport: Sendable, CustomStringConvertible {
     public var description: String {
         func text(_ seconds: Double) -> String { "\((seconds * 100).rounded() / 100) s" }
         let failed = sources.count { if case .failed = $0.state { true } else { false } }
-        return "\(hits) hits, \(misses) misses, \(bytesMoved) bytes moved, \(bytesSaved) bytes saved, \(requests) requests, "
+        return
+            "\(hits) \(hits == 1 ? "hit" : "hits"), \(misses) \(misses == 1 ? "miss" : "misses"), \(bytesMoved) bytes moved, \(bytesSaved) bytes saved, \(requests) requests, "
             + "\(retries) retries; \(text(seconds.importing)) importing, \(text(seconds.fetching)) fetching, "
-            + "\(text(seconds.exporting)) exporting" + (failed == 0 ? "" : "; \(failed) of \(sources.count) sources failed")
+            + "\(text(seconds.exporting)) exporting"
+            + (failed == 0 ? "" : "; \(failed) of \(sources.count) sources failed")
     }
 }

@@ -159,7 +159,8 @@ public struct GitHubActionsCache: CacheBackend {
             let found = try await scopes.mapConcurrently(limit: 8) { scope -> (name: String, bytes: [UInt8])? in
                 let index = GitHubKeys.index(options.scope, in: scope.name)
                 guard let newest = try await store.newest(index),
-                    let bytes = try await store.read(newest.entry, limit: limit) else { return nil }
+                    let bytes = try await store.read(newest.entry, limit: limit)
+                else { return nil }
                 return (newest.entry.key, bytes)
             }
             let configs = found.compactMap { $0 }

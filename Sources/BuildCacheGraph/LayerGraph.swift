@@ -246,6 +246,9 @@ extension LayerGraph {
             isEphemeral: node.isEphemeral)
     }
 
+    /// Identifiers that were given out so far, those of records that turned out to equal another included.
+    package var identifierCount: Int { records.count }
+
     /// Whether an identifier may be of this graph: its number is.
     package func contains(_ id: RecordID) -> Bool { records.indices.contains(Int(id.index)) }
 

@@ -45,7 +45,8 @@ package struct SwapLoop: Sendable {
             try await clock.sleep(for: longest * Double.random(in: 0...1))
         }
         throw CacheError(
-            .busy, "other writers were faster \(SwapLoop.attempts) times; try again when fewer jobs export to this name",
+            .busy,
+            "other writers were faster \(SwapLoop.attempts) times; try again when fewer jobs export to this name",
             context: .init(subject: name), retry: .worthwhile)
     }
 }

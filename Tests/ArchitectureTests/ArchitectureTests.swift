@@ -55,7 +55,8 @@ private let allowed: [String: Set<String>] = [
         "Tracing", "Synchronization",
     ],
     "BuildCache": [
-        "BuildCacheClient", "BuildCacheInline", "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+        "BuildCacheClient", "BuildCacheInline", "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI",
+        "BuildCacheBytes",
         "BuildCacheTransfer",
         "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure",
         "BuildCacheGitHubActions",

@@ -81,7 +81,9 @@ struct SessionTests {
 
     @Test("takes the newest result of all sources, and of equally new ones that of the first")
     func takesNewest() async throws {
-        let (old, new) = (try Sample("step", layer: "old", at: 1).cache(), try Sample("step", layer: "new", at: 2).cache())
+        let (old, new) = (
+            try Sample("step", layer: "old", at: 1).cache(), try Sample("step", layer: "new", at: 2).cache()
+        )
         let same = try Sample("step", layer: "same", at: 2).cache()
         let sources = [("old", old), ("new", new), ("same", same)].map { name, cache in
             endpoint(name, ScriptedBackend(importing: { cache }))
@@ -272,7 +274,7 @@ struct SessionTests {
         (report.hits, report.misses, report.requests) = (3, 1, 12)
         #expect(
             report.description
-                == "3 hits, 1 misses, 0 bytes moved, 0 bytes saved, 12 requests, 0 retries; 0.0 s importing, 0.0 s fetching, 0.0 s exporting"
+                == "3 hits, 1 miss, 0 bytes moved, 0 bytes saved, 12 requests, 0 retries; 0.0 s importing, 0.0 s fetching, 0.0 s exporting"
         )
     }
 

@@ -79,7 +79,9 @@ struct ServiceTests {
                 state.writes += 1
                 // Between our reading and our first writing somebody else writes.
                 if state.writes == 2 { (state.bytes, state.version) = (Array("ab".utf8), 2) }
-                guard request.headers["if-match"] == "\"\(state.version)\"" else { return Self.xml(412, "PreconditionFailed") }
+                guard request.headers["if-match"] == "\"\(state.version)\"" else {
+                    return Self.xml(412, "PreconditionFailed")
+                }
                 (state.bytes, state.version) = (body, state.version + 1)
                 return ServerResponse(200)
             }

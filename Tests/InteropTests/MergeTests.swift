@@ -58,7 +58,8 @@ struct MergeTests {
 
     @Test("in a bucket, by conditional writes", .enabled(if: Tool.weed.isInstalled, "weed is not installed"))
     func s3() async throws {
-        try await SeaweedFS.run([.init("ours", "oursecret", ["Admin", "Read", "Write", "List", "Tagging"])]) { address in
+        try await SeaweedFS.run([.init("ours", "oursecret", ["Admin", "Read", "Write", "List", "Tagging"])]) {
+            address in
             try await makeBucket(at: address)
             try await check(
                 "type=s3,bucket=cache,region=us-east-1,endpoint_url=http://\(address),use_path_style=true,"

@@ -66,5 +66,7 @@ for _ in 0..<rounds {
 waits.sort()
 func milliseconds(_ duration: Duration) -> Int { Int(duration / .milliseconds(1)) }
 print("latency of the source \(milliseconds(latency)) ms; lookups answered after:")
-print("  middle \(milliseconds(waits[waits.count / 2])) ms, slowest \(milliseconds(waits[waits.count - 1])) ms of \(rounds)")
+print(
+    "  middle \(milliseconds(waits[waits.count / 2])) ms, slowest \(milliseconds(waits[waits.count - 1])) ms of \(rounds)"
+)
 print("  that is at most \(milliseconds(waits[waits.count - 1] - latency)) ms more (promised: 50 ms)")

@@ -11,12 +11,12 @@
 //       CACHED dependencies from main
 //       RUN    compile
 //       FAILED test: what was built so far is exported
-//       1 hits, 2 misses, …
+//       1 hit, 2 misses, …
 //     feature: its test is corrected
 //       CACHED dependencies from …        (feature or main, whichever was read first)
 //       CACHED compile from feature
 //       RUN    test
-//       2 hits, 1 misses, …
+//       2 hits, 1 miss, …
 import ArgumentParser
 import BuildCache
 import ExampleSupport

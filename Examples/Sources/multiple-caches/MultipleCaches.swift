@@ -9,7 +9,7 @@
 //     main    2 records
 //     missing no cache yet
 //     damaged local import: corrupted: …
-//     2 hits, 1 misses, …; 1 of 4 sources failed
+//     2 hits, 1 miss, …; 1 of 4 sources failed
 import ArgumentParser
 import BuildCache
 import ExampleSupport

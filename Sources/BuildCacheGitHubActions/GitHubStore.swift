@@ -232,10 +232,11 @@ struct GitHubStore: BlobSource {
         var skipped = 0
         var number = 0
         var overlooked: [[UInt8]] = []
+        var hasSaved = false
         while skipped < GitHubStore.maximumSkips {
             var current = try await newest(index)
-            // The newest by its time need not be the last by its number: then the number after it is taken.
-            if mergesOthers, clashes > 0, let newest = current {
+            // The newest by its time need not be the last by its number: then the number after it is taken, or it is our own.
+            if mergesOthers, clashes > 0 || hasSaved, let newest = current {
                 current = try await last(of: index, after: newest.number) ?? newest
             }
             // One that is gone has nothing to keep.
@@ -249,6 +250,7 @@ struct GitHubStore: BlobSource {
             let key = "\(index)#\(number)"
             if try await save(.bytes(made.bytes), as: key) {
                 guard mergesOthers else { return (key, made) }
+                hasSaved = true
                 overlooked = []
                 for passed in base + 1..<number {
                     if let bytes = try await read(passed, of: index, limit: limit) { overlooked.append(bytes) }

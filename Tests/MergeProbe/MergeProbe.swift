@@ -27,11 +27,11 @@ struct MergeProbe {
 
 enum ProbeError: Error { case usage }
 
-/// A clock whose seconds are a hundredth of one.
+/// A clock whose seconds are a tenth of one.
 private struct HurriedClock: Clock {
     var now: ContinuousClock.Instant { ContinuousClock.now }
     var minimumResolution: Duration { .zero }
     func sleep(until deadline: ContinuousClock.Instant, tolerance: Duration?) async throws {
-        try await ContinuousClock().sleep(for: now.duration(to: deadline) / 100)
+        try await ContinuousClock().sleep(for: now.duration(to: deadline) / 10)
     }
 }

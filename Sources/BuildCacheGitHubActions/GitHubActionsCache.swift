@@ -16,8 +16,8 @@ import Synchronization
 /// - **Permissions**: the runner's own token, `ACTIONS_RUNTIME_TOKEN`. Jobs of forks only read. Listing needs a token with `actions: read`.
 /// - **Limits**: 10 GB for a repository, after which GitHub evicts what was not used for long; 200 uploads a minute, which an export keeps
 ///   to by waiting.
-/// - **Concurrency**: of exports to one branch the later wins, or with `WritePolicy.merge` none loses anything; a reader
-///   sees a version from before or after.
+/// - **Concurrency**: of exports to one branch the later wins, or with `WritePolicy.merge` the next version holds what is there, too; that
+///   many jobs which merge at the same moment never lose anything is not proved yet. A reader sees a version from before or after.
 /// - **Faults**: the index is written last, so a failure leaves what was there. An entry that a job began and did not end stays begun until
 ///   GitHub forgets it; its layer is a miss until then.
 /// - **Costs**: versions of the index stay until they are pruned or evicted. An export that changes nothing writes none.

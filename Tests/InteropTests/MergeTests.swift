@@ -90,11 +90,11 @@ struct MergeTests {
         "in a registry, by announcing themselves, and the last one leaves no announcement behind",
         .enabled(if: Tool.dockerRegistry.isInstalled, "docker-registry is not installed"))
     func registry() async throws {
-        // No record was ever lost here; that the last export cleans up was seen with six jobs and five rounds only.
-        await withKnownIssue("not seen to clean up after all fifty rounds", isIntermittent: true) {
-            try await DockerRegistry.run { address in
-                let spec = "type=registry,ref=\(address)/cache:main"
-                try await check(spec)
+        try await DockerRegistry.run { address in
+            let spec = "type=registry,ref=\(address)/cache:main"
+            try await check(spec)
+            // That the last export cleans up was seen with six jobs and five rounds only.
+            await withKnownIssue("not seen to clean up after all fifty rounds", isIntermittent: true) {
                 // Of those that ended at the same time, each may have taken the other for one that still writes.
                 let directory = try TemporaryDirectory()
                 _ = try await Tool.built("MergeProbe").output([directory.path, "last", "1", spec])

@@ -4,7 +4,7 @@ public import BuildCacheGraph
 import BuildCacheHTTP
 import BuildCacheOCI
 public import BuildCacheSpec
-public import BuildCacheTransfer
+@_exported public import BuildCacheTransfer
 
 /// A cache in a container of Azure's Blob Storage: `type=azblob`.
 ///

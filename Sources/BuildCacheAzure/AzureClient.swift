@@ -1,5 +1,5 @@
 import BuildCacheCore
-public import BuildCacheHTTP
+@_exported public import BuildCacheHTTP
 import BuildCacheSpec
 
 /// What all caches in Azure share: connections, and the token in use.

@@ -1,7 +1,7 @@
 public import BuildCacheBytes
 import BuildCacheCore
 public import BuildCacheGraph
-public import BuildCacheTransfer
+@_exported public import BuildCacheTransfer
 
 /// The caches of one build: those it reads, and those it writes.
 ///

@@ -4,7 +4,7 @@ public import BuildCacheGraph
 import BuildCacheHTTP
 import BuildCacheOCI
 public import BuildCacheSpec
-public import BuildCacheTransfer
+@_exported public import BuildCacheTransfer
 import Logging
 import Synchronization
 
@@ -16,8 +16,8 @@ import Synchronization
 /// - **Permissions**: the runner's own token, `ACTIONS_RUNTIME_TOKEN`. Jobs of forks only read. Listing needs a token with `actions: read`.
 /// - **Limits**: 10 GB for a repository, after which GitHub evicts what was not used for long; 200 uploads a minute, which an export keeps
 ///   to by waiting.
-/// - **Concurrency**: of exports to one branch the later wins, or with `WritePolicy.merge` the next version holds what is there, too; that
-///   many jobs which merge at the same moment never lose anything is not proved yet. A reader sees a version from before or after.
+/// - **Concurrency**: of exports to one branch the later wins, or with `WritePolicy.merge` none loses anything: each looks, once its version
+///   is stored, for those that others stored meanwhile. A reader sees a version from before or after.
 /// - **Faults**: the index is written last, so a failure leaves what was there. An entry that a job began and did not end stays begun until
 ///   GitHub forgets it; its layer is a miss until then.
 /// - **Costs**: versions of the index stay until they are pruned or evicted. An export that changes nothing writes none.
@@ -103,8 +103,8 @@ public struct GitHubActionsCache: CacheBackend {
             let merges = export.writePolicy == .merge
             let (key, written) = try await store.publish(
                 index, limit: limits.maximumBytes, mergesOthers: merges
-            ) { current, overlooked in
-                merges ? try bare.config(mergedWith: current, and: overlooked) ?? config : config
+            ) { current, overlooked, hasSaved in
+                merges ? try bare.config(mergedWith: current, and: overlooked, isNewer: hasSaved) ?? config : config
             }
             bare.published(as: key, leadingTo: written, progress)
             var receipt = bare.receipt

@@ -1,5 +1,5 @@
 package import BuildCacheCore
-public import BuildCacheHTTP
+@_exported public import BuildCacheHTTP
 public import BuildCacheSpec
 import Synchronization
 

@@ -216,17 +216,19 @@ struct GitHubStore: BlobSource {
     ///
     /// A job that finds the next version begun, and not ended for long, passes it over. Who began it may only have been slow, so both look
     /// afterwards: the one for versions after its own, the other for those that it passed over. What was stored in the meantime is handed to
-    /// `make` once more, so that nothing of it gets lost whoever was last.
+    /// `make` once more, so that nothing of it gets lost whoever was last. Readers take the version that is newest by its time, which need
+    /// not be the last by its number: a job is done when these are one.
     ///
     /// - Parameters:
     ///   - limit: Bytes that a version which is there may have.
     ///   - mergesOthers: Whether what other jobs store at the same time must be in what readers see in the end.
-    ///   - make: What to store over a version that is there; that itself if it will do. Also gets versions that this one was made without.
+    ///   - make: What to store over a version that is there; that itself if it will do. Also gets versions that this one was made without,
+    ///     and whether something was stored here already: then what others stored over it is the newer.
     /// - Returns: What readers see now, and its key.
     /// - Throws: `CacheError`: an index that was not stored is no success.
     func publish(
         _ index: String, limit: Int, mergesOthers: Bool,
-        _ make: (_ current: [UInt8]?, _ overlooked: [[UInt8]]) throws -> RawDocument
+        _ make: (_ current: [UInt8]?, _ overlooked: [[UInt8]], _ hasSaved: Bool) throws -> RawDocument
     ) async throws -> (key: String, document: RawDocument) {
         var clashes = 0
         var skipped = 0
@@ -234,15 +236,13 @@ struct GitHubStore: BlobSource {
         var overlooked: [[UInt8]] = []
         var hasSaved = false
         while skipped < GitHubStore.maximumSkips {
-            var current = try await newest(index)
-            // The newest by its time need not be the last by its number: then the number after it is taken, or it is our own.
-            if mergesOthers, clashes > 0 || hasSaved, let newest = current {
-                current = try await last(of: index, after: newest.number) ?? newest
-            }
+            let newest = try await newest(index)
+            let last = mergesOthers ? try await last(of: index, after: newest?.number ?? 0) : nil
+            let current = last ?? newest
             // One that is gone has nothing to keep.
             let bytes = if let current { try await read(current.entry, limit: limit) } else { nil as [UInt8]? }
-            let made = try make(bytes, overlooked)
-            if let current, made.bytes == bytes { return (current.entry.key, made) }
+            let made = try make(bytes, overlooked, hasSaved)
+            if let newest, last == nil, made.bytes == bytes { return (newest.entry.key, made) }
             let base = current?.number ?? 0
             // Another job that is faster each time is no standstill.
             if base + 1 + skipped != number { clashes = 0 }
@@ -250,12 +250,12 @@ struct GitHubStore: BlobSource {
             let key = "\(index)#\(number)"
             if try await save(.bytes(made.bytes), as: key) {
                 guard mergesOthers else { return (key, made) }
-                hasSaved = true
                 overlooked = []
                 for passed in base + 1..<number {
                     if let bytes = try await read(passed, of: index, limit: limit) { overlooked.append(bytes) }
                 }
-                if overlooked.isEmpty, try await last(of: index, after: number) == nil { return (key, made) }
+                // Once more: if nobody stored anything meanwhile, `make` has nothing to add to what was stored here.
+                hasSaved = true
                 skipped = 0
                 continue
             }
@@ -264,7 +264,7 @@ struct GitHubStore: BlobSource {
                 // Whoever began that version has broken off, or is very slow.
                 skipped += 1
                 clashes = 0
-            } else if try await newest(index)?.number ?? 0 < number {
+            } else if try await self.newest(index)?.number ?? 0 < number {
                 try await clock.sleep(for: GitHubStore.clashPause)
             }
         }

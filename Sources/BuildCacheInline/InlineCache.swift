@@ -2,7 +2,7 @@ public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheGraph
 import BuildCacheOCI
-public import BuildCacheTransfer
+@_exported public import BuildCacheTransfer
 
 /// A cache in the config of the image that was built: `type=inline`.
 ///

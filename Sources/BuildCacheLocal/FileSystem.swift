@@ -18,8 +18,11 @@ package protocol FileSystem: Sendable {
     /// Returns when everything written to the file, or every entry of the directory, survives a power cut.
     func sync(_ file: CInt) throws(SystemError)
     func setPermissions(_ file: CInt, _ permissions: UInt16) throws(SystemError)
-    /// Takes a lock without waiting. It goes with the last close of the file, however the process ends.
+    /// Takes a lock without waiting. It goes with ``unlock(_:)``, or however the process ends.
     func tryLock(_ file: CInt, exclusive: Bool) throws(SystemError) -> LockOutcome
+    /// Gives a lock back. A close alone would not: a process that another thread is starting has a copy of every open file
+    /// until its program begins, and the lock goes with the last of the copies.
+    func unlock(_ file: CInt)
     /// Makes a file that is no symbolic link as old as a new one.
     func renew(_ name: String, in directory: CInt) throws(SystemError)
     func makeDirectory(_ name: String, in directory: CInt?) throws(SystemError)

@@ -3,7 +3,7 @@ public import BuildCacheCore
 public import BuildCacheGraph
 import BuildCacheOCI
 public import BuildCacheSpec
-public import BuildCacheTransfer
+@_exported public import BuildCacheTransfer
 
 /// A cache in a directory: `type=local`.
 ///

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// An open file or directory of a layout, which closes itself when nobody refers to it any longer.
 ///
 /// Whatever is opened is named relative to an open directory, by one component, and no symbolic link is followed: nothing
@@ -7,6 +9,7 @@ final class OpenFile: Sendable {
     let path: String
     private let descriptor: CInt
     private let fileSystem: any FileSystem
+    private let isLocked = Atomic(false)
 
     private init(_ descriptor: CInt, path: String, fileSystem: any FileSystem) {
         self.descriptor = descriptor
@@ -14,7 +17,10 @@ final class OpenFile: Sendable {
         self.fileSystem = fileSystem
     }
 
-    deinit { fileSystem.close(descriptor) }
+    deinit {
+        if isLocked.load(ordering: .relaxed) { fileSystem.unlock(descriptor) }
+        fileSystem.close(descriptor)
+    }
 
     // MARK: Directories
 
@@ -142,9 +148,11 @@ final class OpenFile: Sendable {
 
     /// Takes a lock without waiting; it is held until this object goes.
     func tryLock(exclusive: Bool) throws(FileError) -> LockOutcome {
-        try OpenFile.naming("lock", path.isEmpty ? "the layout's directory" : path) { () throws(SystemError) in
-            try fileSystem.tryLock(descriptor, exclusive: exclusive)
+        let outcome = try OpenFile.naming("lock", path.isEmpty ? "the layout's directory" : path) {
+            () throws(SystemError) in try fileSystem.tryLock(descriptor, exclusive: exclusive)
         }
+        if outcome == .taken { isLocked.store(true, ordering: .relaxed) }
+        return outcome
     }
 
     // MARK: Paths

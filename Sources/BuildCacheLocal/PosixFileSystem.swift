@@ -95,6 +95,8 @@ package struct PosixFileSystem: FileSystem {
         }
     }
 
+    package func unlock(_ file: CInt) { _ = flock(file, LOCK_UN) }
+
     package func renew(_ name: String, in directory: CInt) throws(SystemError) {
         try retryingInterrupted { utimensat(directory, name, nil, AT_SYMLINK_NOFOLLOW) }
     }

@@ -1,6 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
-public import BuildCacheHTTP
+@_exported public import BuildCacheHTTP
 import BuildCacheSpec
 import NIOHTTP1
 import NIOSSL

@@ -11,8 +11,11 @@ import BuildCacheTransfer
 /// gone. So a writer first **announces** what it has, as a manifest under a tag of its own beside the tag that is meant. Then it reads the
 /// announcements and after these the tag, writes the union, and begins again until the tag holds all of it. Only then it marks its
 /// announcement as **settled**, by a second tag: it will not write the tag that is meant any more. What a slow writer takes out of the tag
-/// it puts back itself, for it reads the announcements again before it settles, and these stay as long as anybody may be that slow: they
-/// are removed by a writer that finds all of them settled. Whoever announces later reads the tag later and finds everything there.
+/// it puts back itself, for it reads the announcements again before it settles.
+///
+/// So an announcement must stay until every writer has settled that may have read the tag before it led there: all that had announced
+/// themselves when it settled. Who comes later reads the announcement, or the tag after it was removed, and then the tag leads there for
+/// good. Each writer remembers whom it saw, and removes at its end what may go; the last one leaves nothing behind.
 ///
 /// A writer that was killed leaves an announcement that is not settled. It does no harm, as others merge it; after an hour it counts as
 /// settled.
@@ -43,25 +46,26 @@ struct TagMerge {
         var transfers = [own.config.digest: try await put(own.config)]
         try await repository.putManifest(announcement, as: .tag(name))
 
-        var known: [String: LayerGraph] = [:]
+        var known: [String: Announcement] = [:]
+        var listings: [Listing] = []
         var hasWritten = false
         var warnings: [String] = []
         var published = try await SwapLoop(clock: repository.client.transport.clock).run(tag) { () -> Published? in
             // In this order: what is not announced any more is in the tag by then.
-            known = try await announcedGraphs(announcements(try await tags()).keys.filter { $0 != name }, known)
+            known = try await read(try await tags(), known)
+            listings.append(listing(known))
             let current = try await manifest(tag)
             var wanted = graph
-            for (_, other) in known.sorted(by: { $0.key < $1.key }) {
-                try wanted.merge(other, onlyMissingResults: true)
+            for (other, found) in known.sorted(by: { $0.key < $1.key }) where other != name {
+                if let graph = found.graph { try wanted.merge(graph, onlyMissingResults: true) }
             }
             if let current, let there = try await self.graph(of: current) {
-                let merged = try wanted.merged(over: there)
                 // Two writers that have different results of one record would else take turns for ever.
-                if try merged == nil || (hasWritten && wanted.isContained(in: there)) {
+                guard let merged = try hasWritten ? there.adding(wanted) : wanted.merged(over: there) else {
                     transfers[current.digest] = transfers[current.digest] ?? .alreadyPresent
                     return Published(manifest: current.descriptor)
                 }
-                wanted = merged ?? wanted
+                wanted = merged
             }
             let documents = try CacheDocuments(wanted, layout: layout, limits: limits)
             warnings = documents.warnings
@@ -75,10 +79,20 @@ struct TagMerge {
         try await repository.putManifest(announcement, as: .tag(name + TagMerge.settledMark))
         published.transfers = transfers
         published.warnings = warnings
-        if try await !removeSettled(announcement) {
+        do {
+            for _ in 0..<2 {
+                known = try await read(try await tags(), known)
+                listings.append(listing(known))
+            }
+            try await remove(TagMerge.removable(listings), known, with: own.manifest)
+        } catch let error as CacheError {
+            // The cache is stored, and the next export tries again.
+            let refused = [.unsupported, .denied].contains(error.code)
             published.warnings.append(
-                "the registry removes no manifests, so the tag \(name), which told parallel jobs of this one, stays; "
-                    + "allow deletion, or export with WritePolicy.replace")
+                "the tag \(name), which told parallel jobs of this one, stays: "
+                    + (refused
+                        ? "the registry removes no manifests; allow deletion, or export with WritePolicy.replace"
+                        : "\(error)"))
         }
         return published
     }
@@ -100,16 +114,63 @@ struct TagMerge {
     /// The tags of all announcements, with those that mark them as settled.
     private func tags() async throws -> [String] { try await repository.tags().filter { $0.hasPrefix(prefix) } }
 
-    /// The announcements, and whether who made them has settled.
-    private func announcements(_ tags: [String]) -> [String: Bool] {
-        let settled = Set(tags.filter { $0.hasSuffix(TagMerge.settledMark) })
+    /// The tag of the announcement that a tag is, or is the mark of.
+    private static func announcement(_ tag: String) -> String {
+        tag.hasSuffix(settledMark) ? String(tag.dropLast(settledMark.count)) : tag
+    }
+
+    /// What stands under the tag of an announcement.
+    private struct Announcement {
+        /// `nil` for a tag without its manifest, which Docker's registry may leave when several writers remove others at the same time.
+        var digest: Digest?
+        var graph: LayerGraph?
+        var isSettled = false
+    }
+
+    /// The announcements among some tags.
+    ///
+    /// - Parameter known: What was read before: an announcement never changes.
+    private func read(_ tags: [String], _ known: [String: Announcement]) async throws -> [String: Announcement] {
         let now = repository.client.now()
-        var announcements: [String: Bool] = [:]
-        for name in tags where !settled.contains(name) {
-            announcements[name] =
-                settled.contains(name + TagMerge.settledMark) || !TagMerge.mayBeUnderWay(name, at: now)
+        let groups = Dictionary(grouping: tags, by: TagMerge.announcement)
+        let found = try await groups.mapConcurrently(limit: TagMerge.readsInFlight) { name, tags in
+            var one = known[name] ?? Announcement()
+            for tag in tags where one.digest == nil {
+                guard let manifest = try await manifest(tag) else { continue }
+                one.digest = manifest.digest
+                one.graph = try await graph(of: manifest)
+            }
+            one.isSettled =
+                one.digest == nil || tags.contains { $0.hasSuffix(TagMerge.settledMark) }
+                || !TagMerge.mayBeUnderWay(name, at: now)
+            return (name, one)
         }
-        return announcements
+        return Dictionary(found) { first, _ in first }
+    }
+
+    /// Who had announced itself at some moment.
+    struct Listing: Equatable {
+        var settled: Set<String>
+        var underWay: Set<String>
+    }
+
+    private func listing(_ announcements: [String: Announcement]) -> Listing {
+        Listing(
+            settled: Set(announcements.filter(\.value.isSettled).keys),
+            underWay: Set(announcements.filter { !$0.value.isSettled }.keys))
+    }
+
+    /// The announcements that nobody needs who is under way.
+    ///
+    /// - Parameter listings: What one writer saw, in this order. Who had announced itself when an announcement settled is in the listing
+    ///   after the one that first showed it settled, for a list is no picture of one moment.
+    static func removable(_ listings: [Listing]) -> Set<String> {
+        guard let last = listings.last else { return [] }
+        for (earlier, later) in zip(listings, listings.dropFirst()).reversed()
+        where later.underWay.isDisjoint(with: last.underWay) {
+            return earlier.settled
+        }
+        return []
     }
 
     /// Whether a tag is the announcement of a writer that may still write: nobody else is to remove it.
@@ -121,44 +182,27 @@ struct TagMerge {
         return now.seconds - made <= patience
     }
 
-    /// What was announced under these names; one that goes meanwhile is in the tag already.
-    private func announcedGraphs(
-        _ names: some Sequence<String>, _ known: [String: LayerGraph]
-    ) async throws -> [String: LayerGraph] {
-        let found = try await names.mapConcurrently(limit: TagMerge.readsInFlight) { name -> (String, LayerGraph)? in
-            // An announcement never changes.
-            if let graph = known[name] { return (name, graph) }
-            guard let manifest = try await manifest(name) else { return nil }
-            return try await graph(of: manifest).map { (name, $0) }
-        }
-        return Dictionary(found.compactMap { $0 }) { first, _ in first }
-    }
-
-    /// Removes all announcements if nobody who made one can write the tag any more, and the tag holds what they say.
+    /// Removes announcements that nobody needs, if the tag holds what they say.
     ///
-    /// - Parameter own: The announcement of this writer.
-    /// - Returns: False if the registry does not allow that.
-    private func removeSettled(_ own: RawDocument) async throws -> Bool {
-        let tags = try await tags()
-        let all = announcements(tags)
-        guard all.values.allSatisfy({ $0 }) else { return true }
-        let graphs = try await announcedGraphs(all.keys, [:])
-        guard let current = try await manifest(tag), let there = try await graph(of: current) else { return true }
-        for graph in graphs.values where try !graph.isContained(in: there) { return true }
-        let found = try await tags.mapConcurrently(limit: TagMerge.readsInFlight) { tag in
-            if let digest = try await manifest(tag)?.digest { return digest }
-            // Docker's registry may leave a tag without its manifest when two writers remove the same: it goes with ours.
-            try await repository.putManifest(own, as: .tag(tag))
-            return own.digest
+    /// - Parameter manifest: One whose blobs are stored.
+    private func remove(
+        _ names: Set<String>, _ known: [String: Announcement], with manifest: RawDocument
+    ) async throws {
+        guard !names.isEmpty, let current = try await self.manifest(tag), let there = try await graph(of: current)
+        else { return }
+        var removed: Set<String> = []
+        for (name, one) in known where names.contains(name) {
+            if let graph = one.graph, try there.adding(graph) != nil { continue }
+            if let digest = one.digest { try await repository.deleteManifest(digest) }
+            removed.insert(name)
         }
-        for digest in Set(found) {
-            do { try await repository.deleteManifest(digest) } catch let error as CacheError
-                where [.unsupported, .denied].contains(error.code)
-            {
-                return false
-            }
+        for tag in try await tags() where removed.contains(TagMerge.announcement(tag)) {
+            // A tag without a manifest goes with one that it is given.
+            guard try await self.manifest(tag) == nil else { continue }
+            let last = try unique(manifest)
+            try await repository.putManifest(last, as: .tag(tag))
+            try await repository.deleteManifest(last.digest)
         }
-        return true
     }
 
     // MARK: Documents

@@ -3,7 +3,7 @@ import BuildCacheCore
 public import BuildCacheGraph
 import BuildCacheOCI
 public import BuildCacheSpec
-public import BuildCacheTransfer
+@_exported public import BuildCacheTransfer
 import Synchronization
 
 /// A cache in a bucket: `type=s3`, at Amazon or at any service that speaks like it.

@@ -4,7 +4,8 @@ public import BuildCacheCore
 ///
 /// Ask before work starts: what a driver cannot do shows itself only at the end of a build.
 ///
-/// - Source: `spec/spec-syntax.md` §6; the importers and exporters that moby's `builder-next/controller.go` registers.
+/// - Source: `spec/spec-syntax.md` §6; the importers and exporters that moby's `builder-next/controller.go` registers. That the classic
+///   image store reads every cache in a registry, not only inline ones, is what `.ci/interop` sees of Docker 20.10.
 public enum Driver: String, Hashable, Sendable, CaseIterable {
     /// The builder inside Docker, with its classic image store.
     case docker
@@ -24,9 +25,7 @@ public enum Driver: String, Hashable, Sendable, CaseIterable {
         }
         switch (self, type, direction) {
         case (.dockerContainer, _, _), (.kubernetes, _, _), (.remote, _, _), (_, .inline, _): return .yes
-        case (.docker, .registry, .import):
-            return .partly(reason: "the docker driver with the classic image store reads inline caches only")
-        case (.docker, .local, .import): return .yes
+        case (.docker, .registry, .import), (.docker, .local, .import): return .yes
         case (.docker, _, .export):
             return .no(reason: "cache export is not supported for the docker driver with the classic image store")
         case (.dockerContainerd, .registry, _), (.dockerContainerd, .local, _), (.dockerContainerd, .gha, _):
@@ -35,7 +34,7 @@ public enum Driver: String, Hashable, Sendable, CaseIterable {
         }
     }
 
-    /// Throws unless this driver can do, at least in part, what the spec asks for.
+    /// Throws unless this driver can do what the spec asks for.
     ///
     /// - Throws: `CacheError` `.unsupported`, with what to do instead.
     public func check(_ spec: CacheSpec) throws(CacheError) {
@@ -58,8 +57,6 @@ public enum Driver: String, Hashable, Sendable, CaseIterable {
 public enum DriverSupport: Hashable, Sendable {
     /// All of it.
     case yes
-    /// Some of it.
-    case partly(reason: String)
     /// Nothing.
     case no(reason: String)
 }

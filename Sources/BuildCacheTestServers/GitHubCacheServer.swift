@@ -76,6 +76,17 @@ public final class GitHubCacheServer: Sendable {
         var lastNumber = 0
         var begun: [Timestamp] = []
         var writesMark = false
+
+        mutating func begin(
+            _ key: String, _ scope: String, _ version: String, isCommitted: Bool, at now: Timestamp
+        ) -> Stored {
+            lastNumber += 1
+            let entry = Stored(
+                number: lastNumber, key: key, scope: scope, version: version, blob: "entry-\(lastNumber)",
+                isCommitted: isCommitted, created: now, accessed: now)
+            entries.append(entry)
+            return entry
+        }
     }
     private let state = Mutex(State())
     private let storage: AzureBlobServer
@@ -217,15 +228,7 @@ public final class GitHubCacheServer: Sendable {
 
     private func begin(_ key: String, _ scope: String, _ version: String, isCommitted: Bool) -> String {
         let now = faults.now
-        return state.withLock { state in
-            state.lastNumber += 1
-            let blob = "entry-\(state.lastNumber)"
-            state.entries.append(
-                Stored(
-                    number: state.lastNumber, key: key, scope: scope, version: version, blob: blob,
-                    isCommitted: isCommitted, created: now, accessed: now))
-            return blob
-        }
+        return state.withLock { $0.begin(key, scope, version, isCommitted: isCommitted, at: now).blob }
     }
 
     // MARK: Answering
@@ -335,19 +338,19 @@ public final class GitHubCacheServer: Sendable {
                 status: 429, code: "resource_exhausted", type: "RequestBlockedException",
                 message: "rate limit: too many uploads in a minute")
         }
-        let exists = state.withLock { state in
+        // Under one lock: of two jobs that ask for one key at once, one gets it.
+        let entry = state.withLock { state -> Stored? in
             state.entries.removeAll {
                 !$0.isCommitted && $0.created.seconds + Self.reservationSeconds <= now.seconds
             }
-            return state.entries.contains { $0.key == key && $0.scope == scope && $0.version == version }
+            let exists = state.entries.contains { $0.key == key && $0.scope == scope && $0.version == version }
+            return exists ? nil : state.begin(key, scope, version, isCommitted: false, at: now)
         }
-        guard !exists else {
+        guard let entry else {
             throw Refusal(
                 status: 409, code: "already_exists", type: "ArtifactCacheItemAlreadyExistsException",
                 message: "cache entry with the same key, version, and scope already exists")
         }
-        let blob = begin(key, scope, version, isCommitted: false)
-        guard let entry = state.withLock({ $0.entries.last { $0.blob == blob } }) else { throw notFound }
         return entry
     }
 

@@ -68,10 +68,12 @@ public struct BareExport: Sendable {
     /// - Parameters:
     ///   - current: What is under the name.
     ///   - others: Caches that should be in there, too, and may not be.
+    ///   - isNewer: Whether that is newer than this export: of a record that both have, its results count then. Else two writers that have
+    ///     different ones would take turns for ever.
     /// - Returns: `current` itself if it holds everything already; `nil` without ``config``. A cache that cannot be read has nothing to keep.
     /// - Throws: `CacheError` `.limitExceeded` if the merged config, or the one that is there, is past the limits.
     public func config(
-        mergedWith current: [UInt8]?, and others: [[UInt8]] = []
+        mergedWith current: [UInt8]?, and others: [[UInt8]] = [], isNewer: Bool = false
     ) throws(CacheError) -> RawDocument? {
         guard config != nil else { return nil }
         var wanted = graph
@@ -79,7 +81,7 @@ public struct BareExport: Sendable {
             if let known = try decoded(other) { try wanted.merge(known, onlyMissingResults: true) }
         }
         if let current, let known = try decoded(current) {
-            guard let merged = try wanted.merged(over: known) else {
+            guard let merged = try isNewer ? known.adding(wanted) : wanted.merged(over: known) else {
                 return RawDocument(mediaType: .cacheConfig, bytes: current)
             }
             wanted = merged

@@ -14,11 +14,14 @@ extension LayerGraph {
         return merged.difference(from: other).isEmpty ? nil : merged
     }
 
-    /// Whether another cache has every record and, where there is a result here, some result for it.
-    package func isContained(in other: LayerGraph) throws(CacheError) -> Bool {
-        var united = other
-        try united.merge(self, onlyMissingResults: true)
-        return united.difference(from: other).isEmpty
+    /// This graph, which is stored, and what another holds beside it; of records that both have, the results here count.
+    ///
+    /// - Returns: `nil` if this one holds all of it already, so that there is nothing to write.
+    /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records, links or layers.
+    package func adding(_ other: LayerGraph) throws(CacheError) -> LayerGraph? {
+        var united = self
+        try united.merge(other, onlyMissingResults: true)
+        return united.difference(from: self).isEmpty ? nil : united
     }
 }
 

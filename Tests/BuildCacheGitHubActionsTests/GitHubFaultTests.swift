@@ -374,6 +374,47 @@ struct GitHubFaultTests {
         }
     }
 
+    @Test(
+        "stores what there is once more where readers would take an older version for the newest, if it is asked to merge",
+        arguments: [1, 2])
+    func slowVersion(_ version: Int) async throws {
+        try await GitHubCacheServer().run { server, url in
+            let (first, second) = (try SampleCache.diamond("first"), try SampleCache.diamond("second"))
+            try await withCache(server, url, version, writePolicy: .merge) { cache in
+                _ = try await cache.export(first)
+                _ = try await cache.export(second)
+                // As if the job that stored the first version had ended it only now.
+                let slow = try #require(server.entries.first { $0.key.hasSuffix("#1") })
+                server.evict { $0 == slow.key }
+                server.put(slow)
+                #expect(try await cache.stored()?.graph == first.graph)
+
+                // Of this there is nothing to add to the second version.
+                let receipt = try await cache.export(second)
+                #expect(receipt.published.keys.allSatisfy { $0.hasSuffix("#3") })
+                var both = first.graph
+                try both.merge(second.graph)
+                #expect(try await cache.stored()?.graph == both)
+            }
+        }
+    }
+
+    @Test("gives a key to one of those jobs that begin it at the same time", arguments: [1, 2])
+    func reservesOnce(_ version: Int) async throws {
+        try await GitHubCacheServer(uploadsPerMinute: .max).run { server, url in
+            let sample = try SampleCache.chain(of: 30)
+            try await withCache(server, url, version) { cache in
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    for _ in 0..<4 { group.addTask { _ = try await cache.export(sample) } }
+                    try await group.waitForAll()
+                }
+                let keys = server.entries.map(\.key)
+                #expect(Set(keys).count == keys.count)
+                #expect(try await cache.stored()?.graph == sample.graph)
+            }
+        }
+    }
+
     // MARK: Listing
 
     @Test("lists what is there with the REST API, page by page", arguments: [1, 2])

@@ -106,6 +106,8 @@ final class FaultyFileSystem: FileSystem {
         return try base.tryLock(file, exclusive: exclusive)
     }
 
+    func unlock(_ file: CInt) { base.unlock(file) }
+
     func renew(_ name: String, in directory: CInt) throws(SystemError) {
         try step()
         try base.renew(name, in: directory)

@@ -165,6 +165,8 @@ private struct UnsyncedFileSystem: FileSystem {
     func tryLock(_ file: CInt, exclusive: Bool) throws(SystemError) -> LockOutcome {
         try base.tryLock(file, exclusive: exclusive)
     }
+
+    func unlock(_ file: CInt) { base.unlock(file) }
     func renew(_ name: String, in directory: CInt) throws(SystemError) { try base.renew(name, in: directory) }
     func makeDirectory(_ name: String, in directory: CInt?) throws(SystemError) {
         try base.makeDirectory(name, in: directory)

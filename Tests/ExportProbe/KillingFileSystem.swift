@@ -67,6 +67,8 @@ final class KillingFileSystem: FileSystem {
         return try base.tryLock(file, exclusive: exclusive)
     }
 
+    func unlock(_ file: CInt) { base.unlock(file) }
+
     func renew(_ name: String, in directory: CInt) throws(SystemError) {
         step()
         try base.renew(name, in: directory)

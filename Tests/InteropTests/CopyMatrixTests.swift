@@ -1,45 +1,62 @@
 import BuildCache
+import BuildCacheS3
 import BuildCacheTestServers
 import Foundation
 import TestServers
 import TestTools
 import Testing
 
-#if canImport(FoundationNetworking)
-    import FoundationNetworking
-#endif
+/// The caches of one build, each of which BuildKit wrote in another way, and that build's image.
+struct FixtureBuild: Sendable, CustomTestStringConvertible {
+    let testDescription: String
+    var layouts: [Fixture] { Fixture.all.filter { $0.folder == testDescription } }
+    var services: [ServiceFixture] { ServiceFixture.all.filter { $0.name.hasPrefix(testDescription + "/") } }
+    var imagePath: String { "\(Fixture.root.path)/\(testDescription)/inline" }
 
-@Suite("A cache that BuildKit wrote, copied from every backend to every backend")
+    static let all = Set(Fixture.all.map(\.folder)).sorted().map { FixtureBuild(testDescription: $0) }
+}
+
+@Suite("A cache that BuildKit wrote, copied from every backend to every backend", .serialized)
 struct CopyMatrixTests {
-    /// Two caches per build, in the form that all backends can hold unchanged.
-    private static let fixtures = Fixture.standalone.filter { $0.name.hasSuffix("-gzip-oci-imagemanifest") }
+    @Test("is the same at the end, the diffIDs of its layers too", arguments: FixtureBuild.all)
+    func matrix(_ build: FixtureBuild) async throws {
+        try await Backends.run(images: build.imagePath) { backends in
+            for fixture in build.layouts {
+                let original = try await importCache(fixture, scratch: backends.scratch)
+                try await copy(original, fixture.name, between: backends)
+            }
+            for fixture in build.services {
+                try await backends.withCache(of: fixture) { try await copy($0, fixture.name, between: backends) }
+            }
+        }
+    }
 
-    @Test("is the same at the end, the digests of its layers too", arguments: fixtures)
-    func matrix(_ fixture: Fixture) async throws {
-        // The build with mode=min is the one whose layers are also those of the image.
-        let images = fixture.mode == .min ? Fixture.root.path + "/" + fixture.folder + "/inline" : ""
-        try await Backends.run(images: images) { backends in
-            let original = try await importCache(fixture, scratch: backends.scratch)
-            // Stores without manifests keep less of a layer than a descriptor may say: what is in it counts.
-            let everything = try original.graph.withDiffIDs()
-            for source in backends.kinds {
-                try await backends.put(original, source, "first")
-                let first = try await backends.get(source, "first")
-                // An image holds what its own layers are results of, and all other backends hold everything.
-                let expected = source == .inline ? try first.graph.withDiffIDs() : everything
-                for destination in backends.kinds {
-                    let name = "\(source)-\(destination)"
-                    try await backends.put(first, destination, name)
-                    let copy = try await backends.get(destination, name)
-                    #expect(copy.warnings == [], "\(name)")
-                    var wanted = expected
-                    if destination == .inline {
-                        try await backends.put(original, .inline, "reference")
-                        wanted = try await backends.get(.inline, "reference").graph.withDiffIDs()
-                    }
-                    let isSame = try copy.graph.withDiffIDs() == wanted
-                    #expect(isSame, "\(name)")
-                }
+    /// Stores a cache in every backend, copies each of these to every backend, and compares what is there then.
+    private func copy(_ original: ImportedCache, _ fixture: String, between backends: Backends) async throws {
+        // Stores without manifests keep less of a layer than a descriptor may say: what is in it counts.
+        let everything = try original.graph.withDiffIDs()
+        // An image holds what its own layers are results of: nothing of a build with other layers.
+        var inImage: LayerGraph?
+        if backends.kinds.contains(.inline) {
+            try await backends.put(original, .inline, "\(fixture)-reference")
+            inImage = try await backends.get(.inline, "\(fixture)-reference")?.graph.withDiffIDs()
+        }
+        for source in backends.kinds {
+            try await backends.put(original, source, "\(fixture)-\(source)")
+            guard let first = try await backends.get(source, "\(fixture)-\(source)") else {
+                #expect(source == .inline && inImage == nil, "\(fixture) at \(source)")
+                continue
+            }
+            let stored = try first.graph.withDiffIDs()
+            let isWhole = stored == (source == .inline ? inImage : everything)
+            #expect(isWhole, "\(fixture) at \(source)")
+            for destination in backends.kinds {
+                let name = "\(fixture)-\(source)-\(destination)"
+                try await backends.put(first, destination, name)
+                let copy = try await backends.get(destination, name)
+                #expect((copy?.warnings ?? []) == [], "\(name)")
+                let isSame = try copy?.graph.withDiffIDs() == (destination == .inline ? inImage : stored)
+                #expect(isSame, "\(name)")
             }
         }
     }
@@ -56,6 +73,7 @@ private struct Backends: Sendable {
     private let images: String
     private let registry: String
     private let azure: AzureBlobOptions
+    private let azureServer: AzureBlobServer
     private let github: GitHubActionsOptions
     private let s3: S3Options?
 
@@ -67,44 +85,33 @@ private struct Backends: Sendable {
         try await withServer(fake.respond) { registry in
             try await AzureBlobServer().run { azure, azureURL in
                 try await GitHubCacheServer().run { github, githubURL in
-                    let azure = AzureBlobOptions(
-                        accountURL: azureURL, accountName: azure.account, secretAccessKey: azure.key)
-                    let github = GitHubActionsOptions(token: github.token(), urlV2: githubURL, version: 2)
                     @Sendable func run(_ s3: S3Options?) async throws {
                         try await ScratchStore.withTemporary { scratch in
                             try await body(
                                 Backends(
-                                    images: images, registry: registry, azure: azure, github: github, s3: s3,
-                                    scratch: scratch))
+                                    images: images, registry: registry,
+                                    azure: AzureBlobOptions(
+                                        accountURL: azureURL, accountName: azure.account, secretAccessKey: azure.key),
+                                    azureServer: azure,
+                                    github: GitHubActionsOptions(token: github.token(), urlV2: githubURL, version: 2),
+                                    s3: s3, scratch: scratch))
                         }
                     }
-                    guard Tool.moto.isInstalled else { return try await run(nil) }
-                    try await Moto.run { address in try await run(try await bucket(at: address)) }
+                    guard Tool.weed.isInstalled else { return try await run(nil) }
+                    try await SeaweedFS.run([.init("ours", "oursecret", ["Admin"])]) { address in
+                        try await run(try await s3Options(at: address))
+                    }
                 }
             }
         }
     }
 
-    /// Makes a bucket.
-    private static func bucket(at address: String) async throws -> S3Options {
-        var options = S3Options(bucket: "cache", region: "us-east-1")
-        options.endpointURL = try ServiceURL("http://\(address)")
-        options.usePathStyle = true
-        options.accessKeyID = "any"
-        options.secretAccessKey = Secret("any")
-        var request = URLRequest(url: try #require(URL(string: "http://\(address)/cache")))
-        request.httpMethod = "PUT"
-        let (_, response) = try await URLSession.shared.data(for: request)
-        try #require((response as? HTTPURLResponse)?.statusCode == 200)
-        return options
-    }
-
     private init(
-        images: String, registry: String, azure: AzureBlobOptions, github: GitHubActionsOptions, s3: S3Options?,
-        scratch: ScratchStore
+        images: String, registry: String, azure: AzureBlobOptions, azureServer: AzureBlobServer,
+        github: GitHubActionsOptions, s3: S3Options?, scratch: ScratchStore
     ) throws {
         (self.images, self.registry, self.azure, self.github, self.s3) = (images, registry, azure, github, s3)
-        self.scratch = scratch
+        (self.azureServer, self.scratch) = (azureServer, scratch)
         directory = try TemporaryDirectory()
         let hasImages = FileManager.default.fileExists(atPath: images)
         kinds = Kind.allCases.filter { kind in
@@ -145,24 +152,58 @@ private struct Backends: Sendable {
 
     private var imagePath: String { directory.path + "/images" }
 
+    /// Puts what BuildKit wrote to a service there, and imports it, for as long as `body` runs.
+    func withCache(
+        of fixture: ServiceFixture, _ body: @escaping @Sendable (ImportedCache) async throws -> Void
+    ) async throws {
+        switch fixture.kind {
+        case .gha:
+            // A server of its own: both versions of the protocol use the same keys.
+            try await GitHubCacheServer().run { server, url in
+                for entry in fixture.entries { server.put(entry) }
+                let options = GitHubActionsOptions(
+                    token: server.token(), url: url, urlV2: fixture.version == 2 ? url : nil, version: fixture.version)
+                let cache = GitHubActionsCache(
+                    options, scratch: scratch, client: GitHubActionsClient(environment: .empty))
+                try await body(try #require(try await cache.importCache(progress: .discarded), "\(fixture.name)"))
+            }
+        case .azblob:
+            for (name, bytes) in fixture.objects { azureServer.put(bytes, as: name, in: azure.container) }
+            var options = azure
+            options.prefix = fixture.prefix
+            let cache = AzureBlobCache(options, scratch: scratch)
+            try await body(try #require(try await cache.importCache(progress: .discarded), "\(fixture.name)"))
+        case .s3:
+            guard var options = s3 else { return }
+            let bucket = try await S3Bucket(options, client: S3Client(environment: .empty))
+            for (name, bytes) in fixture.objects { try await bucket.putObject(name, bytes) }
+            options.prefix = fixture.prefix + "/"
+            let cache = S3Cache(options, scratch: scratch, client: S3Client(environment: .empty))
+            try await body(try #require(try await cache.importCache(progress: .discarded), "\(fixture.name)"))
+        }
+    }
+
     /// Stores a cache under a name.
     func put(_ cache: ImportedCache, _ kind: Kind, _ name: String) async throws {
         guard kind == .inline else {
-            let receipt = try await backend(kind, name).exportCache(
+            let receipt = try await backend(kind, tag(name)).exportCache(
                 cache.graph, from: LayerSource(blobs: cache.blobs), progress: .discarded)
             let isPublished = !receipt.published.isEmpty
-            try #require(isPublished, "\(kind) \(name): \(receipt.warnings) of \(cache.graph.recordCount) records")
+            try #require(isPublished, "\(name): \(receipt.warnings) of \(cache.graph.recordCount) records")
             return
         }
         if !FileManager.default.fileExists(atPath: imagePath) {
             try FileManager.default.copyItem(atPath: images, toPath: imagePath)
         }
         try await InlineCache(scratch: scratch).embed(
-            cache.graph, into: "latest", as: name, in: try await LocalImages(path: imagePath))
+            cache.graph, into: "latest", as: tag(name), in: try await LocalImages(path: imagePath))
     }
 
-    /// The cache under a name, which must be there.
-    func get(_ kind: Kind, _ name: String) async throws -> ImportedCache {
-        try #require(try await backend(kind, name).importCache(progress: .discarded), "\(kind) \(name)")
+    /// The cache under a name.
+    func get(_ kind: Kind, _ name: String) async throws -> ImportedCache? {
+        try await backend(kind, tag(name)).importCache(progress: .discarded)
     }
+
+    /// A name that all backends can use.
+    private func tag(_ name: String) -> String { name.replacing("/", with: "-") }
 }

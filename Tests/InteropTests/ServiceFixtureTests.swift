@@ -3,7 +3,7 @@ import BuildCacheTestServers
 import Foundation
 import Testing
 
-/// What BuildKit wrote to Azure or to GitHub, object by object.
+/// What BuildKit wrote to Azure, to GitHub or to S3, object by object.
 struct ServiceFixture: Sendable, CustomTestStringConvertible {
     private struct Dump: Decodable {
         struct Object: Decodable {
@@ -11,11 +11,15 @@ struct ServiceFixture: Sendable, CustomTestStringConvertible {
             var scope: String?
             var version: String?
         }
+        var kind: Service
         var objects: [String: Object]
     }
 
+    enum Service: String, Decodable { case azblob, gha, s3 }
+
     /// Folder and variant, as in `04-diamond/gha2-max`.
     let name: String
+    let kind: Service
     let expected: Fixture.Expected.Cache
     private let dump: Dump
 
@@ -28,19 +32,19 @@ struct ServiceFixture: Sendable, CustomTestStringConvertible {
         }
     }()
 
-    static let azure = all.filter { $0.name.contains("/azblob-") }
-    static let github = all.filter { $0.name.contains("/gha") }
+    static let azure = all.filter { $0.kind == .azblob }
+    static let github = all.filter { $0.kind == .gha }
 
     private init?(name: String) throws {
         let path = Fixture.root.path + "/" + name
-        guard name.contains("/azblob-") || name.contains("/gha"),
-            let dump = FileManager.default.contents(atPath: path + "/dump.json"),
+        guard let dump = FileManager.default.contents(atPath: path + "/dump.json"),
             let json = FileManager.default.contents(atPath: path + ".expected.json")
         else { return nil }
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         // Keys of objects must stay as they are.
         self.dump = try JSONDecoder().decode(Dump.self, from: dump)
+        kind = self.dump.kind
         guard let expected = try decoder.decode(Fixture.Expected.self, from: json).caches.first else { return nil }
         self.expected = expected
         self.name = name

@@ -1,6 +1,8 @@
 import BuildCache
+import BuildCacheS3
 import Foundation
 import NIOCore
+import NIOHTTP1
 import Testing
 
 /// A directory of one test, gone with it.
@@ -62,5 +64,26 @@ extension BlobSource {
         var bytes: [UInt8] = []
         for try await chunk in try await open(descriptor, range: nil) { bytes += chunk.readableBytesView }
         return bytes
+    }
+}
+
+/// A new bucket of a server that knows the identity `ours` with `oursecret`; waits until the server can store something in it.
+func s3Options(at address: String) async throws -> S3Options {
+    var options = S3Options(bucket: "cache", region: "us-east-1")
+    options.endpointURL = try ServiceURL("http://\(address)")
+    options.usePathStyle = true
+    options.accessKeyID = "ours"
+    options.secretAccessKey = Secret("oursecret")
+    let bucket = try await S3Bucket(options, client: S3Client(environment: .empty))
+    let deadline = ContinuousClock.now + .seconds(60)
+    while true {
+        do {
+            await (try await bucket.send(S3Request(.PUT, nil, permission: "s3:CreateBucket"))).discard()
+            try await bucket.putObject("ready", [])
+            return options
+        } catch {
+            guard ContinuousClock.now < deadline else { throw error }
+            try await ContinuousClock().sleep(for: .milliseconds(200))
+        }
     }
 }

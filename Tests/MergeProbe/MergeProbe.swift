@@ -2,10 +2,12 @@
 //
 //     MergeProbe <scratch> <worker> <exports> <cache-to spec>
 //
-// The n-th export is one step named "<worker> <n>", written with WritePolicy.merge.
+// The n-th export is one step named "<worker> <n>", written with WritePolicy.merge. Prints what went
+// wrong, else nothing; warnings to the standard error.
 
 import BuildCache
 import BuildCacheTesting
+import Foundation
 
 @main
 struct MergeProbe {
@@ -20,7 +22,14 @@ struct MergeProbe {
             clients: BackendClients(gha: github, s3: S3Client(environment: .empty)), writePolicy: .merge)
         for number in 0..<exports {
             let sample = try SampleCache.step("\(arguments[1]) \(number)")
-            try await client.exportCaches(sample.graph, from: sample.source).check()
+            do {
+                let report = try await client.exportCaches(sample.graph, from: sample.source)
+                try report.check()
+                let warnings = try report.outcomes.flatMap { try $0.result.get().warnings }
+                if !warnings.isEmpty { try FileHandle.standardError.write(contentsOf: Data("\(warnings)\n".utf8)) }
+            } catch {
+                return print("\(number): \(error)")
+            }
         }
     }
 }

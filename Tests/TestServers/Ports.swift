@@ -1,0 +1,53 @@
+import Foundation
+import Synchronization
+import TestTools
+
+/// A port of this machine on which nobody listens now, and which no other caller in this process gets.
+///
+/// It lies below the ports that systems hand out by themselves: a server of another test that asks for any port does not get
+/// this one before its user has it.
+package func freePort() throws -> Int {
+    for _ in 0..<1000 {
+        let port = Int.random(in: 10_000..<32_768)
+        guard handedOut.withLock({ $0.insert(port).inserted }) else { continue }
+        let socket = try makeSocket()
+        defer { close(socket) }
+        if loopback(port: port, { bind(socket, $0, $1) }) == 0 { return port }
+    }
+    throw ToolFailure(tool: "bind", end: .exited(errno))
+}
+
+private let handedOut = Mutex<Set<Int>>([])
+
+/// Returns when somebody listens on a port of this machine, or throws after two minutes: a machine may have much else to do.
+package func waitForListener(_ port: Int) async throws {
+    let clock = ContinuousClock()
+    let deadline = clock.now + .seconds(120)
+    while clock.now < deadline {
+        let socket = try makeSocket()
+        defer { close(socket) }
+        if loopback(port: port, { connect(socket, $0, $1) }) == 0 { return }
+        try await clock.sleep(for: .milliseconds(10))
+    }
+    throw ToolFailure(tool: "port \(port)", end: .exited(1))
+}
+
+private func makeSocket() throws -> CInt {
+    #if canImport(Darwin)
+        let descriptor = socket(AF_INET, SOCK_STREAM, 0)
+    #else
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    #endif
+    guard descriptor >= 0 else { throw ToolFailure(tool: "socket", end: .exited(errno)) }
+    return descriptor
+}
+
+private func loopback(port: Int, _ call: (UnsafePointer<sockaddr>, socklen_t) -> CInt) -> CInt {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = UInt16(port).bigEndian
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    return withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { call($0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+    }
+}

@@ -157,9 +157,9 @@ let package = Package(
         module(
             "BuildCache",
             [
-                "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-                "BuildCacheTransfer", "BuildCacheClient", "BuildCacheInline", "BuildCacheLocal", "BuildCacheHTTP",
-                "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions",
+                "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer",
+                "BuildCacheClient", "BuildCacheInline", "BuildCacheLocal", "BuildCacheRegistry", "BuildCacheS3",
+                "BuildCacheAzure", "BuildCacheGitHubActions",
             ]),
         module(
             "BuildCacheTesting",

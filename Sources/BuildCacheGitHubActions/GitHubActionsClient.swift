@@ -13,6 +13,8 @@ public struct GitHubActionsClient: Sendable {
     let transport: HTTPTransport
     /// What pauses are measured with.
     package var clock: any Clock<Duration> = ContinuousClock()
+    /// How long an upload that was begun may go on after it was cancelled, in real time.
+    package var grace = Duration.seconds(30)
     /// What the token's times are compared with.
     package var now: @Sendable () -> Timestamp = { .now() }
     private let known: Known
@@ -69,7 +71,7 @@ public struct GitHubActionsClient: Sendable {
         return GitHubStore(
             requests: requests,
             service: version == 1 ? GitHubProtocolV1(requests: requests) : GitHubProtocolV2(requests: requests),
-            budget: budget(of: url), clock: clock)
+            budget: budget(of: url), clock: clock, grace: grace)
     }
 
     /// The listing of `options`, `nil` without a repository and a token for it.

@@ -15,6 +15,8 @@ struct GitHubStore: BlobSource {
     let service: any GitHubProtocol
     let budget: UploadBudget
     let clock: any Clock<Duration>
+    /// How long an upload may go on after it was cancelled.
+    let grace: Duration
     private let locations = Locations()
 
     /// Where layers were found last.
@@ -25,11 +27,15 @@ struct GitHubStore: BlobSource {
     /// Lookups at once: they are small and mostly waiting.
     private static let lookupsInFlight = 16
 
-    init(requests: GitHubRequests, service: any GitHubProtocol, budget: UploadBudget, clock: any Clock<Duration>) {
+    init(
+        requests: GitHubRequests, service: any GitHubProtocol, budget: UploadBudget, clock: any Clock<Duration>,
+        grace: Duration
+    ) {
         self.requests = requests
         self.service = service
         self.budget = budget
         self.clock = clock
+        self.grace = grace
     }
 
     // MARK: Layers
@@ -121,9 +127,6 @@ struct GitHubStore: BlobSource {
         }
     }
 
-    /// How long an upload may go on after it was cancelled.
-    private static let grace = Duration.seconds(30)
-
     /// Makes an entry; `false` if there is one, or somebody else has begun it.
     ///
     /// What fits into memory is brought to its end also if this is cancelled, within ``grace``: an entry that was begun and not ended
@@ -138,7 +141,7 @@ struct GitHubStore: BlobSource {
             try await making.value
         } onCancel: {
             Task {
-                try? await Task.sleep(for: GitHubStore.grace)
+                try? await Task.sleep(for: grace)
                 making.cancel()
             }
         }
@@ -235,14 +238,20 @@ struct GitHubStore: BlobSource {
         var number = 0
         var overlooked: [[UInt8]] = []
         var hasSaved = false
+        // Whether to ask for versions after the newest: most often the next one is free, and nobody knows better than the service.
+        var isWatchful = false
         while skipped < GitHubStore.maximumSkips {
             let newest = try await newest(index)
-            let last = mergesOthers ? try await last(of: index, after: newest?.number ?? 0) : nil
+            let last = isWatchful ? try await last(of: index, after: newest?.number ?? 0) : nil
             let current = last ?? newest
             // One that is gone has nothing to keep.
             let bytes = if let current { try await read(current.entry, limit: limit) } else { nil as [UInt8]? }
             let made = try make(bytes, overlooked, hasSaved)
-            if let newest, last == nil, made.bytes == bytes { return (newest.entry.key, made) }
+            if let newest, last == nil, made.bytes == bytes {
+                guard mergesOthers, !isWatchful else { return (newest.entry.key, made) }
+                isWatchful = true
+                continue
+            }
             let base = current?.number ?? 0
             // Another job that is faster each time is no standstill.
             if base + 1 + skipped != number { clashes = 0 }
@@ -255,11 +264,12 @@ struct GitHubStore: BlobSource {
                     if let bytes = try await read(passed, of: index, limit: limit) { overlooked.append(bytes) }
                 }
                 // Once more: if nobody stored anything meanwhile, `make` has nothing to add to what was stored here.
-                hasSaved = true
+                (hasSaved, isWatchful) = (true, true)
                 skipped = 0
                 continue
             }
             clashes += 1
+            isWatchful = mergesOthers
             if clashes > GitHubStore.clashesBeforeSkipping {
                 // Whoever began that version has broken off, or is very slow.
                 skipped += 1

@@ -13,8 +13,11 @@ public struct LocalImages: ImageStore {
     /// Opens a directory, and makes it if it is not there.
     ///
     /// - Throws: `CacheError` `.denied`, `.busy`, `.unavailable`.
-    public init(path: String) async throws {
-        layout = OCILayout(path: path)
+    public init(path: String) async throws { try await self.init(OCILayout(path: path)) }
+
+    /// Works on a layout of the caller's.
+    package init(_ layout: OCILayout) async throws {
+        self.layout = layout
         lease = try await layout.prepare()
     }
 

@@ -55,11 +55,9 @@ private let allowed: [String: Set<String>] = [
         "Tracing", "Synchronization",
     ],
     "BuildCache": [
-        "BuildCacheClient", "BuildCacheInline", "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI",
-        "BuildCacheBytes",
-        "BuildCacheTransfer",
-        "BuildCacheLocal", "BuildCacheHTTP", "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure",
-        "BuildCacheGitHubActions",
+        "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer",
+        "BuildCacheClient", "BuildCacheInline", "BuildCacheLocal", "BuildCacheRegistry", "BuildCacheS3",
+        "BuildCacheAzure", "BuildCacheGitHubActions",
     ],
     "BuildCacheTesting": [
         "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",

@@ -45,7 +45,7 @@ private struct LocalSchedule {
     private let samples: [GraphSample]
     private let scratch: ScratchStore
     private let folder: Scratch
-    private let files = UnsyncedFileSystem()
+    private let files = PosixFileSystem(syncs: false)
     private var random: SeededGenerator
     private var held: [ImportedCache] = []
     /// A prune that was planned and not done yet.
@@ -138,45 +138,4 @@ private struct LocalSchedule {
         }
         if !left.isEmpty { problems.append("\(left.count) blobs are left that nobody needs") }
     }
-}
-
-/// The real file system, but that nothing is synced: no test of these is about power cuts.
-private struct UnsyncedFileSystem: FileSystem {
-    private let base = PosixFileSystem()
-
-    func open(_ name: String, in directory: CInt?, _ access: FileAccess) throws(SystemError) -> CInt {
-        try base.open(name, in: directory, access)
-    }
-    func close(_ file: CInt) { base.close(file) }
-    func status(_ file: CInt) throws(SystemError) -> FileStatus { try base.status(file) }
-    func status(_ name: String, in directory: CInt) throws(SystemError) -> FileStatus {
-        try base.status(name, in: directory)
-    }
-    func read(_ file: CInt, into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(SystemError) -> Int {
-        try base.read(file, into: buffer, at: offset)
-    }
-    func write(_ file: CInt, _ bytes: UnsafeRawBufferPointer) throws(SystemError) -> Int {
-        try base.write(file, bytes)
-    }
-    func sync(_ file: CInt) throws(SystemError) {}
-    func setPermissions(_ file: CInt, _ permissions: UInt16) throws(SystemError) {
-        try base.setPermissions(file, permissions)
-    }
-    func tryLock(_ file: CInt, exclusive: Bool) throws(SystemError) -> LockOutcome {
-        try base.tryLock(file, exclusive: exclusive)
-    }
-
-    func unlock(_ file: CInt) { base.unlock(file) }
-    func renew(_ name: String, in directory: CInt) throws(SystemError) { try base.renew(name, in: directory) }
-    func makeDirectory(_ name: String, in directory: CInt?) throws(SystemError) {
-        try base.makeDirectory(name, in: directory)
-    }
-    func rename(_ name: String, in directory: CInt, to newName: String, in newDirectory: CInt) throws(SystemError) {
-        try base.rename(name, in: directory, to: newName, in: newDirectory)
-    }
-    func remove(_ name: String, in directory: CInt, isDirectory: Bool) throws(SystemError) {
-        try base.remove(name, in: directory, isDirectory: isDirectory)
-    }
-    func list(_ directory: CInt) throws(SystemError) -> [String] { try base.list(directory) }
-    func now() -> Timestamp { base.now() }
 }

@@ -1,4 +1,5 @@
 import BuildCache
+import BuildCacheLocal
 import BuildCacheS3
 import BuildCacheTestServers
 import Foundation
@@ -20,13 +21,13 @@ struct CopyMatrixTests {
     @Test("is the same at the end, the diffIDs of its layers too", arguments: FixtureBuild.all)
     func matrix(_ build: FixtureBuild) async throws {
         try await withS3 { s3 in
-            for fixture in build.layouts {
+            _ = try await build.layouts.mapConcurrently(limit: 4) { fixture in
                 try await Backends.run(s3: s3) { backends in
                     let original = try await importCache(fixture, scratch: backends.scratch)
                     try await copy(original, fixture.name, between: backends)
                 }
             }
-            for fixture in build.services {
+            _ = try await build.services.mapConcurrently(limit: 4) { fixture in
                 try await Backends.run(s3: s3) { backends in
                     try await backends.withCache(of: fixture) { try await copy($0, fixture.name, between: backends) }
                 }
@@ -121,10 +122,13 @@ private struct Backends: Sendable {
     private func backend(_ kind: Kind, _ name: String) throws -> any CacheBackend {
         let export = ExportOptions(mode: .max)
         switch kind {
-        case .inline: return try LocalCache(LocalOptions(src: imagePath, tag: name), scratch: scratch)
+        case .inline:
+            return LocalCache(
+                LocalOptions(src: images.path, tag: name), export: export, scratch: scratch, layout: images)
         case .local:
-            return try LocalCache(
-                LocalOptions(dest: directory.path + "/local", tag: name), export: export, scratch: scratch)
+            let layout = OCILayout(path: directory.path + "/local", fileSystem: PosixFileSystem(syncs: false))
+            return LocalCache(
+                LocalOptions(dest: layout.path, tag: name), export: export, scratch: scratch, layout: layout)
         case .registry:
             let options = RegistryOptions(ref: try Reference("\(registry)/cache:\(name)"))
             return RegistryCache(options, export: export, scratch: scratch)
@@ -144,7 +148,10 @@ private struct Backends: Sendable {
         }
     }
 
-    private var imagePath: String { directory.path + "/images" }
+    /// The images that caches are put into.
+    private var images: OCILayout {
+        OCILayout(path: directory.path + "/images", fileSystem: PosixFileSystem(syncs: false))
+    }
 
     /// Puts what BuildKit wrote to a service there, and imports it, for as long as `body` runs.
     func withCache(
@@ -187,7 +194,7 @@ private struct Backends: Sendable {
             return
         }
         try await InlineCache(scratch: scratch).embed(
-            cache.graph, into: "image", as: tag(name), in: try await LocalImages(path: imagePath))
+            cache.graph, into: "image", as: tag(name), in: try await LocalImages(images))
     }
 
     /// Makes an image of the longest chain of layers, for caches to be put into.
@@ -196,7 +203,7 @@ private struct Backends: Sendable {
         let chains = graph.recordIDs.flatMap { graph[$0].results.map { graph.chain($0.layer) } }
         let longest = try #require(chains.max { $0.count < $1.count })
         let layers = longest.compactMap { graph.descriptor(of: $0) }
-        let images = try await LocalImages(path: imagePath)
+        let images = try await LocalImages(images)
         for layer in layers { try await images.put(layer, from: cache.blobs) }
         let diffIDs = try layers.map { "\"\(try #require($0.diffID).digest)\"" }.joined(separator: ",")
         let json = #"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[\#(diffIDs)]}}"#

@@ -38,8 +38,10 @@ extension CacheSession {
             }
         }
         state.withLock { $0.report.add(report) }
-        for failure in report.failures {
-            options.logger?.error("a cache was not written", metadata: ["error": "\(failure)"])
+        for outcome in report.outcomes {
+            guard case .failure(let error) = outcome.result else { continue }
+            options.logger?.log(
+                level: outcome.isIgnored ? .warning : .error, "a cache was not written", metadata: ["error": "\(error)"])
         }
         return report
     }

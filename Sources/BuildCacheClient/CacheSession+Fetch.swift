@@ -11,10 +11,7 @@ extension CacheSession {
     /// The layers of all hits: from the store what was fetched, the rest from the first cache that has it, verified while it is read.
     public var blobs: any BlobSource {
         CombinedSource { [store, sources] in
-            [CombinedSource.Part(digests: nil, source: store)]
-                + sources.now.known.caches.map {
-                    CombinedSource.Part(digests: Set($0.cache.graph.descriptors.keys), source: $0.cache.blobs)
-                }
+            [CombinedSource.Part(digests: nil, source: store)] + sources.parts
         }
     }
 
@@ -26,22 +23,20 @@ extension CacheSession {
     /// - Throws: As ``lookup(_:)``, and what the store throws, as `.storageFull`.
     public func fetch(_ record: RecordID) async throws -> CacheHit? {
         if let ahead = state.withLock({ $0.prefetches[record] }) {
-            return try await withTaskCancellationHandler {
-                try await ahead.value
-            } onCancel: {
-                ahead.cancel()
-            }
+            if case .success(let hit?) = try await ahead.resultUnlessCancelled() { return hit }
+            // It failed, was given up, or missed what may be there by now.
+            state.withLock { state in if state.prefetches[record] == ahead { state.prefetches[record] = nil } }
         }
         return try await fetchNow(record)
     }
 
     /// Begins to fetch a step's layers ahead of need; ``fetch(_:)`` then waits for what is under way.
     ///
-    /// Ends with the session, if not before.
+    /// Ends with ``close()``, if not before.
     public func prefetch(_ record: RecordID) {
         state.withLock { state in
             guard state.prefetches[record] == nil else { return }
-            // Whoever asked goes on at once, so this is no child of theirs; ``close()`` ends it. It must not keep the session alive.
+            // Whoever asked goes on at once, so this is no child of theirs; ``close()`` ends it.
             state.prefetches[record] = Task { [weak self] in try await self?.fetchNow(record) }
         }
     }
@@ -57,8 +52,12 @@ extension CacheSession {
                     metadata: ["layer": "\(lost.digest)", "error": "\(lost.cause)"])
                 try state.withLock { state in
                     state.lost.insert(lost.digest)
-                    state.hits[record] = nil
-                    try state.graph.removeResults(of: record) { $0.content == .blob(lost.digest) }
+                    // Other steps may be built on it, too: a checkpoint must not fail for a result that is known to be gone.
+                    let concerned = state.hits.filter { $0.value.layers.contains { $0.digest == lost.digest } }.keys
+                    for other in Set(concerned).union([record]) {
+                        state.hits[other] = nil
+                        try state.graph.removeResults(of: other) { $0.content == .blob(lost.digest) }
+                    }
                 }
             }
         }
@@ -70,9 +69,10 @@ extension CacheSession {
         let (report, store, meter) = (options.progress, store, meter)
         let progress = ProgressSink { event in if let endpoint { report(endpoint, event) } }
         let source = MeasuredSource(LosingSource(base: caches), progress: progress)
-        progress(.planned(layers: hit.layers.count, bytes: hit.layers.reduce(0) { $0 &+ $1.size }))
+        let layers = Set(hit.layers)
+        progress(.planned(layers: layers.count, bytes: layers.reduce(0) { $0.saturatingAdding($1.size) }))
         let outcomes = try await TrafficMeter.$current.withValue(meter) {
-            try await Set(hit.layers).mapConcurrently(limit: options.fetchesInFlight) { layer in
+            try await layers.mapConcurrently(limit: options.fetchesInFlight) { layer in
                 let outcome = try await store.put(layer, from: source)
                 progress(.finished(layer.digest, outcome))
                 return (layer, outcome)
@@ -85,11 +85,7 @@ extension CacheSession {
 
     /// The layers of the caches, without those of the store.
     private var caches: any BlobSource {
-        CombinedSource { [sources] in
-            sources.now.known.caches.map {
-                CombinedSource.Part(digests: Set($0.cache.graph.descriptors.keys), source: $0.cache.blobs)
-            }
-        }
+        CombinedSource { [sources] in sources.parts }
     }
 
     /// Runs `body` as one span, and adds its time to a phase of the report.
@@ -104,6 +100,23 @@ extension CacheSession {
             Timer(label: "build_cache.session.\(name)").record(duration: elapsed)
         }
         return try await withSpan("build cache \(name)") { _ in try await body() }
+    }
+}
+
+extension Task {
+    /// What the task ends with. Who waits may be cancelled; that does not cancel the task, for others wait, too.
+    ///
+    /// - Throws: `CancellationError` if the caller is cancelled.
+    fileprivate func resultUnlessCancelled() async throws -> Result<Success, Failure> {
+        let (end, continuation) = AsyncStream<Never>.makeStream()
+        Task<Void, Never> {
+            _ = await result
+            continuation.finish()
+        }
+        // Ends when the caller is cancelled, too.
+        for await _ in end {}
+        try Task<Never, Never>.checkCancellation()
+        return await result
     }
 }
 

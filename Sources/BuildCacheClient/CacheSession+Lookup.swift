@@ -30,7 +30,7 @@ extension CacheSession {
         while true {
             try Task.checkCancellation()
             let (known, count) = sources.now
-            let answer = try state.withLock { state in try state.answer(record, known, count) }
+            let answer = try state.withLock { state in try state.answer(record, known) }
             if let answer {
                 note(answer, of: record)
                 return answer
@@ -46,12 +46,12 @@ extension CacheSession {
     /// Says why the caches have no result for a step; looks at all that they know.
     ///
     /// - Returns: What differs from the nearest record and the graph that this is of, for `MissExplanation.text(in:naming:)`; `nil` for a
-    ///   step that did not miss.
+    ///   step of which a cache has a result, though its layers may be lost.
     public func explainMiss(_ record: RecordID) -> (explanation: MissExplanation, graph: LayerGraph)? {
-        let (known, count) = sources.now
+        let known = sources.now.known
         let explanation = state.withLock { state -> MissExplanation? in
             guard state.graph.contains(record) else { return nil }
-            _ = state.matches(of: record, known, count)
+            _ = state.matches(of: record, known)
             let step = state.graph[record]
             return known.lookup.explainMiss(step.digest, inputs: state.known(step.inputs))
         }
@@ -60,7 +60,10 @@ extension CacheSession {
 
     private func note(_ hit: CacheHit?, of record: RecordID) {
         let isNew = state.withLock { state -> Bool in
-            guard let hit else { return state.misses.insert(record).inserted }
+            guard let hit else {
+                state.hits[record] = nil
+                return state.misses.insert(record).inserted
+            }
             state.misses.remove(record)
             return state.hits.updateValue(hit, forKey: record) == nil
         }
@@ -78,12 +81,12 @@ extension CacheSession {
 extension CacheSession.State {
     /// The best result for a record of which no blob was lost, noted as its own; `nil` if there is none.
     mutating func answer(
-        _ record: RecordID, _ known: LoadingSources.Known, _ count: Int
+        _ record: RecordID, _ known: LoadingSources.Known
     ) throws(CacheError) -> CacheHit? {
         guard graph.contains(record) else {
             throw CacheError(.invalidSpec, "the record is not of this session")
         }
-        let found = matches(of: record, known, count)
+        let found = matches(of: record, known)
         for result in known.lookup.results(of: found) {
             let chain = known.lookup.graph.chain(result.layer)
             let layers = chain.compactMap { known.lookup.graph.descriptor(of: $0) }
@@ -101,10 +104,10 @@ extension CacheSession.State {
     }
 
     /// What a record is called in the caches: found out for all that it is built from first, one after the other, because chains are long.
-    mutating func matches(of record: RecordID, _ known: LoadingSources.Known, _ count: Int) -> [RecordID] {
-        if matchesCount != count {
+    mutating func matches(of record: RecordID, _ known: LoadingSources.Known) -> [RecordID] {
+        if matchesVersion != known.version {
             matches = [:]
-            matchesCount = count
+            matchesVersion = known.version
         }
         let start = graph.canonicalID(record)
         var stack = [start]

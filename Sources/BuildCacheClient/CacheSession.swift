@@ -27,7 +27,7 @@ import Synchronization
 /// The session notes what the build does: its records are those of ``graph``, and a hit becomes the result of its record. Export it at the
 /// end, or at any time before, as after a failure: what was noted so far is then a checkpoint for the next build.
 ///
-/// Safe to use from any number of tasks. It ends with ``close()`` or with the last reference to it.
+/// Safe to use from any number of tasks. It ends with ``close()`` or with the last reference to it; what is being fetched ahead holds one.
 public final class CacheSession: Sendable {
     /// How a session behaves.
     public struct Options: Sendable {
@@ -68,9 +68,9 @@ public final class CacheSession: Sendable {
 
     struct State {
         var graph = LayerGraph()
-        /// What records are called in the caches, as far as was asked; good for one count of changes.
+        /// What records are called in the caches, as far as was asked; good for one version of what they know.
         var matches: [RecordID: [RecordID]] = [:]
-        var matchesCount = -1
+        var matchesVersion = -1
         /// Blobs that were not there although a cache has them.
         var lost: Set<Digest> = []
         var hits: [RecordID: CacheHit] = [:]
@@ -141,7 +141,7 @@ public final class CacheSession: Sendable {
     public func addResult(
         _ layers: [ResultLayer], createdAt: Timestamp = .now(), to record: RecordID
     ) throws(CacheError) {
-        try noting { graph throws(CacheError) in
+        try noting(mayLink: false) { graph throws(CacheError) in
             guard !graph.contains(record) || !graph[record].inputs.isEmpty else {
                 throw CacheError(
                     .invalidSpec,
@@ -161,15 +161,16 @@ public final class CacheSession: Sendable {
         }
     }
 
+    /// - Parameter mayLink: Whether `body` may link records.
     private func noting<Value: Sendable>(
-        _ body: (inout LayerGraph) throws(CacheError) -> Value
+        mayLink: Bool = true, _ body: (inout LayerGraph) throws(CacheError) -> Value
     ) throws(CacheError) -> Value {
         let result = state.withLock { state -> Result<Value, CacheError> in
             let count = state.graph.identifierCount
             do throws(CacheError) {
                 let value = try body(&state.graph)
                 // A new link of a known record may let it, and all that is built on it, match more.
-                if state.graph.identifierCount == count { state.matches = [:] }
+                if mayLink, state.graph.identifierCount == count { state.matches = [:] }
                 return .success(value)
             } catch {
                 return .failure(error)

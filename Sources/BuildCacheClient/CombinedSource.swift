@@ -1,5 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
+import BuildCacheTransfer
 
 /// The blobs of several places: each is read from the first that has it, and if it is gone there, from the next.
 struct CombinedSource: BlobSource {
@@ -19,7 +20,8 @@ struct CombinedSource: BlobSource {
             do {
                 return try await part.source.open(descriptor, range: range)
             } catch let error as CacheError {
-                failure = error
+                // That one place does not have it must not hide that another could not be asked.
+                if failure.meansMissing { failure = error }
             }
         }
         throw failure

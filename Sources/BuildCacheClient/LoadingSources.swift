@@ -11,6 +11,8 @@ import Synchronization
 final class LoadingSources: Sendable {
     /// What is known so far.
     struct Known: Sendable {
+        /// Different for each graph: the records of one are none of another.
+        var version = 0
         /// One graph of all caches that have arrived, in the order of the sources.
         var lookup = CacheLookup(LayerGraph())
         /// The caches that have arrived, with what they are called.
@@ -69,11 +71,18 @@ final class LoadingSources: Sendable {
         }
     }
 
-    /// What is known now, and the count of ``changes`` that it goes with.
+    /// What is known now, and the count of ``changes`` after which to wait for more.
     var now: (known: Known, count: Int) {
         // Counted first: a change in between is then seen twice and not never.
         let count = changes.count
         return (state.withLock { $0.known }, count)
+    }
+
+    /// The layers of the caches that have arrived.
+    var parts: [CombinedSource.Part] {
+        now.known.caches.map {
+            CombinedSource.Part(digests: Set($0.cache.graph.descriptors.keys), source: $0.cache.blobs)
+        }
     }
 
     /// One outcome per source; `nil` for one that is still being waited for.
@@ -132,7 +141,8 @@ final class LoadingSources: Sendable {
             let isDone = state.withLock { state in
                 guard state.results.count == results.count else { return false }
                 state.known = Known(
-                    lookup: lookup, caches: caches, waitingFor: names.count - results.count)
+                    version: state.known.version + 1, lookup: lookup, caches: caches,
+                    waitingFor: names.count - results.count)
                 if results.count == names.count, state.finishedAt == nil { state.finishedAt = ContinuousClock.now }
                 return true
             }

@@ -54,14 +54,18 @@ public struct SessionReport: Sendable, CustomStringConvertible {
     public var exports: [ExportReport] = []
 
     mutating func add(_ size: Int64, _ outcome: PutOutcome) {
-        if outcome == .written { bytesMoved += size } else { bytesSaved += size }
+        if outcome == .written {
+            bytesMoved = bytesMoved.saturatingAdding(size)
+        } else {
+            bytesSaved = bytesSaved.saturatingAdding(size)
+        }
     }
 
     mutating func add(_ report: ExportReport) {
         exports.append(report)
         for case .success(let receipt) in report.outcomes.map(\.result) {
-            bytesMoved += receipt.bytesWritten
-            bytesSaved += receipt.bytesSaved
+            bytesMoved = bytesMoved.saturatingAdding(receipt.bytesWritten)
+            bytesSaved = bytesSaved.saturatingAdding(receipt.bytesSaved)
         }
     }
 

@@ -46,10 +46,11 @@ enum GitHubKeys {
 
     /// The number of a version of an index, `nil` if the key is another one's.
     ///
-    /// Lookups match prefixes, so what comes back may be a signature or another scope's.
+    /// Lookups match prefixes, so what comes back may be a signature or another scope's. A number that nobody reaches by counting is no
+    /// version of ours either.
     static func number(of key: String, in index: String) -> Int? {
         guard key.hasPrefix(index + "#") else { return nil }
         let digits = key.dropFirst(index.count + 1)
-        return digits.utf8.allSatisfy { (48...57).contains($0) } ? Int(digits) : nil
+        return digits.utf8.count <= 15 && digits.utf8.allSatisfy { (48...57).contains($0) } ? Int(digits) : nil
     }
 }

@@ -244,8 +244,11 @@ struct GitHubStore: BlobSource {
             let newest = try await newest(index)
             let last = isWatchful ? try await last(of: index, after: newest?.number ?? 0) : nil
             let current = last ?? newest
-            // One that is gone has nothing to keep.
-            let bytes = if let current { try await read(current.entry, limit: limit) } else { nil as [UInt8]? }
+            // One that is gone has nothing to keep; one that is too large may be replaced, but not merged.
+            var bytes: [UInt8]?
+            do {
+                if let current { bytes = try await read(current.entry, limit: limit) }
+            } catch let error as CacheError where error.code == .limitExceeded && !mergesOthers {}
             let made = try make(bytes, overlooked, hasSaved)
             if let newest, last == nil, made.bytes == bytes {
                 guard mergesOthers, !isWatchful else { return (newest.entry.key, made) }

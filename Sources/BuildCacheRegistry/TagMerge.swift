@@ -76,10 +76,10 @@ struct TagMerge {
             hasWritten = true
             return nil
         }
-        try await repository.putManifest(announcement, as: .tag(name + TagMerge.settledMark))
         published.transfers = transfers
         published.warnings = warnings
         do {
+            try await repository.putManifest(announcement, as: .tag(name + TagMerge.settledMark))
             for _ in 0..<2 {
                 known = try await read(try await tags(), known)
                 listings.append(listing(known))
@@ -175,7 +175,8 @@ struct TagMerge {
 
     /// Whether a tag is the announcement of a writer that may still write: nobody else is to remove it.
     static func mayBeUnderWay(_ tag: String, at now: Timestamp) -> Bool {
-        guard let mark = tag.firstRange(of: ".merge-"), !tag.hasSuffix(settledMark) else { return false }
+        // The last one: the tag that is meant may have such a text, too.
+        guard let mark = tag.ranges(of: ".merge-").last, !tag.hasSuffix(settledMark) else { return false }
         // Behind the mark: what stands for the tag that is meant, when it was made, and a random text.
         let parts = tag[mark.upperBound...].split(separator: "-")
         guard parts.count == 3, let made = Int64(parts[1], radix: 36) else { return false }

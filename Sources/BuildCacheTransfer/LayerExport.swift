@@ -51,10 +51,7 @@ package struct LayerExport: Sendable {
         }
         let contents = LayerExport.contents(of: selected)
         // Sizes are what some document says: their sum may be more than a number holds.
-        let bytes = contents.reduce(Int64(0)) { sum, content in
-            let (next, isTooLarge) = sum.addingReportingOverflow(content.descriptor?.size ?? 0)
-            return isTooLarge ? .max : next
-        }
+        let bytes = contents.reduce(Int64(0)) { $0.saturatingAdding($1.descriptor?.size ?? 0) }
         progress(.planned(layers: contents.count, bytes: bytes))
 
         let outcomes = try await contents.mapConcurrently(limit: limit) { content in
@@ -76,7 +73,11 @@ package struct LayerExport: Sendable {
             switch outcome.result {
             case .success(let (descriptor, put)):
                 transfers[descriptor.digest] = put
-                if put == .written { bytesWritten += descriptor.size } else { bytesSaved += descriptor.size }
+                if put == .written {
+                    bytesWritten = bytesWritten.saturatingAdding(descriptor.size)
+                } else {
+                    bytesSaved = bytesSaved.saturatingAdding(descriptor.size)
+                }
                 switch outcome.content.layer {
                 case .blob(let digest): blobs[digest] = descriptor
                 case .pending(let layer): pending[layer] = descriptor
@@ -152,7 +153,7 @@ private struct MissingLayer: Error {
 
 extension CacheError {
     /// Whether a source that fails so has lost the blob: an export goes on without it.
-    var meansMissing: Bool { code == .notFound || code == .corrupted || code == .limitExceeded }
+    package var meansMissing: Bool { code == .notFound || code == .corrupted || code == .limitExceeded }
 }
 
 /// Tells what its source lacks or gets wrong from whatever else goes wrong on the way; whole blobs are verified.

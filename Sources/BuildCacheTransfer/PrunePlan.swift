@@ -176,7 +176,7 @@ private struct Sizes {
 
 extension Int64 {
     /// The sum, or the largest number: sizes are what some document says.
-    func saturatingAdding(_ other: Int64) -> Int64 {
+    package func saturatingAdding(_ other: Int64) -> Int64 {
         let (sum, isTooLarge) = addingReportingOverflow(Swift.max(0, other))
         return isTooLarge ? .max : sum
     }

@@ -225,7 +225,70 @@ struct SessionTests {
         #expect(blobs.opened == 1)
     }
 
+    @Test("goes on with what is fetched ahead for others when one who waits for it is cancelled")
+    func cancelledWait() async throws {
+        let sample = Sample("step")
+        let blobs = FaultySource(MemorySource([Array("step".utf8)]), .hanging(1))
+        let cache = try sample.cache(blobs)
+        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))])
+        let step = try sample.record(in: session)
+        session.prefetch(step)
+        await blobs.waitUntilHanging()
+        let waiting = Task { try await session.fetch(step) }
+        waiting.cancel()
+        await #expect(throws: CancellationError.self) { _ = try await waiting.value }
+        // Ends what hangs; the next one who asks begins anew.
+        session.close()
+        #expect(try await session.fetch(step) != nil)
+    }
+
+    @Test("forgets what a step missed ahead of need when more is known of it")
+    func prefetchedMiss() async throws {
+        let sample = Sample("step")
+        let cache = try sample.cache()
+        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))])
+        let other = try session.record(.record(content: Digest(of: "other".utf8)))
+        let step = try session.record(sample.digest, inputs: [[Link(other)]])
+        session.prefetch(step)
+        #expect(try await session.fetch(step) == nil)
+        // The same step over the same input, which turns out to be what the cache calls otherwise.
+        let root = try session.record(Sample.root)
+        #expect(try session.record(sample.digest, inputs: [[Link(other), Link(root)]]) == step)
+        #expect(try await session.fetch(step)?.record == step)
+    }
+
+    @Test("takes a lost layer from every step that has it")
+    func lostForAll() async throws {
+        let (one, other) = (Sample("one", layer: "same"), Sample("other", layer: "same"))
+        let (first, second) = (try one.cache(MemorySource([])), try other.cache(MemorySource([])))
+        let session = session([
+            endpoint("first", ScriptedBackend(importing: { first })),
+            endpoint("second", ScriptedBackend(importing: { second })),
+        ])
+        let steps = (try one.record(in: session), try other.record(in: session))
+        #expect(try await session.lookup(steps.0) != nil)
+        #expect(try await session.lookup(steps.1) != nil)
+        #expect(try await session.fetch(steps.0) == nil)
+        #expect(session.report.hits == 0)
+        #expect(session.graph[steps.1].results == [])
+    }
+
     // MARK: Exports
+
+    @Test("fails an export whose layer could not be read, though the caches do not have it")
+    func failingSource() async throws {
+        let store = MemoryStore()
+        try await ScratchStore.withTemporary { scratch in
+            let sample = Sample("step")
+            let memory = MemoryCache("main", export: ExportOptions(mode: .max), in: store, scratch: scratch)
+            let session = CacheClient(sources: [], destinations: [endpoint("memory", memory)])
+                .openSession(store: scratch)
+            try session.addResult([.stored(sample.descriptor)], to: try sample.record(in: session))
+            let blobs = FaultySource(MemorySource([Array("step".utf8)]), .opening(1))
+            let report = try await session.exportCaches(from: LayerSource(blobs: blobs))
+            #expect(report.failures.map(\.code) == [.unavailable])
+        }
+    }
 
     @Test("exports hits, results and pending results, and again as a checkpoint of what there is so far")
     func exports() async throws {

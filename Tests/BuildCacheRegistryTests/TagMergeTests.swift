@@ -1,3 +1,4 @@
+import BuildCacheCore
 import Testing
 
 @testable import BuildCacheRegistry
@@ -6,6 +7,17 @@ import Testing
 struct TagMergeTests {
     private func listing(settled: Set<String>, underWay: Set<String>) -> TagMerge.Listing {
         TagMerge.Listing(settled: settled, underWay: underWay)
+    }
+
+    @Test("is under way for an hour, whatever the tag that is meant is called", arguments: ["main", "cache.merge-queue"])
+    func time(_ tag: String) throws {
+        let made = try #require(Timestamp(seconds: 1_790_000_000))
+        let name = "\(tag).merge-0d6e4079-\(String(made.seconds, radix: 36))-12bngx3hwfrcf"
+        #expect(TagMerge.mayBeUnderWay(name, at: made))
+        #expect(TagMerge.mayBeUnderWay(name, at: try #require(Timestamp(seconds: made.seconds + 3600))))
+        #expect(!TagMerge.mayBeUnderWay(name, at: try #require(Timestamp(seconds: made.seconds + 3601))))
+        #expect(!TagMerge.mayBeUnderWay(name + ".settled", at: made))
+        #expect(!TagMerge.mayBeUnderWay(tag, at: made))
     }
 
     @Test("goes at the end of a job that is alone")

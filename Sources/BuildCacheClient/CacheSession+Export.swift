@@ -41,7 +41,8 @@ extension CacheSession {
         for outcome in report.outcomes {
             guard case .failure(let error) = outcome.result else { continue }
             options.logger?.log(
-                level: outcome.isIgnored ? .warning : .error, "a cache was not written", metadata: ["error": "\(error)"])
+                level: outcome.isIgnored ? .warning : .error, "a cache was not written", metadata: ["error": "\(error)"]
+            )
         }
         return report
     }

@@ -9,7 +9,8 @@ struct TagMergeTests {
         TagMerge.Listing(settled: settled, underWay: underWay)
     }
 
-    @Test("is under way for an hour, whatever the tag that is meant is called", arguments: ["main", "cache.merge-queue"])
+    @Test(
+        "is under way for an hour, whatever the tag that is meant is called", arguments: ["main", "cache.merge-queue"])
     func time(_ tag: String) throws {
         let made = try #require(Timestamp(seconds: 1_790_000_000))
         let name = "\(tag).merge-0d6e4079-\(String(made.seconds, radix: 36))-12bngx3hwfrcf"

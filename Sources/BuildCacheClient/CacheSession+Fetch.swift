@@ -104,7 +104,9 @@ extension CacheSession {
 }
 
 extension Task {
-    /// What the task ends with. Who waits may be cancelled; that does not cancel the task, for others wait, too.
+    /// What the task ends with.
+    ///
+    /// Who waits may be cancelled; that does not cancel the task, for others wait, too.
     ///
     /// - Throws: `CancellationError` if the caller is cancelled.
     fileprivate func resultUnlessCancelled() async throws -> Result<Success, Failure> {

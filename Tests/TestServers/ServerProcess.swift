@@ -18,24 +18,40 @@ extension Tool {
 package enum ServerProcess {
     /// Runs `tool` in an empty folder until `body` returns.
     ///
+    /// A server that ends before it listens is started again, at other ports: between the choice of a port and its use somebody else may
+    /// have taken it.
+    ///
     /// - Parameters:
-    ///   - port: Where it listens when it is ready.
-    ///   - arguments: Given the folder.
+    ///   - arguments: Given the folder, and the port where it is to listen.
+    ///   - body: Given the address.
     package static func run<Value: Sendable>(
-        _ tool: Tool, port: Int, arguments: (_ folder: String) throws -> [String],
-        _ body: @escaping @Sendable () async throws -> Value
+        _ tool: Tool, arguments: (_ folder: String, _ port: Int) throws -> [String],
+        _ body: @escaping @Sendable (_ address: String) async throws -> Value
     ) async throws -> Value {
+        for _ in 0..<4 {
+            if let value = try await start(tool, arguments, body) { return value }
+        }
+        throw ToolFailure(tool: tool.description, end: .exited(1))
+    }
+
+    /// - Returns: `nil` if the server ended before it listened.
+    private static func start<Value: Sendable>(
+        _ tool: Tool, _ arguments: (_ folder: String, _ port: Int) throws -> [String],
+        _ body: @escaping @Sendable (_ address: String) async throws -> Value
+    ) async throws -> Value? {
         guard let path = tool.path else { throw ToolFailure(tool: tool.description, end: .notInstalled) }
         let folder = NSTemporaryDirectory() + "build-cache-server-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
+        let port = try freePort()
         let result = try await Subprocess.run(
-            .path(FilePath(path)), arguments: Arguments(try arguments(folder)), input: .none, output: .discarded,
-            error: .discarded
-        ) { process in
+            .path(FilePath(path)), arguments: Arguments(try arguments(folder, port)), input: .none,
+            output: .discarded, error: .discarded
+        ) { process -> Value? in
             do {
-                try await waitForListener(port)
-                let value = try await body()
+                let identifier = process.processIdentifier.value
+                guard try await waitForListener(port, while: { !hasEnded(identifier) }) else { return nil }
+                let value = try await body("127.0.0.1:\(port)")
                 // What it keeps is thrown away, so nothing needs an orderly end.
                 try process.send(signal: .kill)
                 return value
@@ -45,6 +61,13 @@ package enum ServerProcess {
             }
         }
         return result.closureResult
+    }
+
+    /// Whether a child has ended, without taking note of it for those who wait for its end.
+    private static func hasEnded(_ identifier: pid_t) -> Bool {
+        var information = siginfo_t()
+        return waitid(P_PID, id_t(identifier), &information, WEXITED | WNOHANG | WNOWAIT) != 0
+            || information.si_signo != 0
     }
 }
 
@@ -68,8 +91,7 @@ package enum SeaweedFS {
     package static func run<Value: Sendable>(
         _ identities: [Identity], _ body: @escaping @Sendable (_ address: String) async throws -> Value
     ) async throws -> Value {
-        let port = try freePort()
-        return try await ServerProcess.run(.weed, port: port) { folder in
+        try await ServerProcess.run(.weed) { folder, port in
             let entries = identities.map { identity in
                 let actions = identity.actions.map { "\"\($0)\"" }.joined(separator: ",")
                 return """
@@ -92,8 +114,8 @@ package enum SeaweedFS {
                 arguments.append("-\(other)=\(try freePort())")
             }
             return arguments
-        } _: {
-            try await body("127.0.0.1:\(port)")
+        } _: { address in
+            try await body(address)
         }
     }
 }
@@ -103,11 +125,10 @@ package enum Moto {
     package static func run<Value: Sendable>(
         _ body: @escaping @Sendable (_ address: String) async throws -> Value
     ) async throws -> Value {
-        let port = try freePort()
-        return try await ServerProcess.run(.moto, port: port) { _ in
+        try await ServerProcess.run(.moto) { _, port in
             ["-H", "127.0.0.1", "-p", "\(port)"]
-        } _: {
-            try await body("127.0.0.1:\(port)")
+        } _: { address in
+            try await body(address)
         }
     }
 }

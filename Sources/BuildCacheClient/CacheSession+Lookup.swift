@@ -106,7 +106,7 @@ extension CacheSession.State {
     /// What a record is called in the caches: found out for all that it is built from first, one after the other, because chains are long.
     mutating func matches(of record: RecordID, _ known: LoadingSources.Known) -> [RecordID] {
         if matchesVersion != known.version {
-            matches = [:]
+            matches.removeAll(keepingCapacity: true)
             matchesVersion = known.version
         }
         let start = graph.canonicalID(record)
@@ -117,11 +117,11 @@ extension CacheSession.State {
                 continue
             }
             let step = graph[top]
-            let unknown = step.inputs.joined().map(\.record).filter { matches[$0] == nil }
-            guard unknown.isEmpty else {
-                stack += unknown
-                continue
+            let depth = stack.count
+            for input in step.inputs {
+                for link in input where matches[link.record] == nil { stack.append(link.record) }
             }
+            guard stack.count == depth else { continue }
             matches[top] =
                 step.isEphemeral ? [] : known.lookup.matches(step.digest, inputs: self.known(step.inputs))
         }

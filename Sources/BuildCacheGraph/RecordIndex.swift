@@ -54,48 +54,51 @@ struct RecordIndex: Sendable {
     func matches(_ digest: Digest, inputs: [[LinkNode]], in graph: LayerGraph) -> [Int32] {
         let searches = inputs.enumerated().map { keys(of: $1, input: Int32($0), digest, in: graph) }
         guard !searches.isEmpty else {
-            return candidates([Key(digest: digest, input: -1, record: -1, selector: 0)], in: graph).sorted()
+            return candidates([Key(digest: digest, input: -1, record: -1, selector: 0)], in: graph)
         }
         let counts = searches.map { $0.reduce(0) { $0 + Int(places[$1]?.count ?? 0) } }
         guard let rarest = searches.indices.min(by: { counts[$0] < counts[$1] }), counts[rarest] > 0 else { return [] }
-        let wanted = inputs.map { input in
-            Set(input.map { LinkKey(record: graph.canonical($0.record), selector: $0.selector) })
+        let wanted = inputs.enumerated().map { place, input in
+            // Whoever was found by the rarest need not be asked for it.
+            place == rarest
+                ? [] : Set(input.map { LinkKey(record: graph.canonical($0.record), selector: $0.selector) })
         }
         return candidates(searches[rarest], in: graph).filter { record in
             Int(graph.records[Int(record)].inputCount) == inputs.count
                 && wanted.indices.allSatisfy {
                     $0 == rarest || graph.shares(wanted[$0], with: record, input: Int32($0))
                 }
-        }.sorted()
+        }
     }
 
     /// Where records with one of these links are found; what was added under a record that has since become another is found under
     /// its old name.
-    private func keys(
-        of links: [LinkNode], input: Int32, _ digest: Digest, in graph: LayerGraph
-    ) -> Set<Key> {
-        var keys: Set<Key> = []
+    private func keys(of links: [LinkNode], input: Int32, _ digest: Digest, in graph: LayerGraph) -> [Key] {
+        var keys: [Key] = []
         for link in links {
             let source = graph.canonical(link.record)
             var alias = source
             repeat {
-                keys.insert(Key(digest: digest, input: input, record: alias, selector: link.selector))
+                keys.append(Key(digest: digest, input: input, record: alias, selector: link.selector))
                 alias = graph.records[Int(alias)].nextAlias
             } while alias != source
         }
         return keys
     }
 
-    private func candidates(_ keys: Set<Key>, in graph: LayerGraph) -> Set<Int32> {
-        var candidates: Set<Int32> = []
+    /// The records found there, each once, in the order they were added. A sorted list, for mostly there is one.
+    private func candidates(_ keys: [Key], in graph: LayerGraph) -> [Int32] {
+        var found: [Int32] = []
         for key in keys {
             var next = places[key]?.head ?? -1
             while next >= 0 {
-                candidates.insert(graph.canonical(nodes[Int(next)].record))
+                found.append(graph.canonical(nodes[Int(next)].record))
                 next = nodes[Int(next)].next
             }
         }
-        return candidates
+        guard found.count > 1 else { return found }
+        found.sort()
+        return found.indices.filter { $0 == 0 || found[$0] != found[$0 - 1] }.map { found[$0] }
     }
 }
 

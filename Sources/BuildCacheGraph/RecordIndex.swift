@@ -86,7 +86,9 @@ struct RecordIndex: Sendable {
         return keys
     }
 
-    /// The records found there, each once, in the order they were added. A sorted list, for mostly there is one.
+    /// The records found there, each once, in the order they were added.
+    ///
+    /// A sorted list, for mostly there is one.
     private func candidates(_ keys: [Key], in graph: LayerGraph) -> [Int32] {
         var found: [Int32] = []
         for key in keys {

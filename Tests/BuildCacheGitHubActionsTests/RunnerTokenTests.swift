@@ -79,7 +79,7 @@ struct GitHubKeysTests {
         #expect(GitHubKeys.number(of: "index-a-1-12345678#12", in: "index-a-1-12345678") == 12)
         for key in [
             "index-a-1-12345678-sig#3", "index-a-1-12345678", "index-a-1-12345678#", "index-a-1-12345678#1x",
-            "index-a-1-12345678#-1", "xindex-a-1-12345678#1",
+            "index-a-1-12345678#-1", "xindex-a-1-12345678#1", "index-a-1-12345678#9223372036854775807",
         ] {
             #expect(GitHubKeys.number(of: key, in: "index-a-1-12345678") == nil, "\(key)")
         }

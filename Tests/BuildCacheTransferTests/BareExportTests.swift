@@ -54,6 +54,31 @@ struct BareExportTests {
         #expect(export.receipt.warnings == [])
     }
 
+    @Test("counts bytes up to the largest number, whatever sizes a stranger's cache states")
+    func absurdSizes() async throws {
+        var graph = LayerGraph()
+        let root = try graph.addRecord(.record(content: Digest(of: "root".utf8)))
+        for name in ["a", "b"] {
+            let digest = Digest(of: name.utf8)
+            let layer = Descriptor(
+                mediaType: .layer(.gzip), digest: digest, size: .max,
+                annotations: [Annotation.uncompressed: digest.description])
+            let result = CacheResult(layer: try graph.addLayer(layer), createdAt: Timestamp.zero)
+            try graph.addRecord(
+                .record(operation: digest, output: 0), inputs: [[Link(root)]], results: [result])
+        }
+        let exported = graph
+        // As if the store had both layers, so that nobody reads them.
+        let export = try await ScratchStore.withTemporary { scratch in
+            try await BareExport(
+                exported, from: LayerSource(blobs: MemorySource([])), options: ExportOptions(mode: .max),
+                scratch: scratch, limits: CacheConfigLimits(), limit: 1, progress: .discarded
+            ) { _, _ in .alreadyPresent }
+        }
+        #expect(export.receipt.bytesSaved == .max)
+        #expect(export.receipt.bytesWritten == 0)
+    }
+
     @Test("leaves out a layer whose diffID nobody noted and nobody can find out")
     func lostDiffID() async throws {
         let layers = [SampleLayer("a"), SampleLayer("b")]

@@ -5,8 +5,10 @@ extension LayerGraph {
     ///
     /// An empty graph becomes `other` as it is, row order included, so that a cache read and written again keeps its digest.
     ///
-    /// - Parameter onlyMissingResults: Whether a record that has results here takes none of `other`'s, as when the layers here are known to
-    ///   be stored and those there are not.
+    /// - Parameters:
+    ///   - other: What to add.
+    ///   - onlyMissingResults: Whether a record that has results here takes none of `other`'s, as when the layers here are known to be
+    ///     stored and those there are not.
     /// - Returns: What the records of `other` are called here.
     /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records, links or layers.
     @discardableResult

@@ -28,7 +28,11 @@ public struct MemoryCache: PrunableBackend {
 
     /// Makes a cache of this name.
     ///
-    /// - Parameter scratch: Where layers are converted.
+    /// - Parameters:
+    ///   - name: What readers ask for.
+    ///   - export: What an export takes and how it is written.
+    ///   - store: Where its blobs and names are.
+    ///   - scratch: Where layers are converted.
     public init(_ name: String, export: ExportOptions = ExportOptions(), in store: MemoryStore, scratch: ScratchStore) {
         self.name = name
         self.export = export

@@ -8,7 +8,7 @@ public import BuildCacheSpec
 /// a backend of your own.
 ///
 /// The layers are selected, converted and stored when this is made. What is left to the backend is to write ``config`` under its names, and
-/// to say so with ``published(as:_:)``. What was written is read with ``ImportedCache/init(configs:layers:limits:)``.
+/// to say so with ``published(as:leadingTo:_:)``. What was written is read with ``ImportedCache/init(configs:layers:limits:)``.
 ///
 /// - Source: `spec/cache-format.md` §5.2.
 public struct BareExport: Sendable {
@@ -101,7 +101,10 @@ public struct BareExport: Sendable {
 
     /// Notes that a name leads to a config now.
     ///
-    /// - Parameter document: What was written; `nil` for ``config``.
+    /// - Parameters:
+    ///   - name: What readers ask for.
+    ///   - document: What was written; `nil` for ``config``.
+    ///   - progress: Told of the name.
     public mutating func published(
         as name: String, leadingTo document: RawDocument? = nil, _ progress: ProgressSink
     ) {

@@ -86,7 +86,12 @@ public struct StoredBlob: Hashable, Sendable {
 
     /// Makes a blob.
     ///
-    /// - Parameter id: The digest's text if it is `nil`.
+    /// - Parameters:
+    ///   - id: The digest's text if it is `nil`.
+    ///   - digest: What is in it, if its name says so.
+    ///   - size: Bytes as stored.
+    ///   - modifiedAt: When it was written or renewed last, if the store tells.
+    ///   - version: What a removal is tied to, where the store has such conditions.
     public init(
         id: String? = nil, digest: Digest?, size: Int64, modifiedAt: Timestamp?, version: String? = nil
     ) {

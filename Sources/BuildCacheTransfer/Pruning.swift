@@ -3,8 +3,10 @@ public import BuildCacheCore
 extension PrunableBackend {
     /// Finds out what a prune would remove, and changes nothing.
     ///
-    /// - Parameter now: The moment that ages are counted to. One in the future makes everything look older: that is as good as a shorter
-    ///   grace period, and as dangerous.
+    /// - Parameters:
+    ///   - retention: What stays.
+    ///   - now: The moment that ages are counted to. One in the future makes everything look older: that is as good as a shorter grace
+    ///     period, and as dangerous.
     /// - Throws: `CacheError` `.invalidSpec` for a negative limit, or a grace period that is too short for the store; what
     ///   ``openForPruning(isReadOnly:)`` and the store throw.
     public func planPrune(_ retention: Retention, now: Timestamp = .now()) async throws -> PrunePlan {

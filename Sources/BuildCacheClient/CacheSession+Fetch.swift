@@ -22,12 +22,8 @@ extension CacheSession {
     /// - Returns: The hit whose layers are all in the store, `nil` for a miss.
     /// - Throws: As ``lookup(_:)``, and what the store throws, as `.storageFull`.
     public func fetch(_ record: RecordID) async throws -> CacheHit? {
-        if let ahead = state.withLock({ $0.prefetches[record] }) {
-            if case .success(let hit?) = try await ahead.resultUnlessCancelled() { return hit }
-            // It failed, was given up, or missed what may be there by now.
-            state.withLock { state in if state.prefetches[record] == ahead { state.prefetches[record] = nil } }
-        }
-        return try await fetchNow(record)
+        if let hit = state.withLock({ $0.ready.removeValue(forKey: record) }) { return hit }
+        return try await fetches.value(for: record) { [self] in try await fetchNow(record) }
     }
 
     /// Begins to fetch a step's layers ahead of need; ``fetch(_:)`` then waits for what is under way.
@@ -37,7 +33,14 @@ extension CacheSession {
         state.withLock { state in
             guard state.prefetches[record] == nil else { return }
             // Whoever asked goes on at once, so this is no child of theirs; ``close()`` ends it.
-            state.prefetches[record] = Task { [weak self] in try await self?.fetchNow(record) }
+            state.prefetches[record] = Task { [weak self] in
+                // What goes wrong shows itself to who fetches.
+                let hit = try? await self?.fetch(record)
+                self?.state.withLock { state in
+                    state.prefetches[record] = nil
+                    state.ready[record] = hit
+                }
+            }
         }
     }
 
@@ -100,25 +103,6 @@ extension CacheSession {
             Timer(label: "build_cache.session.\(name)").record(duration: elapsed)
         }
         return try await withSpan("build cache \(name)") { _ in try await body() }
-    }
-}
-
-extension Task {
-    /// What the task ends with.
-    ///
-    /// Who waits may be cancelled; that does not cancel the task, for others wait, too.
-    ///
-    /// - Throws: `CancellationError` if the caller is cancelled.
-    fileprivate func resultUnlessCancelled() async throws -> Result<Success, Failure> {
-        let (end, continuation) = AsyncStream<Never>.makeStream()
-        Task<Void, Never> {
-            _ = await result
-            continuation.finish()
-        }
-        // Ends when the caller is cancelled, too.
-        for await _ in end {}
-        try Task<Never, Never>.checkCancellation()
-        return await result
     }
 }
 

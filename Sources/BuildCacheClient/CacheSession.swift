@@ -75,7 +75,10 @@ public final class CacheSession: Sendable {
         var lost: Set<Digest> = []
         var hits: [RecordID: CacheHit] = [:]
         var misses: Set<RecordID> = []
-        var prefetches: [RecordID: Task<CacheHit?, any Error>] = [:]
+        /// What is being fetched ahead.
+        var prefetches: [RecordID: Task<Void, Never>] = [:]
+        /// What was fetched ahead, until somebody fetches it.
+        var ready: [RecordID: CacheHit] = [:]
         var report = SessionReport()
     }
 
@@ -84,6 +87,8 @@ public final class CacheSession: Sendable {
     let options: Options
     let sources: LoadingSources
     let meter = TrafficMeter()
+    /// Each step is fetched once for all who wait for it.
+    let fetches = SharedWork<RecordID, CacheHit?>()
     let state = Mutex(State())
 
     init(_ client: CacheClient, store: any BlobStore, options: Options) {

@@ -131,8 +131,7 @@ final class LoadingSources: Sendable {
             for (place, result) in results.sorted(by: { $0.key < $1.key }) {
                 guard case .success(let cache?) = result else { continue }
                 do throws(CacheError) {
-                    // Most builds have one cache: nothing to unite then.
-                    if caches.isEmpty { graph = cache.graph } else { try graph.merge(cache.graph) }
+                    try graph.merge(cache.graph)
                     caches.append((place, names[place], cache))
                 } catch {
                     state.withLock { $0.results[place] = .failure(error) }

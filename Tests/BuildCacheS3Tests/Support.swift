@@ -38,22 +38,10 @@ struct S3TestServer: Sendable {
     /// Makes a bucket, waiting until the server can store something in it.
     static func makeBucket(_ name: String) async throws {
         let bucket = try await S3Bucket(options(bucket: name), client: client)
-        // Tries are counted and not seconds: where hundreds of tests share two cores, minutes may pass between two.
-        var triesLeft = 300
-        var isMade = false
-        while true {
-            do {
-                if !isMade {
-                    await (try await bucket.send(S3Request(.PUT, nil, permission: "s3:CreateBucket"))).discard()
-                }
-                isMade = true
-                return try await bucket.putObject("ready", [])
-            } catch {
-                triesLeft -= 1
-                guard triesLeft > 0 else { throw error }
-                try await ContinuousClock().sleep(for: .milliseconds(200))
-            }
+        try await retrying {
+            await (try await bucket.send(S3Request(.PUT, nil, permission: "s3:CreateBucket"))).discard()
         }
+        try await retrying { try await bucket.putObject("ready", []) }
     }
 }
 

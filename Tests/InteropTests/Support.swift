@@ -3,6 +3,7 @@ import BuildCacheS3
 import Foundation
 import NIOCore
 import NIOHTTP1
+import TestServers
 import Testing
 
 /// A directory of one test, gone with it.
@@ -75,21 +76,9 @@ func s3Options(at address: String) async throws -> S3Options {
     options.accessKeyID = "ours"
     options.secretAccessKey = Secret("oursecret")
     let bucket = try await S3Bucket(options, client: S3Client(environment: .empty))
-    // Tries are counted and not seconds: where hundreds of tests share two cores, minutes may pass between two.
-    var triesLeft = 300
-    var isMade = false
-    while true {
-        do {
-            if !isMade {
-                await (try await bucket.send(S3Request(.PUT, nil, permission: "s3:CreateBucket"))).discard()
-            }
-            isMade = true
-            try await bucket.putObject("ready", [])
-            return options
-        } catch {
-            triesLeft -= 1
-            guard triesLeft > 0 else { throw error }
-            try await ContinuousClock().sleep(for: .milliseconds(200))
-        }
+    try await retrying {
+        await (try await bucket.send(S3Request(.PUT, nil, permission: "s3:CreateBucket"))).discard()
     }
+    try await retrying { try await bucket.putObject("ready", []) }
+    return options
 }

@@ -21,11 +21,10 @@ private let handedOut = Mutex<Set<Int>>([])
 
 /// Returns when somebody listens on a port of this machine, or throws after so many tries as take two minutes.
 ///
-/// Tries are counted and not seconds: where hundreds of tests share two cores, minutes may pass between two tries.
+/// Tries are counted as in ``retrying(_:)``.
 ///
 /// - Returns: False if nobody does and `isAlive` says that it is of no use to wait.
-@discardableResult
-package func waitForListener(_ port: Int, while isAlive: () -> Bool = { true }) async throws -> Bool {
+func waitForListener(_ port: Int, while isAlive: () -> Bool) async throws -> Bool {
     for _ in 0..<12_000 {
         let socket = try makeSocket()
         defer { close(socket) }
@@ -34,6 +33,16 @@ package func waitForListener(_ port: Int, while isAlive: () -> Bool = { true }) 
         try await ContinuousClock().sleep(for: .milliseconds(10))
     }
     throw ToolFailure(tool: "port \(port)", end: .exited(1))
+}
+
+/// Calls `body` until it succeeds, 300 times at most with a fifth of a second between them: servers need a while until all of them works.
+///
+/// Tries are counted and not seconds: where hundreds of tests share two cores, minutes may pass between two tries.
+package func retrying(_ body: () async throws -> Void) async throws {
+    for _ in 1..<300 {
+        do { return try await body() } catch { try await ContinuousClock().sleep(for: .milliseconds(200)) }
+    }
+    try await body()
 }
 
 private func makeSocket() throws -> CInt {

@@ -64,24 +64,18 @@ public struct ImageDocuments: Hashable, Sendable {
     }
 }
 
-/// Where an export reads layers: stored blobs, and the tars of layers that were never stored.
+/// The bytes that an export reads: stored blobs, and the images that were built.
+///
+/// A pending layer brings its own.
 public struct LayerSource: Sendable {
     /// The blobs of layers that have a descriptor.
     public var blobs: any BlobSource
-    /// Opens the uncompressed tar of a pending layer, each time afresh and with the same bytes.
-    ///
-    /// `nil` where a graph has no pending layers.
-    public var pendingLayers: (@Sendable (PendingLayer) async throws -> BlobStream)?
     /// The images that were built, one per platform: `type=inline` puts the cache into these, other backends do not look.
     public var images: [ImageDocuments]
 
-    /// Makes a source; without `pendingLayers` an export leaves pending layers out.
-    public init(
-        blobs: any BlobSource, pendingLayers: (@Sendable (PendingLayer) async throws -> BlobStream)? = nil,
-        images: [ImageDocuments] = []
-    ) {
+    /// Creates a source.
+    public init(blobs: any BlobSource, images: [ImageDocuments] = []) {
         self.blobs = blobs
-        self.pendingLayers = pendingLayers
         self.images = images
     }
 }

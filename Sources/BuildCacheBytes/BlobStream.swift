@@ -1,3 +1,4 @@
+import BuildCacheCore
 public import NIOCore
 
 /// The chunks of one blob: pulled by the reader, usually 256 KiB to 4 MiB each, single pass.
@@ -37,6 +38,33 @@ public struct BlobStream: AsyncSequence, Sendable {
                 return rest
             }
         }
+    }
+
+    /// The same bytes; an error while reading becomes what `transform` makes of it.
+    package func mappingErrors(_ transform: @escaping @Sendable (any Error) -> any Error) -> BlobStream {
+        let stream = self
+        var mapped = BlobStream(length: length) {
+            var chunks = stream.makeAsyncIterator()
+            return { do { return try await chunks.next() } catch { throw transform(error) } }
+        }
+        mapped.verified = verified
+        return mapped
+    }
+
+    /// The same bytes; `body` is called before an error with the code `.corrupted` is thrown.
+    package func noticingDamage(_ body: @escaping @Sendable () async -> Void) -> BlobStream {
+        let stream = self
+        var watched = BlobStream(length: length) {
+            var chunks = stream.makeAsyncIterator()
+            return {
+                do { return try await chunks.next() } catch let error as CacheError where error.code == .corrupted {
+                    await body()
+                    throw error
+                }
+            }
+        }
+        watched.verified = verified
+        return watched
     }
 
     /// Reads the stream front to back.

@@ -11,7 +11,20 @@ extension BlobStream {
     /// - Throws: `CacheError` `.notFound`, `.denied`, `.unavailable`; `.corrupted` if `range` leaves the file, and
     ///   while reading if the file was cut off.
     public static func file(at path: String, range: Range<Int64>? = nil) async throws -> BlobStream {
+        try await file(at: path, range: range, version: nil)
+    }
+
+    /// - Parameter version: The version that the file must have; `nil` for any.
+    static func file(
+        at path: String, range: Range<Int64>? = nil, version: OpenFile.Version?
+    ) async throws -> BlobStream {
         let file = try await Workers.files.run { () throws(CacheError) in try OpenFile(reading: path) }
+        if let version, file.version != version {
+            throw CacheError(
+                .corrupted,
+                "\(path) changed after it was noted as the layer of a step; keep one file for each step until it was exported"
+            )
+        }
         let range = range ?? 0..<file.size
         guard range.lowerBound >= 0, range.upperBound <= file.size else {
             throw CacheError(

@@ -17,6 +17,8 @@ package final class OpenFile: Sendable {
     package let path: String
     /// Its length when it was opened.
     package let size: Int64
+    /// What it was when it was opened.
+    package let version: Version
     private let descriptor: Int32
 
     /// Opens the file at `path`.
@@ -34,11 +36,30 @@ package final class OpenFile: Sendable {
         }
         guard status.st_mode & S_IFMT == S_IFREG else {
             close(descriptor)
-            throw CacheError(.corrupted, "\(path) is no regular file")
+            throw CacheError(.corrupted, "\(path) is not a regular file")
         }
         self.path = path
         self.descriptor = descriptor
         size = Int64(status.st_size)
+        version = Version(status)
+    }
+
+    /// Tells whether a path still leads to the same file with the same bytes: every write changes one of the times.
+    package struct Version: Hashable, Sendable {
+        private let numbers: [Int64]
+
+        fileprivate init(_ status: stat) {
+            #if canImport(Darwin)
+                let (modified, changed) = (status.st_mtimespec, status.st_ctimespec)
+            #else
+                let (modified, changed) = (status.st_mtim, status.st_ctim)
+            #endif
+            numbers = [
+                Int64(truncatingIfNeeded: status.st_dev), Int64(truncatingIfNeeded: status.st_ino),
+                Int64(status.st_size), Int64(modified.tv_sec), Int64(modified.tv_nsec), Int64(changed.tv_sec),
+                Int64(changed.tv_nsec),
+            ]
+        }
     }
 
     deinit { close(descriptor) }

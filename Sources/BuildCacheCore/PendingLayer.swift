@@ -1,18 +1,42 @@
-/// A layer that is known to exist but was never written as a blob: a snapshot, a directory, a mounted file system.
+import Synchronization
+
+/// A layer that exists but was never written as a blob: a snapshot, a directory, a mounted file system.
 ///
-/// A graph holds it in a blob's place. An export asks for its tar only if the selection takes it: this is what `mode=max`
-/// means for a step whose layers were never made.
+/// A pending layer belongs to the step that made it, and carries the recipe for its tar: an export asks for the bytes only if its
+/// selection takes the layer. This is what `mode=max` means for a step whose layers were never written.
+///
+/// Two pending layers are equal only if one is a copy of the other. The name does not count, so layers of different steps never become
+/// one, whatever they are called. Make a pending layer once, and use the value wherever the layer occurs.
 ///
 /// - Source: `spec/layer-selection.md` §2, steps 5 to 8.
-public struct PendingLayer: Hashable, Sendable {
-    /// Tells this layer from all others of the same export; means something only to who makes its tar.
-    public var name: String
-    /// When the layer was made; becomes the annotation `buildkit/createdat`.
-    public var createdAt: Timestamp?
+public struct PendingLayer: Sendable {
+    /// A label for messages and progress.
+    public let name: String
+    /// The recipe for the tar, opaque here because this module knows no streams.
+    package let recipe: any PendingLayerRecipe
+    private let number: UInt64
 
-    /// Makes a pending layer.
-    public init(name: String, createdAt: Timestamp? = nil) {
+    private static let lastNumber = Atomic<UInt64>(0)
+
+    package init(name: String, recipe: any PendingLayerRecipe) {
         self.name = name
-        self.createdAt = createdAt
+        self.recipe = recipe
+        number = PendingLayer.lastNumber.wrappingAdd(1, ordering: .relaxed).newValue
     }
+}
+
+/// Makes the bytes of a pending layer.
+package protocol PendingLayerRecipe: Sendable {}
+
+extension PendingLayer: Hashable {
+    /// Whether both are copies of one pending layer.
+    public static func == (left: PendingLayer, right: PendingLayer) -> Bool { left.number == right.number }
+
+    /// Hashes the identity, not the name.
+    public func hash(into hasher: inout Hasher) { hasher.combine(number) }
+}
+
+extension PendingLayer {
+    /// Text that tells this layer from all others of this process.
+    package var identity: String { "\(number)" }
 }

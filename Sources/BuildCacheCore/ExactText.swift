@@ -1,7 +1,7 @@
 /// Text that equals the same bytes only, and is ordered by them, as Go's strings are.
 ///
 /// Swift's own strings equal each other when they look the same: `é` is `e` with an accent. Selectors, tags and file names with
-/// such a difference are two.
+/// such a difference are two: compared as strings, one would be taken for the other.
 package struct ExactText: Hashable, Comparable, Sendable {
     package let text: String
 
@@ -19,4 +19,9 @@ package struct ExactText: Hashable, Comparable, Sendable {
         var text = text
         text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
     }
+}
+
+extension StringProtocol {
+    /// Whether both have the same bytes.
+    package func isExactly(_ other: some StringProtocol) -> Bool { utf8.elementsEqual(other.utf8) }
 }

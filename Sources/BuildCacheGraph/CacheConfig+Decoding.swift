@@ -168,7 +168,7 @@ private struct CacheConfigDecoder {
         while try reader.nextElement() {
             try checkRoom(graph.records.count, "records", reader)
             let index = Int32(graph.records.count)
-            graph.records.append(RecordNode(digest: .none, importRow: index, nextAlias: index, isImported: true))
+            graph.records.append(RecordNode(digest: .none, importRow: index, nextAlias: index))
             var hasDigest = false
             if try reader.beginObject() {
                 while let key = try reader.nextKey() {
@@ -249,7 +249,8 @@ private struct CacheConfigDecoder {
                     }
                 }
             }
-            graph.appendResult(ResultKey(layer: Int32(exactly: row) ?? -1, createdAt: createdAt), to: record)
+            graph.appendResult(
+                ResultKey(layer: Int32(exactly: row) ?? -1, createdAt: createdAt), isImported: true, to: record)
         }
     }
 
@@ -374,7 +375,8 @@ extension CacheConfigDecoder {
             while next >= 0 {
                 let result = read[Int(next)]
                 if let layer = try table.layer(result.layer, adding: &graph, where: isDescribed) {
-                    graph.appendResult(ResultKey(layer: layer, createdAt: result.createdAt), to: Int32(record))
+                    graph.appendResult(
+                        ResultKey(layer: layer, createdAt: result.createdAt), isImported: true, to: Int32(record))
                 }
                 next = result.next
             }
@@ -383,7 +385,7 @@ extension CacheConfigDecoder {
 
     private mutating func placeChains(_ newIndex: [Int32]) throws(CacheError) {
         for chain in chains {
-            var top: LayerID?
+            var top: Int32 = -1
             // No image has a layer twice, so a longer chain is none of its own.
             var isComplete = chain.layers.count <= rowBlob.count
             for row in chain.layers {
@@ -396,9 +398,10 @@ extension CacheConfigDecoder {
                 guard isComplete else { continue }
                 top = try graph.internLayer(blob: blob, pending: -1, on: top)
             }
-            if let top, isComplete {
+            if top >= 0, isComplete {
                 graph.appendResult(
-                    ResultKey(layer: top.index, createdAt: chain.createdAt), to: newIndex[Int(chain.record)])
+                    ResultKey(layer: top, createdAt: chain.createdAt), isImported: true,
+                    to: newIndex[Int(chain.record)])
             }
         }
         graph.layerIndex = nil

@@ -47,39 +47,50 @@ public struct MissExplanation: Hashable, Sendable {
 extension CacheLookup {
     /// Says why a step has no result here.
     ///
-    /// The nearest record is the one of the same key that agrees in most inputs, or in most of them but for the part, of several the one with the newest result. Looks at all
-    /// records: for people who wonder, not for each step of a build.
+    /// The nearest record has the same key and the fewest differing inputs; an input that differs only in its selector counts half. Ties
+    /// go to the newest result. Scans all records: use it for diagnostics, not for each step of a build.
     ///
     /// - Parameters:
     ///   - digest: The step's record digest, as for ``matches(_:inputs:)``.
     ///   - inputs: Per input every record it may be, as for ``matches(_:inputs:)``.
     /// - Returns: `nil` if there is a result: the step did not miss.
-    public func explainMiss(_ digest: Digest, inputs: [[Link]] = []) -> MissExplanation? {
-        let found = matches(digest, inputs: inputs)
+    /// - Throws: `CacheError` `.invalidSpec` for a link to a record of another graph.
+    public func explainMiss(_ digest: Digest, inputs: [[Link]] = []) throws(CacheError) -> MissExplanation? {
+        let found = try matches(digest, inputs: inputs)
         if let first = found.first {
-            return results(of: found).isEmpty ? MissExplanation(digest: digest, reason: .noResult(first)) : nil
+            return try results(of: found).isEmpty ? MissExplanation(digest: digest, reason: .noResult(first)) : nil
         }
-        let wanted = inputs.map { links in
-            Set(links.filter { isKnown($0) }.map { Link(canonical($0.record), selector: $0.selector) })
+        var wanted: [Set<Link>] = []
+        for links in inputs {
+            var known: Set<Link> = []
+            for link in links { known.insert(Link(try graph.canonicalID(link.record), selector: link.selector)) }
+            wanted.append(known)
         }
-        let same = graph.recordIDs.filter { graph[$0].digest == digest && !graph[$0].isEphemeral }
-        let comparable = same.map { (id: $0, record: graph[$0]) }.filter { $0.record.inputs.count == inputs.count }
+        let same = entries.filter { $0.record.digest == digest && !$0.record.isEphemeral }
+        let comparable = same.filter { $0.record.inputs.count == inputs.count }
         guard !comparable.isEmpty else {
             let reason: MissExplanation.Reason =
                 if let other = same.first {
-                    .otherInputCount(other, graph[other].inputs.count)
+                    .otherInputCount(other.id, other.record.inputs.count)
                 } else {
                     onSameInputs(wanted)
                 }
             return MissExplanation(digest: digest, reason: reason)
         }
-        let differences = comparable.map { ($0.id, compare($0.record, wanted)) }
+        let differences = comparable.map { (entry: $0, inputs: compare($0.record, wanted)) }
         let nearest = differences.min { left, right in
-            let (leftDistance, rightDistance) = (distance(left.1), distance(right.1))
+            let (leftDistance, rightDistance) = (distance(left.inputs), distance(right.inputs))
             if leftDistance != rightDistance { return leftDistance < rightDistance }
-            return newest(right.0).isBefore(newest(left.0))
+            return newest(right.entry.record).isBefore(newest(left.entry.record))
         }
-        return nearest.map { MissExplanation(digest: digest, reason: .otherInputs($0.0, $0.1)) }
+        return nearest.map { MissExplanation(digest: digest, reason: .otherInputs($0.entry.id, $0.inputs)) }
+    }
+
+    /// All records, each with its identifier.
+    private var entries: [(id: RecordID, record: LayerGraph.Record)] {
+        graph.records.indices.filter { graph.records[$0].mergedInto < 0 }.map {
+            (graph.recordID(Int32($0)), graph.record(Int32($0)))
+        }
     }
 
     /// How far a record is from what is wanted: another part of an input is nearer than another input.
@@ -109,18 +120,13 @@ extension CacheLookup {
     /// Records of other keys that were built from these inputs.
     private func onSameInputs(_ wanted: [Set<Link>]) -> MissExplanation.Reason {
         guard !wanted.isEmpty else { return .unknown }
-        let near = graph.recordIDs.filter { id in
-            let record = graph[id]
-            return record.inputs.count == wanted.count && compare(record, wanted).isEmpty
-        }
-        return near.isEmpty ? .unknown : .otherKey(near)
+        let near = entries.filter { $0.record.inputs.count == wanted.count && compare($0.record, wanted).isEmpty }
+        return near.isEmpty ? .unknown : .otherKey(near.map(\.id))
     }
 
-    private func isKnown(_ link: Link) -> Bool { graph.records.indices.contains(Int(link.record.index)) }
-
-    private func canonical(_ record: RecordID) -> RecordID { RecordID(index: graph.canonical(record.index)) }
-
-    private func newest(_ record: RecordID) -> Timestamp { results(of: [record]).first?.createdAt ?? .zero }
+    private func newest(_ record: LayerGraph.Record) -> Timestamp {
+        record.results.map(\.createdAt).max { $0.isBefore($1) } ?? .zero
+    }
 }
 
 extension MissExplanation {
@@ -128,11 +134,12 @@ extension MissExplanation {
     ///
     /// - Parameters:
     ///   - graph: The one that was asked.
-    ///   - name: What people call a record, by its digest; default the digest's beginning.
+    ///   - name: The name that people give a record, by its digest; default the digest's beginning. A record of another graph than `graph` is
+    ///     called "an unknown record".
     public func text(
         in graph: LayerGraph, naming name: (Digest) -> String = { "sha256:\($0.hex.prefix(12))" }
     ) -> String {
-        func called(_ record: RecordID) -> String { name(graph[record].digest) }
+        func called(_ record: RecordID) -> String { (try? graph[record].digest).map(name) ?? "an unknown record" }
         func called(_ links: [Link]) -> String {
             links.map { called($0.record) + ($0.selector.isEmpty ? "" : " \($0.selector.quoted)") }.joined(
                 separator: " or ")

@@ -6,9 +6,9 @@ public import BuildCacheCore
 ///
 /// ```swift
 /// let lookup = CacheLookup(graph)
-/// let base = lookup.matches(baseDigest)
-/// let step = lookup.matches(stepDigest, inputs: [base.map { Link($0) }])
-/// if let result = lookup.results(of: step).first { … }
+/// let base = try lookup.matches(baseDigest)
+/// let step = try lookup.matches(stepDigest, inputs: [base.map { Link($0) }])
+/// if let result = try lookup.results(of: step).first { … }
 /// ```
 ///
 /// - Source: `spec/cache-format.md` §6.4.
@@ -29,24 +29,31 @@ public struct CacheLookup: Sendable {
     ///   - digest: The step's record digest, see `Digest.record(operation:output:)`.
     ///   - inputs: Per input every record it may be, each with the selector it is used with. None for a step without inputs; an input
     ///     without any link matches nothing.
-    /// - Returns: All matches, in the order of the graph. Links to records of another graph match nothing.
-    public func matches(_ digest: Digest, inputs: [[Link]] = []) -> [RecordID] {
-        let encoded = inputs.map { input in
-            input.compactMap { link -> LinkNode? in
-                guard graph.records.indices.contains(Int(link.record.index)),
-                    let selector = graph.selectors.known(link.selector)
-                else { return nil }
-                return LinkNode(record: graph.canonical(link.record.index), selector: selector)
+    /// - Returns: All matches, in the order of the graph.
+    /// - Throws: `CacheError` `.invalidSpec` for a link to a record of another graph.
+    public func matches(_ digest: Digest, inputs: [[Link]] = []) throws(CacheError) -> [RecordID] {
+        var encoded: [[LinkNode]] = []
+        for input in inputs {
+            var links: [LinkNode] = []
+            for link in input {
+                let record = graph.canonical(try graph.index(of: link.record))
+                guard let selector = graph.selectors.known(link.selector) else { continue }
+                links.append(LinkNode(record: record, selector: selector))
             }
+            encoded.append(links)
         }
-        return index.matches(digest, inputs: encoded, in: graph).map { RecordID(index: $0) }
+        var budget = UnlimitedWork()
+        return index.matches(digest, inputs: encoded, in: graph, &budget).map { graph.recordID($0) }
     }
 
     /// The results of these records, newest first and of equally new ones in the order they were added: the first is the best, the
     /// rest stand in for it if its blobs are gone.
-    public func results(of records: some Sequence<RecordID>) -> [CacheResult] {
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` for a record of another graph.
+    public func results(of records: some Sequence<RecordID>) throws(CacheError) -> [CacheResult] {
         var seen: Set<CacheResult> = []
-        let results = records.flatMap { graph[$0].results }.filter { seen.insert($0).inserted }
+        var results: [CacheResult] = []
+        for record in records { results += try graph[record].results.filter { seen.insert($0).inserted } }
         return results.enumerated()
             .sorted { left, right in
                 if right.element.createdAt.isBefore(left.element.createdAt) { return true }

@@ -8,22 +8,18 @@ extension LayerGraph {
     ///   - parent: The layer below; `nil` for the lowest.
     /// - Throws: `CacheError` `.invalidSpec` if `parent` is of another graph, `.limitExceeded` past 2³¹ layers.
     public mutating func addLayer(_ descriptor: Descriptor, on parent: LayerID? = nil) throws(CacheError) -> LayerID {
-        let id = try internLayer(blob: descriptor.digest, pending: -1, on: parent)
+        let index = try internLayer(blob: descriptor.digest, pending: -1, on: try parentIndex(parent))
         descriptors[descriptor.digest] = descriptor
-        return id
+        return layerID(index)
     }
 
     /// Adds a layer that exists but was never written, on top of `parent`, or finds it if this chain is known.
     ///
     /// - Throws: `CacheError` as ``addLayer(_:on:)-(Descriptor,_)``.
     public mutating func addLayer(_ pending: PendingLayer, on parent: LayerID? = nil) throws(CacheError) -> LayerID {
-        if let parent { try check(parent) }
-        let number = pendingNumbers[pending] ?? Int32(pendingLayers.count)
-        if Int(number) == pendingLayers.count {
-            pendingLayers.append(pending)
-            pendingNumbers[pending] = number
-        }
-        return try internLayer(blob: .none, pending: number, on: parent)
+        let parent = try parentIndex(parent)
+        let index = try internLayer(blob: .none, pending: number(of: pending), on: parent)
+        return layerID(index)
     }
 
     /// Adds a chain of stored layers, bottom first; `nil` for an empty one.
@@ -42,7 +38,8 @@ extension LayerGraph {
     ///
     /// - Parameters:
     ///   - digest: See `Digest.record(operation:output:)`.
-    ///   - inputs: Per input the links of which one must match, at least one each. None for a root.
+    ///   - inputs: Per input the links of which one must match, at least one each, none of them to anything mutable: see ``Link``. None for a
+    ///     root.
     ///   - results: What came out.
     /// - Throws: `CacheError` `.invalidSpec` for an input without links and for identifiers of another graph;
     ///   `.limitExceeded` past 2³¹ records.
@@ -51,51 +48,57 @@ extension LayerGraph {
     public mutating func addRecord(
         _ digest: Digest, inputs: [[Link]] = [], results: [CacheResult] = []
     ) throws(CacheError) -> RecordID {
+        var encoded: [[LinkNode]] = []
         for (number, input) in inputs.enumerated() {
             guard !input.isEmpty else {
                 throw CacheError(
                     .invalidSpec,
-                    "input \(number) of record \(digest) has no links, so nothing could ever match it; "
+                    "input \(number) of record \(digest) has no links, so it could never match; "
                         + "leave such a record out or link it to an ephemeral record")
             }
-            for link in input { try check(link.record) }
+            var links: [LinkNode] = []
+            for link in input {
+                let record = canonical(try index(of: link.record))
+                links.append(LinkNode(record: record, selector: selectors.number(of: link.selector)))
+            }
+            encoded.append(links)
         }
-        for result in results { try check(result.layer) }
-        let encoded = inputs.map { input in
-            input.map { LinkNode(record: canonical($0.record.index), selector: selectors.number(of: $0.selector)) }
+        var made: [ResultKey] = []
+        for result in results {
+            made.append(ResultKey(layer: try index(of: result.layer), createdAt: result.createdAt))
         }
-        let record = try addRecord(digest, inputs: encoded)
-        appendResults(results.map { ResultKey(layer: $0.layer.index, createdAt: $0.createdAt) }, to: record)
-        return RecordID(index: record)
+        var budget = LimitedWork.unlimited
+        let record = try addRecord(digest, inputs: encoded, &budget)
+        appendResults(made, isImported: false, to: record)
+        return recordID(record)
     }
 
     /// Adds a result to a record that is there.
     ///
-    /// - Parameter isImported: Whether a cache has it: then it counts for a record without inputs, too.
+    /// - Parameter isImported: Whether a cache has it: then it counts for a record without inputs, too, and a result that was made beats it.
     /// - Throws: `CacheError` `.invalidSpec` for identifiers of another graph.
     package mutating func addResult(
         _ result: CacheResult, to record: RecordID, isImported: Bool = false
     ) throws(CacheError) {
-        try check(record)
-        try check(result.layer)
-        appendResults([ResultKey(layer: result.layer.index, createdAt: result.createdAt)], to: record.index)
-        if isImported { records[Int(canonical(record.index))].isImported = true }
+        let record = try index(of: record)
+        let key = ResultKey(layer: try index(of: result.layer), createdAt: result.createdAt)
+        appendResults([key], isImported: isImported, to: record)
     }
 
     /// Removes the results of a record that need one of these layers.
     ///
     /// - Throws: `CacheError` `.invalidSpec` for a record of another graph.
     package mutating func removeResults(
-        of record: RecordID, where isMissing: (Layer) -> Bool
+        of record: RecordID, where isMissing: (Layer) -> Bool = { _ in true }
     ) throws(CacheError) {
-        try check(record)
-        let index = canonical(record.index)
-        let kept = resultIndices(of: index).filter { result in
-            !chain(LayerID(index: results[result].layer)).contains { isMissing(self[$0]) }
-        }.map { ResultKey(layer: results[$0].layer, createdAt: results[$0].createdAt) }
+        let index = canonical(try self.index(of: record))
+        let kept = resultIndices(of: index).map { results[$0] }.filter { result in
+            !chain(of: result.layer).contains { isMissing(layer($0)) }
+        }
         records[Int(index)].firstResult = -1
         records[Int(index)].lastResult = -1
-        appendResults(kept, to: index)
+        knownResults[index] = nil
+        for result in kept { appendResult(result.key, isImported: result.isImported, to: index) }
     }
 
     /// Adds a record that only this machine can know, as for a directory of the user's: BuildKit's `random:` digests.
@@ -104,19 +107,31 @@ extension LayerGraph {
     ///
     /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records.
     public mutating func addEphemeralRecord() throws(CacheError) -> RecordID {
-        try checkRoom(records.count)
-        let index = Int32(records.count)
-        records.append(RecordNode(digest: .none, nextAlias: index, isEphemeral: true))
-        return RecordID(index: index)
+        let index = try appendEphemeralRecord()
+        return recordID(index)
     }
 }
 
 // MARK: Layers
 
 extension LayerGraph {
-    mutating func internLayer(blob: Digest, pending: Int32, on parent: LayerID?) throws(CacheError) -> LayerID {
-        if let parent { try check(parent) }
-        let key = LayerKey(blob: blob, pending: pending, parent: parent?.index ?? -1)
+    private func parentIndex(_ parent: LayerID?) throws(CacheError) -> Int32 {
+        guard let parent else { return -1 }
+        return try index(of: parent)
+    }
+
+    /// The number of a pending layer of this graph, which gets one if it is new.
+    mutating func number(of pending: PendingLayer) -> Int32 {
+        if let known = pendingNumbers[pending] { return known }
+        let number = Int32(pendingLayers.count)
+        pendingLayers.append(pending)
+        pendingNumbers[pending] = number
+        return number
+    }
+
+    /// Adds a layer on top of the one at `parent`, -1 for none, or finds it.
+    mutating func internLayer(blob: Digest, pending: Int32, on parent: Int32) throws(CacheError) -> Int32 {
+        let key = LayerKey(blob: blob, pending: pending, parent: parent)
         if layerIndex == nil {
             var index = [LayerKey: Int32](minimumCapacity: layers.count)
             for (number, node) in layers.enumerated() {
@@ -125,26 +140,13 @@ extension LayerGraph {
             }
             layerIndex = index
         }
-        if let known = layerIndex?[key] { return LayerID(index: known) }
+        if let known = layerIndex?[key] { return known }
         try checkRoom(layers.count)
         let index = Int32(layers.count)
-        layers.append(LayerNode(blob: blob, pending: pending, parent: key.parent))
+        layerNumbering.willAdd(index)
+        layers.append(LayerNode(blob: blob, pending: pending, parent: parent))
         layerIndex?[key] = index
-        return LayerID(index: index)
-    }
-
-    private func check(_ layer: LayerID) throws(CacheError) {
-        guard layers.indices.contains(Int(layer.index)) else {
-            throw CacheError(
-                .invalidSpec, "layer \(layer.index) is not of this graph, which has \(layers.count) layers")
-        }
-    }
-
-    func check(_ record: RecordID) throws(CacheError) {
-        guard records.indices.contains(Int(record.index)) else {
-            throw CacheError(
-                .invalidSpec, "record \(record.index) is not of this graph, which has \(records.count) records")
-        }
+        return index
     }
 
     private func checkRoom(_ count: Int) throws(CacheError) {
@@ -157,31 +159,46 @@ extension LayerGraph {
 // MARK: Records
 
 extension LayerGraph {
+    mutating func appendEphemeralRecord() throws(CacheError) -> Int32 {
+        try checkRoom(records.count)
+        let index = Int32(records.count)
+        recordNumbering.willAdd(index)
+        records.append(RecordNode(digest: .none, nextAlias: index, isEphemeral: true))
+        return index
+    }
+
     /// Adds a record whose links are canonical, or finds it; the links' `next` is ignored.
-    mutating func addRecord(_ digest: Digest, inputs: [[LinkNode]]) throws(CacheError) -> Int32 {
+    mutating func addRecord(
+        _ digest: Digest, inputs: [[LinkNode]], _ budget: inout LimitedWork
+    ) throws(CacheError) -> Int32 {
         if recordIndex == nil { recordIndex = RecordIndex(self) }
-        let matches = recordIndex?.matches(digest, inputs: inputs, in: self) ?? []
-        guard var known = matches.first else { return try appendRecord(digest, inputs: inputs) }
+        let matches = try recordIndex?.matches(digest, inputs: inputs, in: self, &budget) ?? []
+        guard var known = matches.first else { return try appendRecord(digest, inputs: inputs, &budget) }
         for other in matches.dropFirst() {
             // The ancestor of the two stays: the other way round it would become its own descendant.
-            let (from, into) = descends(known, from: other) ? (known, other) : (other, known)
-            merge(from, into: into)
+            let (from, into) = try descends(known, from: other, &budget) ? (known, other) : (other, known)
+            try merge(from, into: into, &budget)
             known = into
         }
-        for (input, alternatives) in inputs.enumerated() { addLinks(alternatives, to: known, input: Int32(input)) }
+        for (input, alternatives) in inputs.enumerated() {
+            try addLinks(alternatives, to: known, input: Int32(input), &budget)
+        }
         return known
     }
 
-    private mutating func appendRecord(_ digest: Digest, inputs newInputs: [[LinkNode]]) throws(CacheError) -> Int32 {
+    private mutating func appendRecord(
+        _ digest: Digest, inputs newInputs: [[LinkNode]], _ budget: inout LimitedWork
+    ) throws(CacheError) -> Int32 {
         try checkRoom(records.count)
         try checkRoom(links.count + newInputs.reduce(0) { $0 + $1.count })
         let index = Int32(records.count)
+        recordNumbering.willAdd(index)
         records.append(
             RecordNode(
                 digest: digest, firstInput: Int32(inputs.count), inputCount: Int32(newInputs.count), nextAlias: index))
         inputs.append(contentsOf: repeatElement(InputNode(), count: newInputs.count))
         for (input, alternatives) in newInputs.enumerated() {
-            addLinks(alternatives, to: index, input: Int32(input), isNew: true)
+            try addLinks(alternatives, to: index, input: Int32(input), isNew: true, &budget)
         }
         if newInputs.isEmpty { recordIndex?.insert(index, digest: digest) }
         return index
@@ -190,15 +207,29 @@ extension LayerGraph {
     /// Adds those links of an input that are not there and close no loop.
     ///
     /// - Parameter isNew: Whether the record was made just now, so that nothing can descend from it.
-    private mutating func addLinks(_ new: [LinkNode], to record: Int32, input: Int32, isNew: Bool = false) {
-        var known: Set<LinkKey> = []
-        for index in linkIndices(of: record, input: input) {
-            known.insert(LinkKey(record: canonical(links[index].record), selector: links[index].selector))
+    private mutating func addLinks<Budget: WorkBudget>(
+        _ new: [LinkNode], to record: Int32, input: Int32, isNew: Bool = false, _ budget: inout Budget
+    ) throws(Budget.Failure) {
+        try budget.spend(new.count)
+        // One link of a new record, as nearly all are, needs no memory of the others.
+        if isNew, new.count == 1 { return addLink(new[0], to: record, input: input) }
+        let place = records[Int(record)].firstInput + input
+        var known = knownLinks.removeValue(forKey: place) ?? []
+        if known.isEmpty {
+            for index in linkIndices(of: record, input: input) {
+                known.insert(LinkKey(record: canonical(links[index].record), selector: links[index].selector))
+            }
+            try budget.spend(known.count)
         }
         for link in new where known.insert(LinkKey(record: link.record, selector: link.selector)).inserted {
-            if isNew || !descends(link.record, from: record) { addLink(link, to: record, input: input) }
+            let closesLoop = isNew ? false : try descends(link.record, from: record, &budget)
+            if !closesLoop { addLink(link, to: record, input: input) }
         }
+        if known.count > LayerGraph.manyEntries { knownLinks[place] = known }
     }
+
+    /// From how many links of one input or results of one record on these are remembered as a set.
+    private static let manyEntries = 16
 
     private mutating func addLink(_ link: LinkNode, to record: Int32, input: Int32) {
         if link.record > record { isOrdered = false }
@@ -216,37 +247,42 @@ extension LayerGraph {
     }
 
     /// Makes `other` another name of `record`, with all its links and results.
-    private mutating func merge(_ other: Int32, into record: Int32) {
+    private mutating func merge<Budget: WorkBudget>(
+        _ other: Int32, into record: Int32, _ budget: inout Budget
+    ) throws(Budget.Failure) {
         let moved = records[Int(other)]
         // Every name of `other` points straight at `record`, so that canonical() is one step.
         var alias = other
         repeat {
+            try budget.spend(1)
             records[Int(alias)].mergedInto = record
             alias = records[Int(alias)].nextAlias
         } while alias != other
         records[Int(other)].nextAlias = records[Int(record)].nextAlias
         records[Int(record)].nextAlias = moved.nextAlias
-        // Who links to `other` now links to `record`, which may come later.
+        // What links to `other` now links to `record`, which may come later.
         if other < record { isOrdered = false }
         for input in 0..<min(moved.inputCount, records[Int(record)].inputCount) {
             let more = LinkIndices(links: links, first: inputs[Int(moved.firstInput + input)].firstLink).map {
                 LinkNode(record: canonical(links[$0].record), selector: links[$0].selector)
             }
-            addLinks(more, to: record, input: input)
+            knownLinks[moved.firstInput + input] = nil
+            try addLinks(more, to: record, input: input, &budget)
         }
-        if moved.isImported { records[Int(record)].isImported = true }
-        appendResults(
-            ResultIndices(results: results, first: moved.firstResult).map {
-                ResultKey(layer: results[$0].layer, createdAt: results[$0].createdAt)
-            }, to: record)
+        knownResults[other] = nil
+        for result in ResultIndices(results: results, first: moved.firstResult).map({ results[$0] }) {
+            try budget.spend(1)
+            appendResults([result.key], isImported: result.isImported, to: record)
+        }
     }
 
     /// Makes one record of those that are found in the same way, as after what they are linked to became one.
     mutating func uniteEqualRecords() {
+        var budget = UnlimitedWork()
         var first: [Digest: Int32] = [:]
         for (record, identity) in recordIdentities().enumerated() where records[record].mergedInto < 0 {
             if let known = first[identity] {
-                merge(Int32(record), into: known)
+                merge(Int32(record), into: known, &budget)
             } else {
                 first[identity] = Int32(record)
             }
@@ -254,7 +290,9 @@ extension LayerGraph {
     }
 
     /// Whether `record` is `ancestor` or was made from it.
-    private func descends(_ record: Int32, from ancestor: Int32) -> Bool {
+    private func descends<Budget: WorkBudget>(
+        _ record: Int32, from ancestor: Int32, _ budget: inout Budget
+    ) throws(Budget.Failure) -> Bool {
         if record == ancestor { return true }
         // In an ordered graph whatever descends from a record comes after it.
         if isOrdered && record < ancestor { return false }
@@ -262,6 +300,7 @@ extension LayerGraph {
         var stack = [LinkCursor(record: record)]
         while var cursor = stack.popLast() {
             guard let link = cursor.next(in: self) else { continue }
+            try budget.spend(1)
             stack.append(cursor)
             let source = canonical(links[Int(link)].record)
             if source == ancestor { return true }
@@ -272,18 +311,30 @@ extension LayerGraph {
         return false
     }
 
-    /// Adds the results of which the same chain with the same time is not there.
-    mutating func appendResults(_ new: [ResultKey], to record: Int32) {
+    /// Adds the results of which the same chain with the same time is not there; one that was imported and is made now counts as made.
+    mutating func appendResults(_ new: [ResultKey], isImported: Bool, to record: Int32) {
+        guard !new.isEmpty else { return }
         let record = canonical(record)
-        var known = Set(
-            resultIndices(of: record).map { ResultKey(layer: results[$0].layer, createdAt: results[$0].createdAt) })
-        for result in new where known.insert(result).inserted { appendResult(result, to: record) }
+        var known = knownResults.removeValue(forKey: record) ?? []
+        if known.isEmpty { for index in resultIndices(of: record) { known.insert(results[index].key) } }
+        for result in new {
+            if known.insert(result).inserted {
+                appendResult(result, isImported: isImported, to: record)
+            } else if !isImported {
+                var next = records[Int(record)].firstResult
+                while next >= 0 {
+                    if results[Int(next)].key == result { results[Int(next)].isImported = false }
+                    next = results[Int(next)].next
+                }
+            }
+        }
+        if known.count > LayerGraph.manyEntries { knownResults[record] = known }
     }
 
     /// Adds a result that is not there.
-    mutating func appendResult(_ result: ResultKey, to record: Int32) {
+    mutating func appendResult(_ result: ResultKey, isImported: Bool, to record: Int32) {
         let index = Int32(results.count)
-        results.append(ResultNode(createdAt: result.createdAt, layer: result.layer))
+        results.append(ResultNode(createdAt: result.createdAt, isImported: isImported, layer: result.layer))
         let last = records[Int(record)].lastResult
         if last < 0 { records[Int(record)].firstResult = index } else { results[Int(last)].next = index }
         records[Int(record)].lastResult = index

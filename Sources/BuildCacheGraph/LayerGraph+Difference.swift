@@ -24,7 +24,7 @@ public struct GraphDifference: Hashable, Sendable {
 }
 
 extension LayerGraph {
-    /// What this graph has otherwise than an older one.
+    /// Returns the differences between this graph and an older one.
     ///
     /// Records are the same if they are found in the same way: by digest, and so for all that they are built from. Numbering and order do
     /// not count, ephemeral records neither.
@@ -38,21 +38,21 @@ extension LayerGraph {
         let (newLayers, oldLayers) = (layerIdentities(), old.layerIdentities())
         for record in newRecords {
             guard let other = oldRecords[newIdentities[Int(record)]] else {
-                difference.added.append(RecordID(index: record))
+                difference.added.append(recordID(record))
                 let isOrigin = (0..<records[Int(record)].inputCount).allSatisfy { input in
                     linkIndices(of: record, input: input).contains {
                         oldRecords[newIdentities[Int(canonical(links[$0].record))]] != nil
                     }
                 }
-                if isOrigin { difference.origins.append(RecordID(index: record)) }
+                if isOrigin { difference.origins.append(recordID(record)) }
                 continue
             }
             if result(of: record, newLayers) != old.result(of: other, oldLayers) {
-                difference.changed.append(RecordID(index: record))
+                difference.changed.append(recordID(record))
             }
         }
         difference.removed = old.comparableRecords.filter { !known.contains(oldIdentities[Int($0)]) }
-            .map { RecordID(index: $0) }
+            .map { old.recordID($0) }
         difference.addedBlobs = blobs(missingIn: old)
         difference.removedBlobs = old.blobs(missingIn: self)
         return difference

@@ -27,9 +27,14 @@ extension LayerGraph: Equatable {
         var identities: [Digest] = []
         identities.reserveCapacity(layers.count)
         for layer in layers {
-            let parent = layer.parent < 0 ? "" : identities[Int(layer.parent)].hex
-            let content = layer.pending < 0 ? layer.blob.hex : "pending \(pendingLayers[Int(layer.pending)])"
-            identities.append(Digest(of: "\(parent) \(content)".utf8))
+            var identity = IdentityHasher()
+            identity.add(layer.parent < 0 ? .none : identities[Int(layer.parent)])
+            if layer.pending < 0 {
+                identity.add(layer.blob)
+            } else {
+                identity.add(pendingLayers[Int(layer.pending)].identity)
+            }
+            identities.append(identity.digest)
         }
         return identities
     }
@@ -39,16 +44,46 @@ extension LayerGraph: Equatable {
         var identities = [Digest](repeating: .none, count: records.count)
         for record in recordsInOrder() {
             let node = records[Int(record)]
-            var text = "\(node.digest.hex) \(node.isEphemeral)"
+            var identity = IdentityHasher()
+            identity.add(node.digest)
+            identity.add(node.isEphemeral ? 1 : 0)
             for input in 0..<node.inputCount {
                 let alternatives = linkIndices(of: record, input: input).map { index in
-                    ExactText(
-                        "\(identities[Int(canonical(links[index].record))].hex) \(selectors[links[index].selector])")
+                    var alternative = IdentityHasher()
+                    alternative.add(identities[Int(canonical(links[index].record))])
+                    alternative.add(selectors[links[index].selector])
+                    return alternative.digest
                 }
-                text += "[" + Set(alternatives).sorted().map(\.text).joined(separator: "\0") + "]"
+                let sorted = Set(alternatives).sorted()
+                identity.add(sorted.count)
+                for alternative in sorted { identity.add(alternative) }
             }
-            identities[Int(record)] = Digest(of: text.utf8)
+            identities[Int(record)] = identity.digest
         }
         return identities
     }
+}
+
+/// Hashes the fields of an identity, each after its length: no two lists of fields give the same bytes.
+private struct IdentityHasher {
+    private var bytes: [UInt8] = []
+
+    mutating func add(_ number: Int) {
+        withUnsafeBytes(of: UInt64(truncatingIfNeeded: number).littleEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    mutating func add(_ digest: Digest) {
+        add(32)
+        let words = digest.words
+        for word in [words.0, words.1, words.2, words.3] {
+            withUnsafeBytes(of: word.bigEndian) { bytes.append(contentsOf: $0) }
+        }
+    }
+
+    mutating func add(_ text: String) {
+        add(text.utf8.count)
+        bytes.append(contentsOf: text.utf8)
+    }
+
+    var digest: Digest { Digest(of: bytes) }
 }

@@ -11,7 +11,7 @@ extension LayerGraph {
     ///   are stored already or were just taken. So a step whose layers are part of the final image keeps its result too.
     ///
     /// A record without inputs keeps its results only if they came from a cache: a build makes none there. Of each record at most one
-    /// result remains. Pending layers in the selection are the ones the export has to make.
+    /// result remains, and one that was made beats any that was imported. Pending layers in the selection are the ones the export has to make.
     ///
     /// The order of inputs matters in `min`, as it does in BuildKit: a record reached first below a taken result is not asked again.
     /// Every target is walked anew.
@@ -23,10 +23,13 @@ extension LayerGraph {
             // One walk for all leaves: they are as many as the steps that nothing was built on.
             walk.visit(leaves())
         } else {
-            for target in targets { walk.visit([canonical(target.index)]) }
+            for target in targetIndices { walk.visit([target]) }
         }
         return rebuilt(keeping: walk.isTaken, result: { walk.takenResult[Int($0)] })
     }
+
+    /// The records of ``targets``.
+    private var targetIndices: [Int32] { targets.compactMap { knownIndex(of: $0) }.map { canonical($0) } }
 
     /// The records that no other links to.
     private func leaves() -> [Int32] {
@@ -50,7 +53,7 @@ extension LayerGraph {
             let index = Int32(copy.records.count)
             newRecord[Int(record)] = index
             var new = RecordNode(
-                digest: node.digest, importRow: node.importRow, nextAlias: index, isImported: node.isImported)
+                digest: node.digest, importRow: node.importRow, nextAlias: index)
             new.firstInput = Int32(copy.inputs.count)
             new.inputCount = node.inputCount
             for input in 0..<node.inputCount {
@@ -79,8 +82,9 @@ extension LayerGraph {
             if kept >= 0 {
                 new.firstResult = Int32(copy.results.count)
                 new.lastResult = new.firstResult
-                copy.results.append(
-                    ResultNode(createdAt: results[Int(kept)].createdAt, layer: results[Int(kept)].layer))
+                var best = results[Int(kept)]
+                best.next = -1
+                copy.results.append(best)
                 var layer = results[Int(kept)].layer
                 while layer >= 0, !usedLayers[Int(layer)] {
                     usedLayers[Int(layer)] = true
@@ -90,9 +94,8 @@ extension LayerGraph {
             copy.records.append(new)
         }
         copy.takeLayers(of: self, where: usedLayers)
-        copy.targets = targets.compactMap { target in
-            let index = newRecord[Int(canonical(target.index))]
-            return index < 0 ? nil : RecordID(index: index)
+        copy.targets = targetIndices.compactMap { target in
+            newRecord[Int(target)] < 0 ? nil : copy.recordID(newRecord[Int(target)])
         }
         // Records that became one may leave others behind that differed in nothing else.
         guard records.contains(where: { $0.mergedInto >= 0 }) else { return copy }
@@ -109,12 +112,7 @@ extension LayerGraph {
             newLayer[index] = Int32(layers.count)
             if node.parent >= 0 { node.parent = newLayer[Int(node.parent)] }
             if node.pending >= 0 {
-                let pending = other.pendingLayers[Int(node.pending)]
-                node.pending = pendingNumbers[pending] ?? Int32(pendingLayers.count)
-                if Int(node.pending) == pendingLayers.count {
-                    pendingLayers.append(pending)
-                    pendingNumbers[pending] = node.pending
-                }
+                node.pending = number(of: other.pendingLayers[Int(node.pending)])
             }
             layers.append(node)
         }
@@ -175,8 +173,12 @@ private struct SelectionWalk {
     /// Takes the record's result as the mode says, and returns the mode for its inputs.
     private mutating func enter(_ record: Int32, _ mode: Mode) -> Mode {
         let node = graph.records[Int(record)]
-        guard !node.isEphemeral, node.inputCount > 0 || node.isImported else { return mode }
-        let result = mode == .storedOnly ? bestAvailable(record) : graph.bestResult(of: record)
+        guard !node.isEphemeral else { return mode }
+        let result = graph.bestResult(of: record) { index in
+            let result = graph.results[Int(index)]
+            return (node.inputCount > 0 || result.isImported)
+                && (mode != .storedOnly || isAvailable[Int(result.layer)])
+        }
         guard result >= 0 else { return mode }
         takenResult[Int(record)] = result
         var layer = graph.results[Int(result)].layer
@@ -197,15 +199,5 @@ private struct SelectionWalk {
                     isTaken[Int(graph.canonical(graph.links[$0].record))]
                 }
             }
-    }
-
-    private func bestAvailable(_ record: Int32) -> Int32 {
-        var best: Int32 = -1
-        for index in graph.resultIndices(of: record) where isAvailable[Int(graph.results[index].layer)] {
-            if best < 0 || graph.results[Int(best)].createdAt.isBefore(graph.results[index].createdAt) {
-                best = Int32(index)
-            }
-        }
-        return best
     }
 }

@@ -23,10 +23,16 @@ public struct LayerGraph: Sendable {
     var pendingNumbers: [PendingLayer: Int32] = [:]
     var selectors = SelectorTable()
     var isOrdered = true
+    var recordNumbering = Numbering()
+    var layerNumbering = Numbering()
 
     // Made when something is added, absent in a graph that is only read.
     var recordIndex: RecordIndex?
     var layerIndex: [LayerKey: Int32]?
+    // What is there of inputs with many links, by their place in `inputs`, and of records with many results: gathered anew for each
+    // record that turns out to be known, it would make merging quadratic.
+    var knownLinks: [Int32: Set<LinkKey>] = [:]
+    var knownResults: [Int32: Set<ResultKey>] = [:]
 
     /// The descriptor of each stored layer, by the digest of its blob.
     public internal(set) var descriptors: [Digest: Descriptor] = [:]
@@ -35,33 +41,44 @@ public struct LayerGraph: Sendable {
     ///
     /// Empty: every record that no other links to.
     ///
-    /// Selection starts from them, see ``selected(_:)``.
-    public var targets: [RecordID] = []
+    /// Selection starts from them, see ``selected(_:)``; ``setTargets(_:)`` changes them.
+    public internal(set) var targets: [RecordID] = []
 
     /// An empty graph.
     public init() {}
 }
 
-/// A record of one graph.
+/// A record of one graph and its copies.
 ///
-/// It means nothing in another.
+/// Another graph refuses it with `.invalidSpec`.
 public struct RecordID: Hashable, Sendable, Comparable {
     let index: Int32
+    let stamp: UInt32
     /// Orders records as they were added.
-    public static func < (left: RecordID, right: RecordID) -> Bool { left.index < right.index }
+    public static func < (left: RecordID, right: RecordID) -> Bool {
+        (left.index, left.stamp) < (right.index, right.stamp)
+    }
 }
 
-/// A layer of one graph together with all layers below it.
+/// A layer of one graph and its copies, together with all layers below it.
 ///
-/// It means nothing in another.
+/// Another graph refuses it with `.invalidSpec`.
 public struct LayerID: Hashable, Sendable, Comparable {
     let index: Int32
+    let stamp: UInt32
     /// Orders layers as they were added, parents first.
-    public static func < (left: LayerID, right: LayerID) -> Bool { left.index < right.index }
+    public static func < (left: LayerID, right: LayerID) -> Bool {
+        (left.index, left.stamp) < (right.index, right.stamp)
+    }
 }
 
 /// One record that an input may have been, and how it was used.
-public struct Link: Hashable, Sendable {
+///
+/// Several links of one input are alternatives, of which one suffices for a match, so every one of them must stand for content that
+/// never changes: a digest, or a record made from one. The name of a mutable thing, such as a tag or a URL, is not a key unless its digest is
+/// in it. With `image:latest` as an alternative of two different contents, both would become one record, and the result of one a hit
+/// for the other.
+public struct Link: Sendable {
     /// The input's record.
     public var record: RecordID
     /// What of the input was used, by the operation's own key; empty for all of it and for content records.
@@ -71,6 +88,19 @@ public struct Link: Hashable, Sendable {
     public init(_ record: RecordID, selector: String = "") {
         self.record = record
         self.selector = selector
+    }
+}
+
+extension Link: Hashable {
+    /// Whether both name one record and have the same bytes as their selectors.
+    public static func == (left: Link, right: Link) -> Bool {
+        left.record == right.record && ExactText(left.selector) == ExactText(right.selector)
+    }
+
+    /// Hashes the record and the bytes of the selector.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(record)
+        hasher.combine(ExactText(selector))
     }
 }
 
@@ -124,8 +154,6 @@ struct RecordNode {
     var nextAlias: Int32
     /// A record of this machine only, as for a local directory: BuildKit's `random:` digests.
     var isEphemeral = false
-    /// Whether a cache has it: a build makes no results of what has no inputs, a cache may.
-    var isImported = false
 }
 
 struct InputNode {
@@ -147,8 +175,15 @@ struct LinkKey: Hashable {
 
 struct ResultNode {
     var createdAt: Timestamp
+    /// Whether it was read from a cache.
+    ///
+    /// A build makes no results of a record without inputs, a cache may; and of one record, what a build
+    /// made beats what was imported, whatever the clocks say.
+    var isImported: Bool
     var layer: Int32
     var next: Int32 = -1
+
+    var key: ResultKey { ResultKey(layer: layer, createdAt: createdAt) }
 }
 
 /// What makes two results of one record the same.
@@ -217,67 +252,60 @@ extension LayerGraph {
 
     /// All records, in the order they were added; those that turned out to equal another are left out.
     public var recordIDs: [RecordID] {
-        records.indices.lazy.filter { records[$0].mergedInto < 0 }.map { RecordID(index: Int32($0)) }
+        records.indices.lazy.filter { records[$0].mergedInto < 0 }.map { recordID(Int32($0)) }
     }
 
     /// The number of records.
     public var recordCount: Int { records.lazy.filter { $0.mergedInto < 0 }.count }
 
     /// All layers, parents first.
-    public var layerIDs: [LayerID] { layers.indices.map { LayerID(index: Int32($0)) } }
+    public var layerIDs: [LayerID] { layers.indices.map { layerID(Int32($0)) } }
 
     /// Whether there is nothing in it.
     public var isEmpty: Bool { records.isEmpty }
 
     /// The record of an identifier of this graph.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` for an identifier of another graph.
     public subscript(id: RecordID) -> Record {
-        let index = canonical(id.index)
-        let node = records[Int(index)]
-        return Record(
-            digest: node.digest,
-            inputs: (0..<node.inputCount).map { input in
-                linkIndices(of: index, input: input).map {
-                    Link(RecordID(index: canonical(links[$0].record)), selector: selectors[links[$0].selector])
-                }
-            },
-            results: resultIndices(of: index).map {
-                CacheResult(layer: LayerID(index: results[$0].layer), createdAt: results[$0].createdAt)
-            },
-            isEphemeral: node.isEphemeral)
+        get throws(CacheError) { record(canonical(try index(of: id))) }
+    }
+
+    /// The layer of an identifier of this graph.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` for an identifier of another graph.
+    public subscript(id: LayerID) -> Layer {
+        get throws(CacheError) { layer(try index(of: id)) }
+    }
+
+    /// The layers of a chain, bottom first.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` for an identifier of another graph.
+    public func chain(_ top: LayerID) throws(CacheError) -> [LayerID] {
+        chain(of: try index(of: top)).map { layerID($0) }
+    }
+
+    /// The descriptor of a stored layer; `nil` for a pending one and where the cache config came without its manifest.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` for an identifier of another graph.
+    public func descriptor(of layer: LayerID) throws(CacheError) -> Descriptor? {
+        descriptor(of: try index(of: layer))
+    }
+
+    /// Names the records that stand for what was built, one per platform, usually; none for every record that no other links to.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` for an identifier of another graph.
+    public mutating func setTargets(_ targets: [RecordID]) throws(CacheError) {
+        for target in targets { _ = try index(of: target) }
+        self.targets = targets
     }
 
     /// Identifiers that were given out so far, those of records that turned out to equal another included.
     package var identifierCount: Int { records.count }
 
-    /// Whether an identifier may be of this graph: its number is.
-    package func contains(_ id: RecordID) -> Bool { records.indices.contains(Int(id.index)) }
-
     /// The identifier that a record has since it turned out to equal another; links are told by it.
-    package func canonicalID(_ id: RecordID) -> RecordID { RecordID(index: canonical(id.index)) }
-
-    /// The layer of an identifier of this graph.
-    public subscript(id: LayerID) -> Layer {
-        let node = layers[Int(id.index)]
-        return Layer(
-            content: node.pending < 0 ? .blob(node.blob) : .pending(pendingLayers[Int(node.pending)]),
-            parent: node.parent < 0 ? nil : LayerID(index: node.parent))
-    }
-
-    /// The layers of a chain, bottom first.
-    public func chain(_ top: LayerID) -> [LayerID] {
-        var chain: [LayerID] = []
-        var index = top.index
-        while index >= 0 {
-            chain.append(LayerID(index: index))
-            index = layers[Int(index)].parent
-        }
-        return chain.reversed()
-    }
-
-    /// The descriptor of a stored layer; `nil` for a pending one and where the cache config came without its manifest.
-    public func descriptor(of layer: LayerID) -> Descriptor? {
-        let node = layers[Int(layer.index)]
-        return node.pending < 0 ? descriptors[node.blob] : nil
+    package func canonicalID(_ id: RecordID) throws(CacheError) -> RecordID {
+        recordID(canonical(try index(of: id)))
     }
 
     /// Takes those of `all` that describe a layer of this graph.
@@ -294,6 +322,76 @@ extension LayerGraph {
 
     /// Whether any record has a result.
     package var hasResults: Bool { !results.isEmpty }
+}
+
+// MARK: Identifiers
+
+extension LayerGraph {
+    func recordID(_ index: Int32) -> RecordID {
+        RecordID(index: index, stamp: recordNumbering.stamp(of: index))
+    }
+
+    func layerID(_ index: Int32) -> LayerID { LayerID(index: index, stamp: layerNumbering.stamp(of: index)) }
+
+    /// The index of a record, or `nil` if the identifier is of another graph.
+    func knownIndex(of id: RecordID) -> Int32? {
+        records.indices.contains(Int(id.index)) && recordNumbering.stamp(of: id.index) == id.stamp ? id.index : nil
+    }
+
+    func index(of id: RecordID) throws(CacheError) -> Int32 {
+        guard let index = knownIndex(of: id) else {
+            throw CacheError(
+                .invalidSpec,
+                "the record is not of this graph; use identifiers that this graph, or the session, returned")
+        }
+        return index
+    }
+
+    func index(of id: LayerID) throws(CacheError) -> Int32 {
+        guard layers.indices.contains(Int(id.index)), layerNumbering.stamp(of: id.index) == id.stamp else {
+            throw CacheError(
+                .invalidSpec, "the layer is not of this graph; use identifiers that this graph returned")
+        }
+        return id.index
+    }
+
+    func record(_ index: Int32) -> Record {
+        let node = records[Int(index)]
+        return Record(
+            digest: node.digest,
+            inputs: (0..<node.inputCount).map { input in
+                linkIndices(of: index, input: input).map {
+                    Link(recordID(canonical(links[$0].record)), selector: selectors[links[$0].selector])
+                }
+            },
+            results: resultIndices(of: index).map {
+                CacheResult(layer: layerID(results[$0].layer), createdAt: results[$0].createdAt)
+            },
+            isEphemeral: node.isEphemeral)
+    }
+
+    func layer(_ index: Int32) -> Layer {
+        let node = layers[Int(index)]
+        return Layer(
+            content: node.pending < 0 ? .blob(node.blob) : .pending(pendingLayers[Int(node.pending)]),
+            parent: node.parent < 0 ? nil : layerID(node.parent))
+    }
+
+    func descriptor(of layer: Int32) -> Descriptor? {
+        let node = layers[Int(layer)]
+        return node.pending < 0 ? descriptors[node.blob] : nil
+    }
+
+    /// The layers of a chain, bottom first.
+    func chain(of top: Int32) -> [Int32] {
+        var chain: [Int32] = []
+        var index = top
+        while index >= 0 {
+            chain.append(index)
+            index = layers[Int(index)].parent
+        }
+        return chain.reversed()
+    }
 }
 
 // MARK: Walking
@@ -313,12 +411,15 @@ extension LayerGraph {
         ResultIndices(results: results, first: records[Int(record)].firstResult)
     }
 
-    /// The newest result of a record, of equally old ones the first; -1 for none.
-    func bestResult(of record: Int32) -> Int32 {
+    /// The best result of a record: what a build made before what was imported, then the newest, of equally old ones the first.
+    ///
+    /// - Parameter isEligible: Whether a result, by its index, counts.
+    /// - Returns: -1 if none counts.
+    func bestResult(of record: Int32, where isEligible: (Int32) -> Bool = { _ in true }) -> Int32 {
         var best: Int32 = -1
         var next = records[Int(record)].firstResult
         while next >= 0 {
-            if best < 0 || results[Int(best)].createdAt.isBefore(results[Int(next)].createdAt) { best = next }
+            if isEligible(next), best < 0 || results[Int(next)].beats(results[Int(best)]) { best = next }
             next = results[Int(next)].next
         }
         return best
@@ -401,6 +502,13 @@ struct ResultIndices: Sequence, IteratorProtocol {
         guard index >= 0 else { return nil }
         defer { index = results[Int(index)].next }
         return Int(index)
+    }
+}
+
+extension ResultNode {
+    /// Whether this is the better result of one record.
+    fileprivate func beats(_ other: ResultNode) -> Bool {
+        isImported != other.isImported ? other.isImported : other.createdAt.isBefore(createdAt)
     }
 }
 

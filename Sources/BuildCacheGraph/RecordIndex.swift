@@ -51,24 +51,37 @@ struct RecordIndex: Sendable {
     }
 
     /// The records of this digest that share a link with every input, in the order they were added.
-    func matches(_ digest: Digest, inputs: [[LinkNode]], in graph: LayerGraph) -> [Int32] {
-        let searches = inputs.enumerated().map { keys(of: $1, input: Int32($0), digest, in: graph) }
+    ///
+    /// - Throws: The error of the budget.
+    func matches<Budget: WorkBudget>(
+        _ digest: Digest, inputs: [[LinkNode]], in graph: LayerGraph, _ budget: inout Budget
+    ) throws(Budget.Failure) -> [Int32] {
+        var searches: [[Key]] = []
+        for (place, input) in inputs.enumerated() {
+            let keys = keys(of: input, input: Int32(place), digest, in: graph)
+            try budget.spend(1 + keys.count)
+            searches.append(keys)
+        }
         guard !searches.isEmpty else {
-            return candidates([Key(digest: digest, input: -1, record: -1, selector: 0)], in: graph)
+            return try candidates([Key(digest: digest, input: -1, record: -1, selector: 0)], in: graph, &budget)
         }
         let counts = searches.map { $0.reduce(0) { $0 + Int(places[$1]?.count ?? 0) } }
         guard let rarest = searches.indices.min(by: { counts[$0] < counts[$1] }), counts[rarest] > 0 else { return [] }
         let wanted = inputs.enumerated().map { place, input in
-            // Whoever was found by the rarest need not be asked for it.
+            // A record that was found by the rarest link shares it.
             place == rarest
                 ? [] : Set(input.map { LinkKey(record: graph.canonical($0.record), selector: $0.selector) })
         }
-        return candidates(searches[rarest], in: graph).filter { record in
-            Int(graph.records[Int(record)].inputCount) == inputs.count
-                && wanted.indices.allSatisfy {
-                    $0 == rarest || graph.shares(wanted[$0], with: record, input: Int32($0))
-                }
+        var found: [Int32] = []
+        for record in try candidates(searches[rarest], in: graph, &budget)
+        where Int(graph.records[Int(record)].inputCount) == inputs.count {
+            var isMatch = true
+            for place in wanted.indices where isMatch && place != rarest {
+                isMatch = try graph.shares(wanted[place], with: record, input: Int32(place), &budget)
+            }
+            if isMatch { found.append(record) }
         }
+        return found
     }
 
     /// Where records with one of these links are found; what was added under a record that has since become another is found under
@@ -89,11 +102,14 @@ struct RecordIndex: Sendable {
     /// The records found there, each once, in the order they were added.
     ///
     /// A sorted list, for mostly there is one.
-    private func candidates(_ keys: [Key], in graph: LayerGraph) -> [Int32] {
+    private func candidates<Budget: WorkBudget>(
+        _ keys: [Key], in graph: LayerGraph, _ budget: inout Budget
+    ) throws(Budget.Failure) -> [Int32] {
         var found: [Int32] = []
         for key in keys {
             var next = places[key]?.head ?? -1
             while next >= 0 {
+                try budget.spend(1)
                 found.append(graph.canonical(nodes[Int(next)].record))
                 next = nodes[Int(next)].next
             }
@@ -106,9 +122,15 @@ struct RecordIndex: Sendable {
 
 extension LayerGraph {
     /// Whether one of these links is among those of an input of `record`.
-    fileprivate func shares(_ wanted: Set<LinkKey>, with record: Int32, input: Int32) -> Bool {
-        linkIndices(of: record, input: input).contains {
-            wanted.contains(LinkKey(record: canonical(links[$0].record), selector: links[$0].selector))
+    fileprivate func shares<Budget: WorkBudget>(
+        _ wanted: Set<LinkKey>, with record: Int32, input: Int32, _ budget: inout Budget
+    ) throws(Budget.Failure) -> Bool {
+        for index in linkIndices(of: record, input: input) {
+            try budget.spend(1)
+            if wanted.contains(LinkKey(record: canonical(links[index].record), selector: links[index].selector)) {
+                return true
+            }
         }
+        return false
     }
 }

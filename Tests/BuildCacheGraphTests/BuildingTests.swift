@@ -28,7 +28,7 @@ struct BuildingTests {
         let c = try graph.addRecord(digest("c"))
         let first = try graph.addRecord(digest("step"), inputs: [[Link(a, selector: "s"), Link(b)], [Link(c)]])
         #expect(try graph.addRecord(digest("step"), inputs: [[Link(b)], [Link(a), Link(c)]]) == first)
-        #expect(graph[first].inputs == [[Link(a, selector: "s"), Link(b)], [Link(c), Link(a)]])
+        #expect(try graph[first].inputs == [[Link(a, selector: "s"), Link(b)], [Link(c), Link(a)]])
         // The same digest without a shared link on each input, with another selector, or another number of inputs, is another record.
         #expect(try graph.addRecord(digest("step"), inputs: [[Link(b)], [Link(b)]]) != first)
         #expect(try graph.addRecord(digest("step"), inputs: [[Link(a)], [Link(c)]]) != first)
@@ -47,13 +47,13 @@ struct BuildingTests {
 
         let both = try graph.addRecord(digest("step"), inputs: [[Link(a), Link(b)]])
         #expect(graph.recordCount == 4)
-        #expect(graph[both] == graph[onA])
-        #expect(graph[both] == graph[onB])
-        #expect(graph[both].inputs == [[Link(a), Link(b)]])
-        #expect(graph[both].results.count == 2)
-        #expect(graph[child].inputs == [[Link(both)]])
+        #expect(try graph[both] == graph[onA])
+        #expect(try graph[both] == graph[onB])
+        #expect(try graph[both].inputs == [[Link(a), Link(b)]])
+        #expect(try graph[both].results.count == 2)
+        #expect(try graph[child].inputs == [[Link(both)]])
         #expect(try graph.addRecord(digest("child"), inputs: [[Link(onA)]]) == child)
-        #expect(CacheLookup(graph).matches(digest("child"), inputs: [[Link(both)]]) == [child])
+        #expect(try CacheLookup(graph).matches(digest("child"), inputs: [[Link(both)]]) == [child])
         #expect(try graph.encodeConfig().bytes == graph.selected(.max).encodeConfig().bytes)
     }
 
@@ -64,11 +64,11 @@ struct BuildingTests {
         let step = try graph.addRecord(digest("step"), inputs: [[Link(a)]])
         let child = try graph.addRecord(digest("child"), inputs: [[Link(step)]])
         try graph.addRecord(digest("step"), inputs: [[Link(a), Link(child), Link(step)]])
-        #expect(graph[step].inputs == [[Link(a)]])
+        #expect(try graph[step].inputs == [[Link(a)]])
         // A link to a younger record that does not descend from it is fine, and later loops through it are still seen.
         let late = try graph.addRecord(digest("late"))
         try graph.addRecord(digest("step"), inputs: [[Link(a), Link(late)]])
-        #expect(graph[step].inputs == [[Link(a), Link(late)]])
+        #expect(try graph[step].inputs == [[Link(a), Link(late)]])
         let encoded = try graph.encodeConfig()
         #expect(try LayerGraph(decodingConfig: encoded.bytes, layers: .undescribed) == graph)
     }
@@ -79,7 +79,7 @@ struct BuildingTests {
         let first = try result("one", at: 5, in: &graph)
         let second = try result("two", at: 5, in: &graph)
         let record = try graph.addRecord(digest("a"), results: [first, second, first])
-        #expect(graph[record].results == [first, second])
+        #expect(try graph[record].results == [first, second])
     }
 
     @Test("refuses an input without links and identifiers of another graph")
@@ -94,7 +94,7 @@ struct BuildingTests {
             { try $0.addRecord(digest("s"), inputs: [[]]) },
             { try $0.addRecord(digest("s"), inputs: [[Link(foreign)]]) },
             { try $0.addRecord(digest("s"), results: [foreignResult]) },
-            { _ = try $0.addLayer(PendingLayer(name: "p"), on: foreignResult.layer) },
+            { _ = try $0.addLayer(PendingLayer(name: "p", recipe: NoRecipe()), on: foreignResult.layer) },
         ]
         for call in calls {
             let error = #expect(throws: CacheError.self) { try call(&graph) }
@@ -128,9 +128,9 @@ struct BuildingTests {
         var graph = left
         let names = try graph.merge(right)
         let lookup = CacheLookup(graph)
-        let step = lookup.matches(digest("step"), inputs: [[Link(a)]])
-        #expect(lookup.results(of: step).map(\.createdAt.seconds) == [2, 1])
-        #expect(lookup.matches(digest("child"), inputs: [step.map { Link($0) }]) == [try #require(names[child])])
+        let step = try lookup.matches(digest("step"), inputs: [[Link(a)]])
+        #expect(try lookup.results(of: step).map(\.createdAt.seconds) == [2, 1])
+        #expect(try lookup.matches(digest("child"), inputs: [step.map { Link($0) }]) == [try #require(names[child])])
     }
 
     @Test("keeps results of roots that a cache had, whichever graph comes first")
@@ -146,9 +146,10 @@ struct BuildingTests {
             var both = first
             try both.merge(second)
             let selected = both.selected(.max)
-            #expect(selected.recordIDs.map { selected[$0].results.count } == [1, 1])
+            #expect(try selected.recordIDs.map { try selected[$0].results.count } == [1, 1])
         }
-        #expect(made.selected(.max).recordIDs.flatMap { made.selected(.max)[$0].results }.count == 1)
+        let ofBuild = made.selected(.max)
+        #expect(try ofBuild.recordIDs.flatMap { try ofBuild[$0].results }.count == 1)
     }
 
     @Test("without records keeps its layers and targets when another is united with it")
@@ -161,7 +162,7 @@ struct BuildingTests {
         #expect(graph.layerIDs.count == 2)
         #expect(graph.descriptors.count == 2)
         let known = try #require(names[theirs])
-        #expect(graph[known].results.map { graph[$0.layer].content } == [.blob(Digest(of: "theirs".utf8))])
+        #expect(try graph[known].results.map { try graph[$0.layer].content } == [.blob(Digest(of: "theirs".utf8))])
     }
 
     @Test("is written as the same bytes in whatever order records turned out to be equal")
@@ -193,10 +194,10 @@ struct BuildingTests {
         let root = try graph.addRecord(digest("root"))
         let step = try graph.addRecord(
             digest("step"), inputs: [[Link(root, selector: "caf\u{E9}"), Link(root, selector: "cafe\u{301}")]])
-        #expect(graph[step].inputs[0].map { Array($0.selector.utf8).count } == [5, 6])
+        #expect(try graph[step].inputs[0].map { Array($0.selector.utf8).count } == [5, 6])
         let encoded = try graph.encodeConfig()
         let read = try LayerGraph(decodingConfig: encoded.bytes, layers: .undescribed)
-        #expect(read.recordIDs.map { read[$0].inputs.first?.count ?? 0 }.max() == 2)
+        #expect(try read.recordIDs.map { try read[$0].inputs.first?.count ?? 0 }.max() == 2)
         #expect(try read.encodeConfig().bytes == encoded.bytes)
     }
 
@@ -216,7 +217,7 @@ struct BuildingTests {
         try other.merge(graph)
         try other.merge(graph)
         #expect(other.recordCount == 3)
-        #expect(other.recordIDs.map { other[$0].results.count }.max() == count)
+        #expect(try other.recordIDs.map { try other[$0].results.count }.max() == count)
         #expect(other.removingResults { _ in false }.selected(.max).recordCount == 3)
     }
 
@@ -231,6 +232,6 @@ struct BuildingTests {
         var fan = LayerGraph()
         let root = try fan.addRecord(digest("root"))
         for number in 0..<100_000 { try fan.addRecord(digest("\(number)"), inputs: [[Link(root)]]) }
-        #expect(CacheLookup(fan).matches(digest("777"), inputs: [[Link(root)]]).count == 1)
+        #expect(try CacheLookup(fan).matches(digest("777"), inputs: [[Link(root)]]).count == 1)
     }
 }

@@ -23,14 +23,14 @@ struct ExplainTests {
     }
 
     private func link(_ lookup: CacheLookup, _ name: String, _ selector: String = "") throws -> Link {
-        Link(try #require(lookup.matches(digest(name)).first), selector: selector)
+        Link(try #require(try lookup.matches(digest(name)).first), selector: selector)
     }
 
     @Test("nothing, if it did not")
     func hit() throws {
         let lookup = try makeLookup()
         let inputs = [[try link(lookup, "base")], [try link(lookup, "v1", "/src")]]
-        #expect(lookup.explainMiss(digest("run"), inputs: inputs) == nil)
+        #expect(try lookup.explainMiss(digest("run"), inputs: inputs) == nil)
     }
 
     @Test("the input that missed itself, compared with the newest of the nearest records")
@@ -58,14 +58,14 @@ struct ExplainTests {
     func otherInput() throws {
         let lookup = try makeLookup()
         let (base, other) = (try link(lookup, "base"), try link(lookup, "v1", "/other"))
-        let part = try #require(lookup.explainMiss(digest("run"), inputs: [[base], [other]]))
+        let part = try #require(try lookup.explainMiss(digest("run"), inputs: [[base], [other]]))
         guard case .otherInputs(let nearest, let differences) = part.reason else {
             Issue.record("\(part)")
             return
         }
         #expect(differences.map(\.kind) == [.otherSelector])
-        #expect(lookup.graph[nearest].inputs[1] == [try link(lookup, "v1", "/src")])
-        let swapped = try #require(lookup.explainMiss(digest("run"), inputs: [[other], [base]]))
+        #expect(try lookup.graph[nearest].inputs[1] == [try link(lookup, "v1", "/src")])
+        let swapped = try #require(try lookup.explainMiss(digest("run"), inputs: [[other], [base]]))
         guard case .otherInputs(_, let both) = swapped.reason else {
             Issue.record("\(swapped)")
             return
@@ -77,13 +77,14 @@ struct ExplainTests {
     func others() throws {
         let lookup = try makeLookup()
         let base = try link(lookup, "base")
-        let lost = try #require(lookup.matches(digest("lost"), inputs: [[base]]).first)
-        let run = try #require(lookup.matches(digest("run"), inputs: [[base], [try link(lookup, "v1", "/src")]]).first)
-        #expect(lookup.explainMiss(digest("lost"), inputs: [[base]])?.reason == .noResult(lost))
-        #expect(lookup.explainMiss(digest("new"), inputs: [[base]])?.reason == .otherKey([lost]))
-        #expect(lookup.explainMiss(digest("run"), inputs: [[base]])?.reason == .otherInputCount(run, 2))
-        #expect(lookup.explainMiss(digest("new"), inputs: [[]])?.reason == .unknown)
-        #expect(lookup.explainMiss(digest("new"))?.reason == .unknown)
+        let lost = try #require(try lookup.matches(digest("lost"), inputs: [[base]]).first)
+        let run = try #require(
+            try lookup.matches(digest("run"), inputs: [[base], [try link(lookup, "v1", "/src")]]).first)
+        #expect(try lookup.explainMiss(digest("lost"), inputs: [[base]])?.reason == .noResult(lost))
+        #expect(try lookup.explainMiss(digest("new"), inputs: [[base]])?.reason == .otherKey([lost]))
+        #expect(try lookup.explainMiss(digest("run"), inputs: [[base]])?.reason == .otherInputCount(run, 2))
+        #expect(try lookup.explainMiss(digest("new"), inputs: [[]])?.reason == .unknown)
+        #expect(try lookup.explainMiss(digest("new"))?.reason == .unknown)
     }
 }
 
@@ -119,10 +120,10 @@ struct DifferenceTests {
         let old = try chain([("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")])
         let new = try chain([("a", "1"), ("b", "22"), ("x", "3"), ("d", "4")])
         let difference = new.difference(from: old)
-        #expect(difference.changed.map { new[$0].digest } == [digest("b")])
-        #expect(difference.added.map { new[$0].digest } == [digest("x"), digest("d")])
-        #expect(difference.origins.map { new[$0].digest } == [digest("x")])
-        #expect(difference.removed.map { old[$0].digest } == [digest("c"), digest("d")])
+        #expect(try difference.changed.map { try new[$0].digest } == [digest("b")])
+        #expect(try difference.added.map { try new[$0].digest } == [digest("x"), digest("d")])
+        #expect(try difference.origins.map { try new[$0].digest } == [digest("x")])
+        #expect(try difference.removed.map { try old[$0].digest } == [digest("c"), digest("d")])
         #expect(difference.addedBlobs.map(\.digest) == [Digest(of: "22".utf8)])
         #expect(difference.removedBlobs.map(\.digest) == [Digest(of: "2".utf8)])
         #expect(old.difference(from: new).added == difference.removed)

@@ -1,0 +1,4 @@
+import BuildCacheCore
+
+/// The recipe of a layer that no test makes.
+struct NoRecipe: PendingLayerRecipe {}

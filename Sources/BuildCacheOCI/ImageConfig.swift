@@ -28,6 +28,8 @@ public struct ImageConfig: Hashable, Sendable {
     public var diffIDs: [DiffID]
     /// The steps, first to last.
     public var history: [History]
+    /// When the image was made.
+    public var created: Timestamp?
     /// The inline cache: a JSON array of records, still to be decoded.
     ///
     /// `nil` if the image has none.
@@ -57,6 +59,9 @@ public struct ImageConfig: Hashable, Sendable {
         while let key = try reader.nextKey() {
             switch key {
             case "rootfs": diffIDs = try ImageConfig.diffIDs(&reader)
+            case "created":
+                guard let text = try reader.string() else { continue }
+                created = try? Timestamp(text)
             case "history":
                 history = try reader.list { (reader) throws(CacheError) in try History(&reader) }
             case ImageConfig.inlineCacheKey: inlineCache = try ImageConfig.inlineCache(&reader)
@@ -137,6 +142,9 @@ extension ImageConfig {
     /// Every other member keeps its value as it stands, without the space between tokens. Members are sorted by key, as
     /// BuildKit leaves them: it reads the config into a Go map and writes that. Of equal keys the last one stays.
     ///
+    /// An image with a cache gets a history entry with a time for each of its layers, as BuildKit's own exporter writes it: a BuildKit that
+    /// reads the cache crashes where an entry is missing, and drops the result where a time is.
+    ///
     /// - Parameters:
     ///   - records: The JSON array of records; `nil` removes the cache.
     ///   - diffIDs: What the image's layers are now, if they were converted to eStargz or from it; `nil` leaves them.
@@ -156,6 +164,12 @@ extension ImageConfig {
         if let records {
             let quote = [UInt8(ascii: "\"")]
             members.append((inlineCacheKey, quote + Base64.encode(records) + quote))
+            let config = try ImageConfig(decoding: bytes, limit: limit)
+            if !config.hasHistoryOfAllLayers {
+                let history = members.last { $0.key == "history" }?.json
+                members.removeAll { $0.key == "history" }
+                members.append(("history", try config.completing(history: history, limit: limit)))
+            }
         }
 
         var writer = JSONWriter(reservingCapacity: bytes.count + (records?.count ?? 0) * 4 / 3)
@@ -165,6 +179,54 @@ extension ImageConfig {
             writer.compact(json)
         }
         writer.endObject()
+        return writer.bytes
+    }
+
+    private var hasHistoryOfAllLayers: Bool {
+        let steps = history.filter { !$0.isEmptyLayer }
+        return steps.count >= diffIDs.count && steps.allSatisfy { $0.created != nil }
+    }
+
+    /// The history with a time for each step that made a layer, and with a step for each layer.
+    private func completing(history old: [UInt8]?, limit: Int) throws(CacheError) -> [UInt8] {
+        var entries: [[UInt8]] = []
+        if let old {
+            entries = try readDocument(old, "history of the image config", limit: limit) {
+                (reader) throws(CacheError) in
+                try reader.list { (reader) throws(CacheError) in Array(try reader.skipValue()) }
+            }
+        }
+        let time = created ?? history.last { $0.created != nil }?.created ?? Timestamp(seconds: 0) ?? .zero
+        var writer = JSONWriter()
+        writer.beginArray()
+        for (step, json) in zip(history, entries) {
+            guard !step.isEmptyLayer, step.created == nil else {
+                writer.compact(json)
+                continue
+            }
+            writer.beginObject()
+            writer.key("created")
+            writer.timestamp(time)
+            // An entry may be null.
+            let members = json.first == UInt8(ascii: "{") ? try ImageConfig.members(of: json, limit: limit) : []
+            for (key, json) in members where key != "created" {
+                writer.key(key)
+                writer.compact(json)
+            }
+            writer.endObject()
+        }
+        let missing = diffIDs.count - history.count { !$0.isEmptyLayer }
+        for _ in 0..<max(0, missing) {
+            writer.beginObject()
+            writer.key("created")
+            writer.timestamp(time)
+            writer.key("created_by")
+            writer.string("unknown")
+            writer.key("comment")
+            writer.string("added by swift-build-cache, because the image had no history of this layer")
+            writer.endObject()
+        }
+        writer.endArray()
         return writer.bytes
     }
 

@@ -45,6 +45,36 @@ public struct OCILayoutIndex: Sendable {
             referenceName = annotations?[Annotation.referenceName]
         }
 
+        /// The entry with one more annotation, its last.
+        fileprivate func adding(_ annotation: String, _ value: String) throws(CacheError) -> Entry {
+            func members(of json: [UInt8]) throws(CacheError) -> [(key: String, json: [UInt8])] {
+                try readDocument(json, "entry of an OCI layout index", limit: .max) { (reader) throws(CacheError) in
+                    try reader.members() ?? []
+                }
+            }
+            var entry = try members(of: json)
+            let place = entry.firstIndex { $0.key == "annotations" }
+            var notes = JSONWriter()
+            notes.beginObject()
+            let known = if let place { try members(of: entry[place].json) } else { [(key: String, json: [UInt8])]() }
+            for (key, json) in known {
+                notes.key(key)
+                notes.compact(json)
+            }
+            notes.key(annotation)
+            notes.string(value)
+            notes.endObject()
+            if let place { entry[place].json = notes.bytes } else { entry.append(("annotations", notes.bytes)) }
+            var writer = JSONWriter()
+            writer.beginObject()
+            for (key, json) in entry {
+                writer.key(key)
+                writer.compact(json)
+            }
+            writer.endObject()
+            return writer.bytes.withUnsafeBytes { Entry(json: $0) }
+        }
+
         fileprivate init(_ descriptor: Descriptor) {
             var writer = JSONWriter()
             writer.descriptor(descriptor)
@@ -119,12 +149,13 @@ public struct OCILayoutIndex: Sendable {
 
     /// The entry that `tag` means: the first with this image name, else the first with this reference name.
     public func entry(tag: String) -> Entry? {
-        entries.first { $0.imageName == tag } ?? entries.first { $0.referenceName == tag }
+        entries.first { $0.imageName?.isExactly(tag) ?? false }
+            ?? entries.first { $0.referenceName?.isExactly(tag) ?? false }
     }
 
-    /// Makes `tag` mean `descriptor`: earlier entries of that tag go, a new one comes last.
+    /// Makes `tag` mean `descriptor`: earlier entries of that tag are removed, a new one comes last.
     ///
-    /// An entry with a full image name is somebody's image, not a cache's tag, and stays even if its reference name is `tag`.
+    /// An entry with a full image name is an image, not a cache's tag, and stays even if its reference name is `tag`.
     public mutating func put(_ descriptor: Descriptor, tag: String) {
         remove(tag: tag)
         var descriptor = descriptor
@@ -133,12 +164,23 @@ public struct OCILayoutIndex: Sendable {
         fillDefaults()
     }
 
+    /// Notes a time in the entries of a document that have none of their own, as ``Annotation/created``; nothing else of them changes.
+    package mutating func noteAge(_ time: Timestamp, ofEntriesNaming document: Digest) {
+        for place in entries.indices {
+            guard let descriptor = try? entries[place].descriptor(), descriptor.digest == document,
+                descriptor.annotations[Annotation.created] == nil,
+                let dated = try? entries[place].adding(Annotation.created, time.description)
+            else { continue }
+            entries[place] = dated
+        }
+    }
+
     /// Removes the entries that ``put(_:tag:)`` would replace, and says whether there were any.
     @discardableResult
-    public mutating func remove(tag: String) -> Bool { removeEntries { $0.cacheTag == tag } > 0 }
+    public mutating func remove(tag: String) -> Bool { removeEntries { $0.cacheTag?.isExactly(tag) ?? false } > 0 }
 
     /// The entries that ``put(_:tag:)`` would replace.
-    package func entries(cacheTag tag: String) -> [Entry] { entries.filter { $0.cacheTag == tag } }
+    package func entries(cacheTag tag: String) -> [Entry] { entries.filter { $0.cacheTag?.isExactly(tag) ?? false } }
 
     /// Removes the entries for which `isUnwanted` holds, and says how many they were.
     @discardableResult

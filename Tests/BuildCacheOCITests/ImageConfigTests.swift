@@ -131,8 +131,43 @@ struct ImageConfigTests {
         #expect(
             text(edited)
                 == #"{"Z":1.50e+3,"a\u003cb":[1,{"y":"a  b","x":[]}],"created":"2026-01-02T03:04:05Z","#
-                + #""history":[{"created_by":"RUN a \u003e b \u0026\u0026 \u0063 \/ \"q\" \u2028"}],"#
+                + #""history":[{"created":"2026-01-02T03:04:05Z","created_by":"RUN a \u003e b \u0026\u0026 \u0063 \/ \"q\" \u2028"}],"#
                 + #""moby.buildkit.cache.v0":"W10=","os":"plan9","ä":null}"#)
+    }
+
+    @Test(
+        "gets a history entry with a time for every layer when a cache is put in, because BuildKit crashes where one is missing",
+        arguments: [
+            ("", ""),
+            (#","history":null"#, ""),
+            (#","history":[]"#, ""),
+            // What one tool writes for base, resources and program together.
+            (
+                #","history":[{"created":"2026-01-01T00:00:00Z","created_by":"containertool"}]"#,
+                #"{"created":"2026-01-01T00:00:00Z","created_by":"containertool"}"#
+            ),
+            // Entries without a layer do not count, and one without a time gets it.
+            (
+                #","history":[{"empty_layer":true},{"created_by":"RUN x"}]"#,
+                #"{"empty_layer":true},{"created":"2026-01-02T03:04:05Z","created_by":"RUN x"}"#
+            ),
+            (
+                #","history":[null,{"created":null}]"#,
+                #"{"created":"2026-01-02T03:04:05Z"},{"created":"2026-01-02T03:04:05Z"}"#
+            ),
+        ])
+    func completesHistory(_ history: String, _ kept: String) throws {
+        let diffIDs = (0..<3).map { "\"\(Digest(of: "\($0)".utf8))\"" }.joined(separator: ",")
+        let json = #"{"created":"2026-01-02T03:04:05Z"\#(history),"rootfs":{"type":"layers","diff_ids":[\#(diffIDs)]}}"#
+        let config = try ImageConfig(decoding: ImageConfig.settingInlineCache(Array("[]".utf8), in: Array(json.utf8)))
+        let steps = config.history.filter { !$0.isEmptyLayer }
+        #expect(steps.count == 3)
+        #expect(steps.allSatisfy { $0.created != nil })
+        let edited = text(try ImageConfig.settingInlineCache(Array("[]".utf8), in: Array(json.utf8)))
+        #expect(edited.contains(#""history":[\#(kept)"#))
+        // Without a cache, nothing is changed.
+        let without = try ImageConfig(decoding: ImageConfig.settingInlineCache(nil, in: Array(json.utf8)))
+        #expect(without.history == (try ImageConfig(decoding: Array(json.utf8)).history))
     }
 
     @Test("keeps keys apart that only Swift takes for equal")

@@ -1,5 +1,6 @@
 public import BuildCacheCore
 import NIOCore
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -9,19 +10,23 @@ import NIOCore
     import Darwin
 #endif
 
-/// A directory of converted layers: each conversion is done once, whoever asks and however often.
+/// A directory of converted and fetched layers: each conversion is done once, whatever asks for it and however often.
 ///
 /// Layers lie in `blobs/sha256/`, named by digest, and appear there only when they are complete. Beside them, in
-/// `conversions/`, one small note per conversion says what became of which blob, so that a later process finds it again.
-/// Several processes may use one directory at the same time.
+/// `conversions/`, one small note per conversion says which blob it made of which, so that a later process finds it again.
+/// Several processes of one user may use one directory at the same time. Only that user can read or write it.
 ///
-/// What is already as it should be is not copied here. Nothing is ever deleted but by ``remove()``.
+/// A layer that already has the form that is asked for is not copied here. Nothing is ever deleted but by ``remove()``.
 public struct ScratchStore: Sendable {
     private let directory: String
     let blobs: FileBlobSource
     // Only what must survive a power cut is worth waiting for the disk.
     let isLasting: Bool
     private let work = SharedWork<Request, Conversion>()
+    /// Blobs whose bytes this process has written or hashed; what an earlier process left may have been damaged since.
+    let sound = DigestSet()
+    /// Held while a temporary store lives, so that the next one can tell what a killed process left behind.
+    private let lock: ScratchLock?
 
     /// How large layers may be that are converted.
     ///
@@ -29,6 +34,8 @@ public struct ScratchStore: Sendable {
     public var decompressionLimit = DecompressionLimit()
 
     /// Conversions that are the same.
+    ///
+    /// Each case fixes the bytes: by a digest, or by the one pending layer that has the recipe.
     private enum Request: Hashable, Sendable {
         case stored(StreamDigest.Value, diffID: DiffID?, isRaw: Bool, encoder: String)
         case pending(PendingLayer, encoder: String)
@@ -36,32 +43,29 @@ public struct ScratchStore: Sendable {
 
     // MARK: Making and removing
 
-    /// Opens the store in `directory`, which is made if need be.
+    /// Opens the store in `directory`, which is made if need be, for this user alone.
     ///
-    /// - Throws: `CacheError` `.denied`, `.storageFull`, `.unavailable`.
+    /// - Throws: `CacheError` `.denied`, also for a directory that belongs to another user or that others can write: the notes in there are
+    ///   trusted. `.storageFull`, `.unavailable`.
     public static func open(at directory: String) async throws -> ScratchStore {
-        try await Workers.files.run { () throws(CacheError) in try ScratchStore(directory, isLasting: true) }
+        try await Workers.files.run { () throws(CacheError) in try ScratchStore(directory, lock: nil) }
     }
 
     /// Gives `body` a store in a new temporary directory, which is removed with all it holds when `body` returns or throws.
     ///
+    /// Directories that killed processes of this user left in `parent` are removed first.
+    ///
     /// - Parameters:
     ///   - parent: Where to make the directory. Default is `TMPDIR` of the environment, then `/var/tmp`: other
     ///     than `/tmp` that is never memory, and layers may be large.
-    ///   - body: What uses the store; its value is returned.
+    ///   - body: Uses the store; its value is returned.
     public static func withTemporary<Value>(
         in parent: String? = nil, _ body: (ScratchStore) async throws -> Value
     ) async throws -> Value {
         let store = try await Workers.files.run { () throws(CacheError) in
             let parent = parent ?? getenv("TMPDIR").map { String(cString: $0) } ?? "/var/tmp"
-            let name = String(UInt64.random(in: .min ... .max), radix: 36)
-            let directory = "\(parent)/build-cache-\(name)"
-            try makeDirectory(parent)
-            // Nobody else may read what layers hold.
-            guard mkdir(directory, 0o700) == 0 else {
-                throw cacheError(errno: errno, "make the directory \(directory)")
-            }
-            return try ScratchStore(directory, isLasting: false)
+            let (directory, lock) = try ScratchDirectory.makeTemporary(in: parent)
+            return try ScratchStore(directory, lock: lock)
         }
         do {
             let value = try await body(store)
@@ -73,22 +77,21 @@ public struct ScratchStore: Sendable {
         }
     }
 
-    private init(_ directory: String, isLasting: Bool) throws(CacheError) {
+    private init(_ directory: String, lock: ScratchLock?) throws(CacheError) {
         self.directory = directory
-        self.isLasting = isLasting
+        self.lock = lock
+        isLasting = lock == nil
         blobs = FileBlobSource(directory: "\(directory)/blobs/sha256")
-        try makeDirectory(blobs.directory)
-        try makeDirectory("\(directory)/conversions")
+        // Layers hold what only their owner may read, and whatever writes a note here decides what is exported.
+        try makeDirectory(directory, permissions: 0o700)
+        try ScratchDirectory.checkOwner(of: directory)
+        try makeDirectory(blobs.directory, permissions: 0o700)
+        try makeDirectory("\(directory)/conversions", permissions: 0o700)
     }
 
     /// Removes all layers and notes, and the directory unless something else is in it.
     public func remove() async {
-        await Workers.files.run {
-            for folder in ["blobs/sha256", "conversions"] {
-                for name in fileNames(in: "\(directory)/\(folder)") { unlink("\(directory)/\(folder)/\(name)") }
-            }
-            for folder in ["blobs/sha256", "blobs", "conversions", ""] { rmdir("\(directory)/\(folder)") }
-        }
+        await Workers.files.run { ScratchDirectory.remove(directory) }
     }
 
     // MARK: Layers
@@ -127,23 +130,30 @@ public struct ScratchStore: Sendable {
 
     /// The layer of a tar that was never stored, as `options` want it.
     ///
-    /// `tar` opens the tar; it is called once for all who ask for the same layer at the same time, and again for who asks
-    /// later: only its maker knows whether two layers of one name are one.
+    /// Its tar is opened once for all that ask for this layer at the same time, and again for a later request.
     ///
+    /// - Parameters:
+    ///   - pending: The layer.
+    ///   - createdAt: When it was made, for the annotation `buildkit/createdat`. Without one, BuildKit takes the time at which it reads the
+    ///     layer, so that no two images of one cache are equal.
+    ///   - options: How to compress it.
+    ///   - tar: Opens the tar; default the recipe of the layer.
     /// - Throws: As ``layer(from:in:to:)``, and what `tar` throws.
     package func layer(
-        pending: PendingLayer, to options: CompressionOptions, tar: @escaping @Sendable () async throws -> BlobStream
+        pending: PendingLayer, createdAt: Timestamp?, to options: CompressionOptions,
+        tar: (@Sendable () async throws -> BlobStream)? = nil
     ) async throws -> StoredLayer {
         do {
             let encoder = try LayerEncoder(options)
             let conversion = try await work.value(for: .pending(pending, encoder: encoder.name)) {
                 try await store { file in
-                    let encoded = try await encoder.encode(try await tar()) { try await file.write($0) }
+                    let tar = if let tar { try await tar() } else { try await pending.openTar() }
+                    let encoded = try await encoder.encode(tar) { try await file.write($0) }
                     return Conversion(source: encoded.tar, sourceDiffID: DiffID(encoded.tar.digest), encoded: encoded)
                 }
             }
             var annotations = conversion.annotations(replacing: [:])
-            annotations[Annotation.createdAt] = pending.createdAt?.description
+            annotations[Annotation.createdAt] = createdAt?.description
             return storedLayer(conversion, options.type, annotations: annotations)
         } catch let error as CacheError {
             throw error.adding(operation: "convert", subject: pending.name)
@@ -175,7 +185,7 @@ public struct ScratchStore: Sendable {
             try check(conversion, against: descriptor)
             return conversion
         }
-        try await writeAtomically(in: "\(directory)/conversions", synchronized: isLasting) { file in
+        try await writeAtomically(in: "\(directory)/conversions", permissions: 0o600, synchronized: isLasting) { file in
             try await file.write(ByteBuffer(string: conversion.note))
             return (notePath, ())
         }
@@ -212,10 +222,29 @@ public struct ScratchStore: Sendable {
     private func store(
         _ convert: (AtomicFile) async throws -> Conversion
     ) async throws -> Conversion {
-        try await writeAtomically(in: blobs.directory, synchronized: isLasting) { file in
+        let conversion = try await writeAtomically(
+            in: blobs.directory, permissions: 0o600, synchronized: isLasting
+        ) { file in
             let conversion = try await convert(file)
             return (blobs.path(of: conversion.encoded.stored.digest), conversion)
         }
+        sound.insert(conversion.encoded.stored.digest)
+        return conversion
+    }
+
+    /// Whether a blob is here whole; one that this process did not write is hashed once.
+    func holds(_ blob: StreamDigest.Value) async -> Bool {
+        let size = await Workers.files.run { (try? OpenFile(reading: blobs.path(of: blob.digest)))?.size }
+        guard size == blob.size else { return false }
+        if sound.contains(blob.digest) { return true }
+        let descriptor = Descriptor(mediaType: "", digest: blob.digest, size: blob.size)
+        do {
+            for try await _ in try await VerifiedSource(blobs).open(descriptor, range: nil) {}
+        } catch {
+            return false
+        }
+        sound.insert(blob.digest)
+        return true
     }
 
     private func check(_ conversion: Conversion, against descriptor: Descriptor) throws(CacheError) {
@@ -234,17 +263,23 @@ public struct ScratchStore: Sendable {
         Digest(of: "\(source)\n\(form == .tar ? "as it is" : "decompressed")\n\(encoder.name)".utf8).hex
     }
 
-    /// The conversion noted at `path`, if its blob is there and has the right size.
+    /// The conversion noted at `path`, if its blob is there whole.
     private func remembered(at path: String) async -> Conversion? {
-        await Workers.files.run {
-            guard let file = try? OpenFile(reading: path), file.size < 4096, let bytes = try? file.read(0..<file.size),
-                let conversion = Conversion(note: String(buffer: bytes)),
-                let blob = try? OpenFile(reading: blobs.path(of: conversion.encoded.stored.digest)),
-                blob.size == conversion.encoded.stored.size
+        let note = await Workers.files.run { () -> Conversion? in
+            guard let file = try? OpenFile(reading: path), file.size < 4096, let bytes = try? file.read(0..<file.size)
             else { return nil }
-            return conversion
+            return Conversion(note: String(buffer: bytes))
         }
+        guard let note, await holds(note.encoded.stored) else { return nil }
+        return note
     }
+}
+
+/// Digests that are shared by all copies of a store.
+final class DigestSet: Sendable {
+    private let digests = Mutex<Set<Digest>>([])
+    func contains(_ digest: Digest) -> Bool { digests.withLock { $0.contains(digest) } }
+    func insert(_ digest: Digest) { digests.withLock { _ = $0.insert(digest) } }
 }
 
 /// What a store has converted, as long as the store is there.
@@ -300,16 +335,4 @@ enum StoredForm: Hashable, Sendable {
             }
         }
     }
-}
-
-/// The names of all files in a directory, none if it cannot be read.
-private func fileNames(in directory: String) -> [String] {
-    guard let listing = opendir(directory) else { return [] }
-    defer { closedir(listing) }
-    var names: [String] = []
-    while let entry = readdir(listing) {
-        let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        if name != ".", name != ".." { names.append(name) }
-    }
-    return names
 }

@@ -140,19 +140,18 @@ struct ScratchStoreTests {
     @Test("makes a layer of a tar that was never stored", arguments: Compression.writable)
     func pending(_ type: Compression) async throws {
         let tar = self.tar
-        let pending = PendingLayer(name: "step 3", createdAt: try Timestamp("2026-01-02T03:04:05.5Z"))
+        let time = try Timestamp("2026-01-02T03:04:05.5Z")
+        let pending = PendingLayer(name: "step 3") { .chunks(tar, of: 10_000) }
         try await ScratchStore.withTemporary { store in
-            let layer = try await store.layer(pending: pending, to: CompressionOptions(type: type)) {
-                .chunks(tar, of: 10_000)
-            }
+            let layer = try await store.layer(
+                pending: pending, createdAt: time, to: CompressionOptions(type: type))
             #expect(layer.descriptor.mediaType == .layer(type))
             #expect(layer.descriptor.annotations[Annotation.createdAt] == "2026-01-02T03:04:05.5Z")
             let stored = try await VerifiedSource(layer.source).open(layer.descriptor, range: nil)
             let value = try await LayerDecoder().decode(stored, mediaType: .layer(type)).value()
             #expect(layer.descriptor.diffID?.digest == value.digest)
-            let undated = try await store.layer(pending: PendingLayer(name: "x"), to: CompressionOptions()) {
-                .chunks(tar)
-            }
+            let undated = try await store.layer(
+                pending: PendingLayer { .chunks(tar) }, createdAt: nil, to: CompressionOptions())
             #expect(undated.descriptor.annotations == [Annotation.uncompressed: "\(Digest(of: tar))"])
         }
     }

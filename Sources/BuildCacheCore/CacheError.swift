@@ -9,6 +9,7 @@ public struct CacheError: Error, Sendable {
     public struct Code: Hashable, Sendable, CustomStringConvertible {
         private enum Base: String {
             case invalidSpec, notFound, denied, corrupted, unavailable, unsupported, storageFull, busy, limitExceeded
+            case occupied
         }
         private let base: Base
 
@@ -26,10 +27,12 @@ public struct CacheError: Error, Sendable {
         public static let unsupported = Code(base: .unsupported)
         /// No room is left: ENOSPC, EDQUOT.
         public static let storageFull = Code(base: .storageFull)
-        /// Somebody else holds the lock.
+        /// Another process, or another part of this one, holds the lock.
         public static let busy = Code(base: .busy)
         /// A document is larger or deeper than the limit set for it.
         public static let limitExceeded = Code(base: .limitExceeded)
+        /// The name of an export leads to something that is not a cache, such as an image.
+        public static let occupied = Code(base: .occupied)
 
         /// The code's name, as written in Swift.
         public var description: String { base.rawValue }

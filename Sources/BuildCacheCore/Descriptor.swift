@@ -60,6 +60,8 @@ public enum Annotation {
     public static let estargzUncompressedSize = "io.containers.estargz.uncompressed-size"
     /// A tag, in an OCI layout's index.
     public static let referenceName = "org.opencontainers.image.ref.name"
+    /// When an entry of an OCI layout's index was written last.
+    public static let created = "org.opencontainers.image.created"
     /// A full image name, in an OCI layout's index; wins over ``referenceName``.
     public static let imageName = "io.containerd.image.name"
 }

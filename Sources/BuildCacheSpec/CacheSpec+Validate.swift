@@ -8,7 +8,11 @@ extension CacheSpec {
         let attributes = Dictionary(attributes.map { ($0.key, $0.value) }) { _, last in last }
         var parser = Parser(direction: direction, environment: .empty, leniency: .strict)
         var said = try parser.spec(attributes: attributes, type: type.rawValue)
-        if let export { said?.export?.writePolicy = export.writePolicy }
+        if let export {
+            // Neither can be written as text.
+            said?.export?.writePolicy = export.writePolicy
+            said?.export?.replacesOtherContent = export.replacesOtherContent
+        }
         guard said == self else {
             throw CacheError(
                 .invalidSpec,

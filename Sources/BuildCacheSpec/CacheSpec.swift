@@ -107,21 +107,26 @@ public struct ExportOptions: Hashable, Sendable {
     ///
     /// Default an OCI image manifest. On `registry` and `local` only.
     public var layout: ManifestLayout
-    /// What becomes of the cache that is there.
+    /// Whether the cache that is there is replaced or merged with.
     ///
     /// Default ``WritePolicy/replace``. BuildKit has no such option, so the text of a spec has none either.
     public var writePolicy: WritePolicy
+    /// Whether an export replaces an image, or anything else that is not a cache, where its name leads to one.
+    ///
+    /// Default `false`: such an export fails with `.occupied`. BuildKit replaces it, and so does a spec that is parsed leniently.
+    public var replacesOtherContent: Bool
 
-    /// Makes options; without arguments, BuildKit's defaults.
+    /// Creates options; without arguments, BuildKit's defaults.
     public init(
         mode: CacheMode = .min, ignoreError: Bool = false, compression: CompressionOptions = CompressionOptions(),
-        layout: ManifestLayout = .imageManifest, writePolicy: WritePolicy = .replace
+        layout: ManifestLayout = .imageManifest, writePolicy: WritePolicy = .replace, replacesOtherContent: Bool = false
     ) {
         self.mode = mode
         self.ignoreError = ignoreError
         self.compression = compression
         self.layout = layout
         self.writePolicy = writePolicy
+        self.replacesOtherContent = replacesOtherContent
     }
 }
 

@@ -7,6 +7,7 @@ extension ExportOptions {
         ignoreError = try reader.bool("ignore-error", default: false, isTolerated: true)
         compression = try CompressionOptions(from: &reader)
         layout = try ManifestLayout(from: &reader)
+        replacesOtherContent = reader.isLenient
     }
 
     func write(to writer: inout AttributeWriter) {

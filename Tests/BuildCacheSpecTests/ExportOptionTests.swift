@@ -150,17 +150,29 @@ struct ExportOptionTests {
         refusal(of: text, leniency: .lenient, mentions: "image-manifest=true")
     }
 
+    /// A lenient spec replaces images, as BuildKit does.
+    private static let lenientDefaults = ExportOptions(replacesOtherContent: true)
+
+    @Test("replaces what is not a cache only if it was parsed leniently")
+    func replacesOtherContent() throws {
+        let text = "type=local,dest=out"
+        #expect(try one(text).export?.replacesOtherContent == false)
+        #expect(try lenient(text).specs.first?.export?.replacesOtherContent == true)
+    }
+
     @Test("is refused options that do nothing there")
     func withoutEffect() throws {
         for target in Self.targets where !Self.withLayout.contains(target) {
             for option in ["oci-mediatypes=false", "image-manifest=false"] {
                 refusal(of: target + "," + option, mentions: "has no effect on")
-                #expect(try lenient(target + "," + option).specs.first?.export == ExportOptions())
+                #expect(try lenient(target + "," + option).specs.first?.export == Self.lenientDefaults)
             }
         }
         for option in ["mode=max", "ignore-error=true"] {
             refusal(of: "type=inline," + option, mentions: "has no effect on type=inline")
-            #expect(try lenient("type=inline," + option).specs == [CacheSpec(exportingTo: .inline)])
+            #expect(
+                try lenient("type=inline," + option).specs
+                    == [CacheSpec(exportingTo: .inline, Self.lenientDefaults)])
         }
     }
 

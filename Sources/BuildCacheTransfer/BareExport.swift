@@ -19,12 +19,9 @@ public struct BareExport: Sendable {
     private let graph: LayerGraph
     private let limits: CacheConfigLimits
 
-    /// Layers whose contents are hashed at once to find their diffIDs.
-    private static let readsInFlight = 2
-
     /// Selects and converts layers, stores them, and encodes the config.
     ///
-    /// A layer without a diffID could not be imported by anybody, so it is read to find out; one that its source lost by now takes the
+    /// No reader could import a layer without a diffID, so it is read to compute one; a layer that its source has lost by now takes the
     /// results above it along.
     ///
     /// - Parameters:
@@ -36,25 +33,21 @@ public struct BareExport: Sendable {
     ///   - limit: Layers that are converted and stored at once.
     ///   - progress: Told of each layer.
     ///   - put: Stores one layer that has its final form, unless it is there.
-    /// - Throws: `CacheError` `.limitExceeded` for a config past `limits`, `.storageFull` of the scratch store; what `put`
-    ///   throws; `CancellationError`.
+    /// - Throws: `CacheError` `.limitExceeded` for a config past `limits`, `.storageFull` of the scratch store; `.notFound`, `.corrupted` or
+    ///   `.limitExceeded` if the build has results and none of them has all its layers; what `put` throws; `CancellationError`.
     public init(
         _ graph: LayerGraph, from source: LayerSource, options: ExportOptions, scratch: ScratchStore,
         limits: CacheConfigLimits, limit: Int, progress: ProgressSink,
         put: @escaping @Sendable (Descriptor, any BlobSource) async throws -> PutOutcome
     ) async throws {
-        var layers = try await LayerExport(
-            graph, from: source, mode: options.mode, compression: options.compression, scratch: scratch, limit: limit,
-            progress: progress, put: put)
-        try await BareExport.addDiffIDs(to: &layers, from: source.blobs, scratch.decompressionLimit, progress)
+        let layers = try await LayerExport(
+            graph, from: source, mode: options.mode, compression: options.compression, scratch: scratch,
+            requiresDiffIDs: true, limit: limit, progress: progress, put: put)
         receipt = layers.receipt
         self.graph = layers.graph
         self.limits = limits
         guard layers.hasLayers else {
             config = nil
-            let warning = "the selection has no layers, so nothing is written and the cache stays as it was"
-            receipt.warnings.append(warning)
-            progress(.warning(warning))
             return
         }
         config = RawDocument(
@@ -71,10 +64,10 @@ public struct BareExport: Sendable {
     ///   - isNewer: Whether that is newer than this export: of a record that both have, its results count then. Else two writers that have
     ///     different ones would take turns for ever.
     /// - Returns: `current` itself if it holds everything already; `nil` without ``config``. A cache that cannot be read has nothing to keep.
-    /// - Throws: `CacheError` `.limitExceeded` if the merged config, or the one that is there, is past the limits.
+    /// - Throws: `CacheError` `.limitExceeded` if the merged config, or the one that is there, is past the limits; `CancellationError`.
     public func config(
         mergedWith current: [UInt8]?, and others: [[UInt8]] = [], isNewer: Bool = false
-    ) throws(CacheError) -> RawDocument? {
+    ) throws -> RawDocument? {
         guard config != nil else { return nil }
         var wanted = graph
         for other in others {
@@ -89,7 +82,7 @@ public struct BareExport: Sendable {
         return RawDocument(mediaType: .cacheConfig, bytes: try wanted.encodeConfig(.annotated, within: limits).bytes)
     }
 
-    /// A cache of somebody's, `nil` if it is none.
+    /// The graph of a config that another export wrote; `nil` for bytes that are not a cache config.
     private func decoded(_ config: [UInt8]) throws(CacheError) -> LayerGraph? {
         do throws(CacheError) {
             return try LayerGraph(decodingConfig: config, layers: .annotated, limits: limits)
@@ -111,45 +104,6 @@ public struct BareExport: Sendable {
         guard let document = document ?? config else { return }
         receipt.published[name] = document.descriptor
         progress(.published(name: name, document.digest))
-    }
-
-    /// BuildKit fails an export with a layer whose diffID is not noted, as when an image was pulled that does not say.
-    private static func addDiffIDs(
-        to layers: inout LayerExport, from blobs: any BlobSource, _ limit: DecompressionLimit,
-        _ progress: ProgressSink
-    ) async throws {
-        // What could not be stored is still described, but no result needs it.
-        let unknown = layers.graph.descriptors.values.filter {
-            $0.diffID == nil && layers.transfers[$0.digest] != nil
-        }
-        guard !unknown.isEmpty, layers.hasLayers else { return }
-        let results = try await unknown.mapConcurrently(limit: readsInFlight) { descriptor in
-            do {
-                let passed = StreamDigest()
-                for try await chunk in try await blobs.openTar(of: descriptor, limit: limit) {
-                    await passed.update(chunk)
-                }
-                var described = descriptor
-                described.annotations[Annotation.uncompressed] = passed.finish().digest.description
-                return Result<Descriptor, CacheError>.success(described)
-            } catch let error as CacheError where error.meansMissing {
-                return .failure(error.adding(subject: "\(descriptor.digest)"))
-            }
-        }
-        var described: [Digest: Descriptor] = [:]
-        for result in results {
-            switch result {
-            case .success(let descriptor): described[descriptor.digest] = descriptor
-            case .failure(let error):
-                let warning = "a result is left out because the diffID of one of its layers cannot be had: \(error)"
-                layers.warnings.append(warning)
-                progress(.warning(warning))
-            }
-        }
-        let lost = Set(unknown.map(\.digest)).subtracting(described.keys)
-        layers.graph = try layers.graph.removingResults { layer in
-            if case .blob(let digest) = layer.content { lost.contains(digest) } else { false }
-        }.replacing(blobs: described)
     }
 }
 

@@ -4,7 +4,7 @@ public import BuildCacheGraph
 
 /// One place a build cache can live.
 ///
-/// Absent is `nil`, broken is an error, and a cancelled call leaves no name behind. Conforming types are immutable values: what
+/// Absent is `nil`, broken is an error, and a cancelled call leaves no name behind. Conforming types are immutable values: all that
 /// changes lives in the store they talk to.
 public protocol CacheBackend: Sendable {
     /// Facts about the backend, as data.
@@ -12,17 +12,18 @@ public protocol CacheBackend: Sendable {
 
     /// Stores what the graph's selection needs, then publishes it under the backend's names.
     ///
-    /// A result with a layer that `source` no longer has, or has damaged, is left out with a warning; its record stays. If no layer
-    /// is left, nothing is written and a good cache stays as it was. Names are published last: until then, and for ever if the call
-    /// throws or is cancelled, readers see the cache that was there before.
+    /// A result with a layer that `source` no longer has, or has damaged, is left out with a problem; its record stays. Without any result
+    /// nothing is written and a good cache stays as it was; if the build had results and all of them were left out, that is an error. Names
+    /// are published last: until then, and for ever if the call throws or is cancelled, readers see the cache that was there before.
     ///
-    /// - Throws: `CacheError` of the store; `CancellationError` if cancelled.
+    /// - Throws: `CacheError` of the store; `.occupied` if a name leads to an image or to anything else that is not a cache, unless
+    ///   `ExportOptions.replacesOtherContent` is set; `CancellationError` if cancelled.
     func exportCache(_ graph: LayerGraph, from source: LayerSource, progress: ProgressSink) async throws
         -> ExportReceipt
 
     /// The cache under the backend's names, or `nil` when there is none yet.
     ///
-    /// Reads documents, not layers: those are read through ``ImportedCache/blobs`` when somebody wants them.
+    /// Reads documents, not layers: those are read through ``ImportedCache/blobs`` on demand. Changes nothing in the store.
     ///
     /// - Throws: `CacheError` `.corrupted` if what is there is no cache, and what the store throws.
     func importCache(progress: ProgressSink) async throws -> ImportedCache?
@@ -79,18 +80,43 @@ public struct ImportedCache: Sendable {
     public var graph: LayerGraph
     /// The layers, verified while they are read.
     public var blobs: any BlobSource
-    /// What was left out and why, for people.
-    public var warnings: [String]
+    /// What was left out and why.
+    public var problems: [CacheProblem]
+    /// Ends what keeps the layers from being removed.
+    package var onClose: (@Sendable () -> Void)?
 
-    /// Unites `parts`.
+    /// Merges `parts`.
     ///
-    /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records, links or layers.
-    public init(parts: [Part], blobs: any BlobSource, warnings: [String] = []) throws(CacheError) {
+    /// - Throws: As `LayerGraph.merge(_:onlyMissingResults:)`.
+    public init(parts: [Part], blobs: any BlobSource, problems: [CacheProblem] = []) throws {
         self.parts = parts
         self.blobs = blobs
-        self.warnings = warnings
+        self.problems = problems
         graph = LayerGraph()
         for part in parts { try graph.merge(part.graph) }
+    }
+
+    /// Lets the store remove the layers again, where an imported cache keeps it from doing so; they may be read on as long as they stay.
+    ///
+    /// ``CacheBackend/withImport(progress:_:)`` and a session do this themselves. A cache that is never closed ends with the last reference
+    /// to its ``blobs``.
+    public func close() { onClose?() }
+}
+
+extension CacheBackend {
+    /// Imports the cache for as long as `body` runs, see ``importCache(progress:)``.
+    ///
+    /// - Parameters:
+    ///   - progress: Told of problems.
+    ///   - body: Gets the cache, `nil` when there is none yet. Its layers stay in the store until `body` ends.
+    /// - Returns: The value of `body`.
+    /// - Throws: What ``importCache(progress:)`` and `body` throw.
+    public func withImport<Value>(
+        progress: ProgressSink = .discarded, _ body: (ImportedCache?) async throws -> Value
+    ) async throws -> Value {
+        let cache = try await importCache(progress: progress)
+        defer { cache?.close() }
+        return try await body(cache)
     }
 }
 
@@ -110,17 +136,23 @@ public struct ExportReceipt: Sendable {
     public var converted: Set<Digest>
     /// The images with the cache inside, one for each of the source: of `type=inline` only.
     public var images: [EmbeddedImage] = []
-    /// What was left out and why, for people.
-    public var warnings: [String]
+    /// What was left out and why.
+    public var problems: [CacheProblem]
 
-    /// Makes a receipt.
+    /// Creates a receipt.
     public init(
         published: [String: Descriptor] = [:], transfers: [Digest: PutOutcome] = [:], converted: Set<Digest> = [],
-        warnings: [String] = []
+        problems: [CacheProblem] = []
     ) {
         self.published = published
         self.transfers = transfers
         self.converted = converted
-        self.warnings = warnings
+        self.problems = problems
+    }
+
+    /// Notes a problem, and reports it.
+    package mutating func add(_ problem: CacheProblem, _ progress: ProgressSink) {
+        problems.append(problem)
+        progress(.problem(problem))
     }
 }

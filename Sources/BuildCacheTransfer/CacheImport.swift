@@ -6,6 +6,8 @@ import BuildCacheOCI
 extension ImportedCache {
     /// The most images that an index may lead to.
     private static let maximumImages = 1000
+    /// The most lost layers that are listed one by one.
+    private static let maximumListedLayers = 100
 
     /// Finds the cache that a manifest is or leads to: a cache of its own, or those inside the images of an index.
     ///
@@ -33,8 +35,8 @@ extension ImportedCache {
             try self.init(parts: part.map { [$0] } ?? [], blobs: stored)
         case .index(let index):
             let reader = InlineReader(blobs: blobs, limits: limits)
-            let (parts, warnings) = try await reader.parts(below: index.manifests, maximumImages: Self.maximumImages)
-            try self.init(parts: parts, blobs: stored, warnings: warnings)
+            let (parts, problems) = try await reader.parts(below: index.manifests, maximumImages: Self.maximumImages)
+            try self.init(parts: parts, blobs: stored, problems: problems)
         }
     }
 }
@@ -47,9 +49,9 @@ private struct InlineReader {
     /// The caches of all images that these entries lead to, in their order.
     func parts(
         below entries: [Descriptor], maximumImages: Int
-    ) async throws -> (parts: [ImportedCache.Part], warnings: [String]) {
+    ) async throws -> (parts: [ImportedCache.Part], problems: [CacheProblem]) {
         var parts: [ImportedCache.Part] = []
-        var warnings: [String] = []
+        var problems: [CacheProblem] = []
         var waiting = Array(entries.reversed())
         var seen: Set<Digest> = []
         while let entry = waiting.popLast() {
@@ -64,16 +66,20 @@ private struct InlineReader {
                     if let part = try await part(entry, image) { parts.append(part) }
                 case .index(let index): waiting += index.manifests.reversed()
                 case .cache:
-                    warnings.append(
-                        "the index leads to a cache of its own, \(entry.digest), which is not read; import it by digest"
-                    )
+                    problems.append(
+                        CacheProblem(
+                            .unreadableCache,
+                            "the index leads to a cache of its own, \(entry.digest), which is not read; import it by digest",
+                            subject: entry.digest.description))
                 }
             } catch let error as CacheError where error.code == .corrupted || error.code == .notFound {
-                warnings.append(
-                    "the cache of \(entry.platform?.description.quoted ?? "an image") is left out: \(error)")
+                problems.append(
+                    CacheProblem(
+                        .unreadableCache,
+                        "the cache of \(entry.platform?.description.quoted ?? "an image") is left out", because: error))
             }
         }
-        return (parts, warnings)
+        return (parts, problems)
     }
 
     /// The cache inside an image, `nil` if it has none.
@@ -104,7 +110,7 @@ extension ImportedCache {
     public init(
         configs: [(name: String, bytes: [UInt8])], layers: any BlobSource,
         limits: CacheConfigLimits = CacheConfigLimits()
-    ) throws(CacheError) {
+    ) throws {
         var parts: [Part] = []
         var failures: [CacheError] = []
         for (name, bytes) in configs {
@@ -118,7 +124,10 @@ extension ImportedCache {
         }
         if parts.isEmpty, let failure = failures.first { throw failure }
         try self.init(
-            parts: parts, blobs: layers, warnings: failures.map { "one of the caches is left out: \($0)" })
+            parts: parts, blobs: layers,
+            problems: failures.map {
+                CacheProblem(.unreadableCache, "one of the caches is left out", because: $0)
+            })
     }
 
     /// Leaves out the results with a layer that the store does not have, or not whole, so that a hit is one.
@@ -146,8 +155,19 @@ extension ImportedCache {
         }
         for part in parts.indices { parts[part].graph = parts[part].graph.removingResults(where: isMissing) }
         graph = graph.removingResults(where: isMissing)
-        warnings.append(
-            "\(missing.count) of \(descriptors.count) layers are missing or cut short, and the results with them are left out"
-        )
+        // A store that lost everything is worth a few lines, not a million.
+        for digest in missing.sorted().prefix(ImportedCache.maximumListedLayers) {
+            problems.append(
+                CacheProblem(
+                    .lostLayer, "layer \(digest) is missing or cut short, so the results with it are left out",
+                    subject: digest.description, code: .notFound))
+        }
+        if missing.count > ImportedCache.maximumListedLayers {
+            problems.append(
+                CacheProblem(
+                    .lostLayer,
+                    "\(missing.count - ImportedCache.maximumListedLayers) more of \(descriptors.count) layers are missing or cut short",
+                    code: .notFound))
+        }
     }
 }

@@ -7,28 +7,28 @@ package import BuildCacheGraph
 /// Each layer goes its own way from source to store, so layer k is uploaded while k + 1 is compressed. Documents and names come
 /// after, and are the backend's business.
 package struct LayerExport: Sendable {
-    /// What was selected, its layers as they are stored now.
+    /// The selected graph, its layers as they are stored now.
     ///
-    /// Results that could not be had are gone.
+    /// Results with a layer that could not be read or made are gone.
     package var graph: LayerGraph
-    /// What became of each layer.
+    /// The outcome for each layer.
     package var transfers: [Digest: PutOutcome] = [:]
     /// The layers that were converted or made, as they are now.
     package var converted: Set<Digest> = []
-    /// Stored bytes of what was written, and of what was there.
+    /// Stored bytes of layers that were written, and of those that were there.
     private var bytesWritten: Int64 = 0
     private var bytesSaved: Int64 = 0
     /// Why results are missing.
-    package var warnings: [String] = []
+    package private(set) var problems: [CacheProblem] = []
 
     /// Whether there is anything to publish: an export without layers must not wipe a good cache.
     ///
     /// Layers whose results are all gone do not count: nothing refers to them.
     package var hasLayers: Bool { graph.hasResults }
 
-    /// What was done so far; no name leads to it yet.
+    /// The receipt so far; no name leads to the cache yet.
     package var receipt: ExportReceipt {
-        var receipt = ExportReceipt(transfers: transfers, converted: converted, warnings: warnings)
+        var receipt = ExportReceipt(transfers: transfers, converted: converted, problems: problems)
         receipt.bytesWritten = bytesWritten
         receipt.bytesSaved = bytesSaved
         return receipt
@@ -36,27 +36,31 @@ package struct LayerExport: Sendable {
 
     /// Selects and stores.
     ///
+    /// Every layer gets its diffID: BuildKit never uses a result with a layer that has none.
+    ///
     /// - Parameters:
+    ///   - requiresDiffIDs: Whether a layer whose diffID cannot be computed costs the results with it, as where the config describes the
+    ///     layers itself and so must name it.
     ///   - limit: Layers that are converted and stored at once.
     ///   - put: Stores one layer that has its final form.
+    /// - Throws: The error of the first problem if the selection has results and none of them could be exported; errors of the store;
+    ///   `CancellationError`.
     package init(
         _ graph: LayerGraph, from source: LayerSource, mode: CacheMode, compression: CompressionOptions,
-        scratch: ScratchStore,
-        limit: Int, progress: ProgressSink,
+        scratch: ScratchStore, requiresDiffIDs: Bool, limit: Int, progress: ProgressSink,
         put: @escaping @Sendable (Descriptor, any BlobSource) async throws -> PutOutcome
     ) async throws {
-        var selected = graph.selected(mode)
-        if source.pendingLayers == nil {
-            selected = selected.removingResults { if case .pending = $0.content { true } else { false } }
-        }
-        let contents = LayerExport.contents(of: selected)
+        let selected = graph.selected(mode)
+        let times = graph.pendingTimes
+        let contents = try LayerExport.contents(of: selected)
         // Sizes are what some document says: their sum may be more than a number holds.
         let bytes = contents.reduce(Int64(0)) { $0.saturatingAdding($1.descriptor?.size ?? 0) }
         progress(.planned(layers: contents.count, bytes: bytes))
 
         let outcomes = try await contents.mapConcurrently(limit: limit) { content in
             do {
-                let stored = try await content.stored(from: source, as: compression, in: scratch, progress: progress)
+                let stored = try await content.stored(
+                    from: source, madeAt: times, as: compression, in: scratch, progress: progress)
                 let blobs = MeasuredSource(LayerReader(stored.source), progress: progress)
                 let outcome = try await put(stored.descriptor, blobs)
                 progress(.finished(stored.descriptor.digest, outcome))
@@ -66,9 +70,11 @@ package struct LayerExport: Sendable {
             }
         }
 
+        self.graph = selected
         var missing: Set<Layer.Content> = []
         var blobs: [Digest: Descriptor] = [:]
         var pending: [PendingLayer: Descriptor] = [:]
+        var failures: [CacheError] = []
         for outcome in outcomes {
             switch outcome.result {
             case .success(let (descriptor, put)):
@@ -85,22 +91,83 @@ package struct LayerExport: Sendable {
                 if outcome.content.layer != .blob(descriptor.digest) { converted.insert(descriptor.digest) }
             case .failure(let error):
                 missing.insert(outcome.content.layer)
-                let warning = "a result is left out because one of its layers cannot be had: \(error)"
-                warnings.append(warning)
-                progress(.warning(warning))
+                failures.append(error)
+                add(
+                    CacheProblem(
+                        .omittedResult, "a result is left out because one of its layers cannot be read or made",
+                        because: error), progress)
             }
         }
         self.graph = try selected.removingResults { missing.contains($0.content) }.replacing(
             blobs: blobs, pending: pending)
+        failures += try await addDiffIDs(
+            from: source.blobs, isRequired: requiresDiffIDs, scratch.decompressionLimit, progress)
+
+        if hasLayers { return }
+        guard let failure = failures.first else {
+            add(
+                CacheProblem(
+                    .nothingToExport, "the build has no results, so nothing is written and the cache stays as it was"),
+                progress)
+            return
+        }
+        var error = failure
+        error.message =
+            "nothing could be exported, and the cache stays as it was: none of the build's results has all its layers; \(failure.message)"
+        throw error
+    }
+
+    private mutating func add(_ problem: CacheProblem, _ progress: ProgressSink) {
+        problems.append(problem)
+        progress(.problem(problem))
+    }
+
+    /// Computes the diffID of every layer whose descriptor does not name it, as one of an image's manifest.
+    ///
+    /// - Returns: Why results were left out.
+    private mutating func addDiffIDs(
+        from blobs: any BlobSource, isRequired: Bool, _ limit: DecompressionLimit, _ progress: ProgressSink
+    ) async throws -> [CacheError] {
+        // A layer that could not be stored is still described, but no result needs it.
+        let unknown = graph.descriptors.values.filter { $0.diffID == nil && transfers[$0.digest] != nil }
+        guard !unknown.isEmpty, hasLayers else { return [] }
+        var described: [Digest: Descriptor] = [:]
+        var failures: [CacheError] = []
+        for (layer, diffID) in try await blobs.diffIDs(of: Array(unknown), limit: limit) {
+            switch diffID {
+            case .success(let diffID):
+                described[layer.digest] = layer
+                described[layer.digest]?.annotations[Annotation.uncompressed] = diffID.description
+            case .failure(let error): failures.append(error)
+            }
+        }
+        for failure in failures {
+            add(
+                isRequired
+                    ? CacheProblem(
+                        .omittedResult, "a result is left out because the diffID of one of its layers is unknown",
+                        because: failure)
+                    : CacheProblem(
+                        .notice, "BuildKit will not use a result because the diffID of one of its layers is unknown",
+                        because: failure), progress)
+        }
+        let lost = isRequired ? Set(unknown.map(\.digest)).subtracting(described.keys) : []
+        graph = try graph.removingResults { layer in
+            if case .blob(let digest) = layer.content { lost.contains(digest) } else { false }
+        }.replacing(blobs: described)
+        return isRequired ? failures : []
     }
 
     /// The different layers of a graph, in its order.
-    private static func contents(of graph: LayerGraph) -> [Content] {
+    private static func contents(of graph: LayerGraph) throws(CacheError) -> [Content] {
         var seen: Set<Layer.Content> = []
-        return graph.layerIDs.compactMap { id in
-            let layer = graph[id].content
-            return seen.insert(layer).inserted ? Content(layer: layer, descriptor: graph.descriptor(of: id)) : nil
+        var contents: [Content] = []
+        for id in graph.layerIDs {
+            let layer = try graph[id].content
+            guard seen.insert(layer).inserted else { continue }
+            contents.append(Content(layer: layer, descriptor: try graph.descriptor(of: id)))
         }
+        return contents
     }
 
     private struct Outcome: Sendable {
@@ -114,14 +181,14 @@ package struct LayerExport: Sendable {
         var descriptor: Descriptor?
 
         func stored(
-            from source: LayerSource, as compression: CompressionOptions, in scratch: ScratchStore,
-            progress: ProgressSink
+            from source: LayerSource, madeAt times: [PendingLayer: Timestamp], as compression: CompressionOptions,
+            in scratch: ScratchStore, progress: ProgressSink
         ) async throws -> StoredLayer {
             switch layer {
             case .blob(let digest):
                 guard let descriptor else {
                     let context = CacheError.Context(subject: digest.description)
-                    throw MissingLayer(cause: CacheError(.notFound, "nothing describes this blob", context: context))
+                    throw MissingLayer(cause: CacheError(.notFound, "no descriptor names this blob", context: context))
                 }
                 let stored: StoredLayer
                 do {
@@ -132,11 +199,10 @@ package struct LayerExport: Sendable {
                 if stored.descriptor.digest != digest { progress(.converted(from: digest, to: stored.descriptor)) }
                 return stored
             case .pending(let pending):
-                guard let open = source.pendingLayers else {
-                    let context = CacheError.Context(subject: pending.name)
-                    throw MissingLayer(cause: CacheError(.notFound, "nobody makes this layer", context: context))
+                let stored = try await scratch.layer(pending: pending, createdAt: times[pending], to: compression) {
+                    try await MissingLayer.naming(pending.name) { try await pending.openTar() }
+                        .mappingErrors { MissingLayer.naming($0, pending.name) }
                 }
-                let stored = try await scratch.layer(pending: pending, to: compression) { try await open(pending) }
                 progress(.converted(from: nil, to: stored.descriptor))
                 return stored
             }
@@ -149,6 +215,16 @@ package struct LayerExport: Sendable {
 /// A type of its own, because a store that says "not found" or "corrupted" means something else.
 private struct MissingLayer: Error {
     var cause: CacheError
+
+    /// The error that a read of a layer ends with: this one for every fault that means that the layer cannot be had.
+    static func naming(_ error: any Error, _ subject: String? = nil) -> any Error {
+        guard let known = error as? CacheError, known.meansMissing else { return error }
+        return MissingLayer(cause: known.adding(subject: subject))
+    }
+
+    static func naming<Value>(_ subject: String? = nil, _ body: () async throws -> Value) async throws -> Value {
+        do { return try await body() } catch { throw naming(error, subject) }
+    }
 }
 
 extension CacheError {
@@ -163,19 +239,8 @@ private struct LayerReader: BlobSource {
     init(_ source: any BlobSource) { self.source = source }
 
     func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        var stream = try await LayerReader.naming { try await source.open(descriptor, range: range) }
+        var stream = try await MissingLayer.naming { try await source.open(descriptor, range: range) }
         if range == nil { stream = stream.verified(as: descriptor) }
-        var named = BlobStream(length: stream.length) { [stream] in
-            var chunks = stream.makeAsyncIterator()
-            return { try await LayerReader.naming { try await chunks.next() } }
-        }
-        named.verified = stream.verified
-        return named
-    }
-
-    private static func naming<Value>(_ body: () async throws -> Value) async throws -> Value {
-        do { return try await body() } catch let error as CacheError where error.meansMissing {
-            throw MissingLayer(cause: error)
-        }
+        return stream.mappingErrors { MissingLayer.naming($0) }
     }
 }

@@ -7,8 +7,8 @@ extension LayerGraph {
     /// Of records that both have, the results here count, whose layers are known to be stored.
     ///
     /// - Returns: `nil` if the other cache holds all of it already, so that there is nothing to write.
-    /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records, links or layers.
-    package func merged(over other: LayerGraph) throws(CacheError) -> LayerGraph? {
+    /// - Throws: As `LayerGraph.merge(_:onlyMissingResults:)`.
+    package func merged(over other: LayerGraph) throws -> LayerGraph? {
         var merged = self
         try merged.merge(other, onlyMissingResults: true)
         return merged.difference(from: other).isEmpty ? nil : merged
@@ -17,8 +17,8 @@ extension LayerGraph {
     /// This graph, which is stored, and what another holds beside it; of records that both have, the results here count.
     ///
     /// - Returns: `nil` if this one holds all of it already, so that there is nothing to write.
-    /// - Throws: `CacheError` `.limitExceeded` past 2³¹ records, links or layers.
-    package func adding(_ other: LayerGraph) throws(CacheError) -> LayerGraph? {
+    /// - Throws: As `LayerGraph.merge(_:onlyMissingResults:)`.
+    package func adding(_ other: LayerGraph) throws -> LayerGraph? {
         var united = self
         try united.merge(other, onlyMissingResults: true)
         return united.difference(from: self).isEmpty ? nil : united

@@ -16,8 +16,8 @@ public enum ProgressEvent: Hashable, Sendable {
     case finished(Digest, PutOutcome)
     /// A name leads to a manifest.
     case published(name: String, Digest)
-    /// Something was left out or will surprise.
-    case warning(String)
+    /// Something went wrong that does not fail the call.
+    case problem(CacheProblem)
 }
 
 /// Where progress goes.

@@ -8,9 +8,9 @@ public protocol PrunableBackend: CacheBackend {
     /// Opens the store that this backend shares with all caches of other names.
     ///
     /// - Parameter isReadOnly: Whether nothing will be removed. A store with locks takes those of a reader then, else those that keep
-    ///   exporters out until the last reference to what is returned is gone.
-    /// - Throws: `CacheError` `.unsupported` if nothing can be removed there, with what to do instead; `.busy` if others
-    ///   keep its lock; what the store throws.
+    ///   exporters out, until ``PrunableStore/close()``.
+    /// - Throws: `CacheError` `.unsupported` if nothing can be removed there, with what to do instead; `.notFound` if there is no such
+    ///   store; `.busy` if others keep its lock; what the store throws.
     func openForPruning(isReadOnly: Bool) async throws -> any PrunableStore
 }
 
@@ -26,17 +26,25 @@ public protocol PrunableStore: Sendable {
 
     /// All names, with what they reach; none twice.
     ///
-    /// A name whose documents cannot be read is among them, without ``StoredName/blobs``.
+    /// A name whose documents cannot be read is among them, without ``StoredName/blobs``; so is one that is not a cache.
     func names() async throws -> [StoredName]
 
-    /// All blobs that could be removed, the documents of names too where these are blobs.
+    /// All blobs that could be removed, the documents of names too where these are blobs; not those that an imported cache still reads.
     func blobs() async throws -> StoredBlobs
 
-    /// Removes a name unless it has changed since it was listed, and says whether it is gone.
+    /// Removes a name unless it has changed since it was listed, or is being read, and says whether it is gone.
     func remove(_ name: StoredName) async throws -> Bool
 
     /// Removes a blob unless it has changed since it was listed, be it only its age, and says whether it is gone.
     func remove(_ blob: StoredBlob) async throws -> Bool
+
+    /// Ends the locks that ``PrunableBackend/openForPruning(isReadOnly:)`` took; called once, last.
+    func close()
+}
+
+extension PrunableStore {
+    /// Does nothing: most stores have no locks.
+    public func close() {}
 }
 
 /// A name in a store, and what it reaches.

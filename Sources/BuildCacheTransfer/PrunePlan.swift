@@ -1,6 +1,6 @@
 public import BuildCacheCore
 
-/// What a prune would do, as data: look at it, show it, then apply it or not.
+/// The effect of a prune, as data: inspect it, show it, then apply it or not.
 ///
 /// ``description`` says it in lines for people. Made by ``PrunableBackend/planPrune(_:now:)``, which changes nothing.
 public struct PrunePlan: Hashable, Sendable {
@@ -11,24 +11,36 @@ public struct PrunePlan: Hashable, Sendable {
         case kept
         /// It stays: this pattern says so.
         case protected(pattern: String)
-        /// It stays: it is an image or something else that is no cache.
+        /// It stays: it is an image, or anything else that is not a cache.
         case notACache
-        /// It stays: to remove it would remove this name, too, which stays.
+        /// It stays: its removal would remove this name, too, which stays.
         case sharedWith(String)
-        /// It goes: it was written longer ago than the limit.
+        /// It is removed: it was last written longer ago than the limit.
         case tooOld
-        /// It goes: so many newer ones are there.
+        /// It is removed: enough newer names exist.
         case tooMany
-        /// It goes: it does not fit in what newer ones leave of the bytes.
+        /// It is removed: it does not fit in the bytes that newer names leave.
         case tooLarge
+        /// It is removed: its documents cannot be read, and ``Retention/removesUnreadable`` is set.
+        case unreadable
 
-        /// Whether the name goes.
+        /// Whether the name is removed.
         public var isRemoval: Bool {
             switch self {
-            case .tooOld, .tooMany, .tooLarge: true
+            case .tooOld, .tooMany, .tooLarge, .unreadable: true
             case .kept, .protected, .notACache, .sharedWith: false
             }
         }
+    }
+
+    /// Bytes of a store, as stored, each blob counted once.
+    public struct Bytes: Hashable, Sendable {
+        /// All names and blobs, before the prune.
+        public var now: Int64
+        /// All names and blobs that stay.
+        public var after: Int64
+        /// Those of ``after`` that no name reaches: they are removed once the grace period is over.
+        public var waitingForGrace: Int64
     }
 
     /// A name, and what happens to it.
@@ -47,14 +59,18 @@ public struct PrunePlan: Hashable, Sendable {
     public let plannedAt: Timestamp
     /// All names, newest first.
     public let names: [Name]
-    /// The blobs that go, by digest.
+    /// The blobs that are removed, by digest.
     public let blobs: [StoredBlob]
-    /// What keeps blobs, and who removes them where that is not for us to do; for people.
-    public let warnings: [String]
+    /// The bytes that are there now, that stay, and that wait for the grace period.
+    public let bytes: Bytes
+    /// Why blobs stay, and how to remove them where this library does not.
+    public let problems: [CacheProblem]
 
-    /// The names that go, oldest first.
+    /// The names that are removed, oldest first.
     public var removedNames: [StoredName] { names.reversed().filter(\.verdict.isRemoval).map(\.stored) }
-    /// Bytes, as stored, of the blobs and documents that go.
+    /// Whether there is nothing to remove.
+    public var isEmpty: Bool { blobs.isEmpty && !names.contains { $0.verdict.isRemoval } }
+    /// Bytes, as stored, of the blobs and documents that are removed.
     public var freedBytes: Int64 {
         blobs.map(\.size).saturatingSum().saturatingAdding(removedNames.map(\.documentBytes).saturatingSum())
     }
@@ -68,36 +84,55 @@ public struct PrunePlan: Hashable, Sendable {
         self.retention = retention
         plannedAt = now
         names = retention.decide(found, now: now, removesSharedVersions: removesSharedVersions)
-        let reach = Reach(names.filter { !$0.verdict.isRemoval }.map(\.stored))
+        let staying = names.filter { !$0.verdict.isRemoval }.map(\.stored)
+        let reach = Reach(staying)
+        let documents = names.map(\.stored.documentBytes).saturatingSum()
         switch blobs {
-        case .listed(let blobs):
-            self.blobs = blobs.filter { $0.isOlder(than: retention.gracePeriod, at: now) && !reach.holds($0) }
+        case .listed(let listed):
+            let unreached = listed.filter { !reach.holds($0) }
+            self.blobs = unreached.filter { $0.isOlder(than: retention.gracePeriod, at: now) }
                 .sorted { ($0.digest?.description ?? "", $0.id) < ($1.digest?.description ?? "", $1.id) }
-            warnings = reach.warnings
+            problems = reach.allProblems
+            let (all, removed) = (listed.map(\.size).saturatingSum(), self.blobs.map(\.size).saturatingSum())
+            let keptDocuments = staying.map(\.documentBytes).saturatingSum()
+            bytes = Bytes(
+                now: all.saturatingAdding(documents), after: max(0, all - removed).saturatingAdding(keptDocuments),
+                waitingForGrace: max(0, unreached.map(\.size).saturatingSum() - removed))
         case .managed(let advice):
             self.blobs = []
-            warnings = reach.problems + [advice]
+            problems = reach.problems + [CacheProblem(.keptBlobs, advice)]
+            bytes = Bytes(
+                now: Sizes(of: names.map(\.stored)).bytes, after: Sizes(of: staying).bytes, waitingForGrace: 0)
         }
     }
 }
 
-/// What some names reach together.
+/// The blobs that some names reach together.
 struct Reach {
     private var digests: Set<Digest> = []
     /// Why the blobs of some names are unknown.
-    private(set) var problems: [String] = []
+    private(set) var problems: [CacheProblem] = []
     /// Whether any blob might be reached.
     private var isUnknown = false
-    /// ``problems``, and what comes of them.
-    var warnings: [String] {
-        problems + (isUnknown ? ["all blobs stay, because nobody knows which of them these names need"] : [])
+    /// ``problems``, and their consequence.
+    var allProblems: [CacheProblem] {
+        guard isUnknown else { return problems }
+        return problems + [
+            CacheProblem(
+                .keptBlobs,
+                "all blobs stay, because the blobs that these names need are unknown; "
+                    + "export to them again, or remove them with removesUnreadable")
+        ]
     }
 
     init(_ names: [StoredName]) {
         for name in names {
             if let blobs = name.blobs { digests.formUnion(blobs.keys) } else { isUnknown = true }
             if name.blobs == nil || name.problem != nil {
-                problems.append("\(name.name.quoted): \(name.problem ?? "its documents cannot be read")")
+                problems.append(
+                    CacheProblem(
+                        .unreadableCache, "\(name.name.quoted): \(name.problem ?? "its documents cannot be read")",
+                        subject: name.name))
             }
         }
     }
@@ -107,7 +142,7 @@ struct Reach {
 }
 
 extension StoredBlob {
-    /// Whether it is known to have been written, and renewed last, longer ago than this.
+    /// Whether it is known to have been written, and refreshed last, longer ago than this.
     func isOlder(than age: Duration, at now: Timestamp) -> Bool {
         guard let modifiedAt else { return false }
         return now.elapsed(since: modifiedAt) > age
@@ -128,6 +163,8 @@ extension Retention {
         var isFull = false
         for index in names.indices where names[index].verdict == .kept {
             let name = names[index].stored
+            // A name that cannot be read is not a cache that a build could use, so it takes no place of one.
+            if name.isUnreadable { continue }
             if let maximumAge, let modifiedAt = name.modifiedAt, now.elapsed(since: modifiedAt) > maximumAge {
                 names[index].verdict = .tooOld
             } else if let maximumCount, count >= maximumCount {
@@ -156,15 +193,25 @@ extension Retention {
 
     /// What happens to a name whatever the limits are; `nil` if they decide.
     private func fixedVerdict(of name: StoredName) -> PrunePlan.Verdict? {
-        if !name.isCache { return .notACache }
-        return protection(of: name.name).map { .protected(pattern: $0) }
+        if let pattern = protection(of: name.name) { return .protected(pattern: pattern) }
+        if name.isUnreadable, removesUnreadable { return .unreadable }
+        return name.isCache ? nil : .notACache
     }
 }
 
-/// How much some names reach together, each blob once.
+extension StoredName {
+    /// Whether the blobs that the name needs are unknown.
+    fileprivate var isUnreadable: Bool { blobs == nil }
+}
+
+/// The bytes that some names reach together, each blob once.
 private struct Sizes {
     private var digests: Set<Digest> = []
     private(set) var bytes: Int64 = 0
+
+    init(of names: [StoredName] = []) {
+        for name in names { add(name) }
+    }
 
     mutating func add(_ name: StoredName) {
         bytes = bytes.saturatingAdding(name.documentBytes)
@@ -187,13 +234,16 @@ extension Sequence<Int64> {
 }
 
 extension PrunePlan: CustomStringConvertible {
-    /// A line for each name, one for the blobs, and one for each warning.
+    /// A line for each name, one for the blobs, one for the bytes, and one for each problem.
     public var description: String {
         let lines = names.map { name in
             "\(name.verdict.isRemoval ? "remove" : "keep  ") \(name.stored.name.oneLine): \(name.verdict)"
         }
-        let end = "remove \(removedNames.count) of \(names.count) names and \(blobs.count) blobs, \(freedBytes) bytes"
-        return (lines + [end] + warnings.map { "note: \($0.oneLine)" }).joined(separator: "\n")
+        let end = [
+            "remove \(removedNames.count) of \(names.count) names and \(blobs.count) blobs, \(freedBytes) bytes",
+            "\(bytes.now) bytes now, \(bytes.after) bytes after, \(bytes.waitingForGrace) of them unused and waiting for the grace period",
+        ]
+        return (lines + end + problems.map { "note: \($0)" }).joined(separator: "\n")
     }
 }
 
@@ -203,11 +253,12 @@ extension PrunePlan.Verdict: CustomStringConvertible {
         switch self {
         case .kept: "within all limits"
         case .protected(let pattern): "protected by \(pattern.quoted)"
-        case .notACache: "no cache of its own"
+        case .notACache: "not a cache"
         case .sharedWith(let name): "the same document as \(name.quoted), which stays"
         case .tooOld: "too old"
-        case .tooMany: "enough newer ones are there"
-        case .tooLarge: "newer ones leave too little room"
+        case .tooMany: "enough newer names exist"
+        case .tooLarge: "newer names leave too little room"
+        case .unreadable: "its documents cannot be read"
         }
     }
 }

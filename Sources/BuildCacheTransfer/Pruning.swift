@@ -11,6 +11,7 @@ extension PrunableBackend {
     ///   ``openForPruning(isReadOnly:)`` and the store throw.
     public func planPrune(_ retention: Retention, now: Timestamp = .now()) async throws -> PrunePlan {
         let store = try await openForPruning(isReadOnly: true)
+        defer { store.close() }
         try retention.validate(renewalAge: store.renewalAge)
         // Names first, as in a prune: a blob that is listed after them and that no name reaches is new.
         let names = try await store.names()
@@ -19,91 +20,129 @@ extension PrunableBackend {
             removesSharedVersions: store.removesSharedVersions)
     }
 
-    /// Removes what a plan says, except what has changed since: names first, then blobs.
+    /// Removes what a plan says, except what has changed since: unused blobs first, then names, then the blobs that these leave unused.
     ///
-    /// Looks again before it removes: a name that somebody wrote since then stays, and so does a blob that was renewed or that any name
-    /// reaches now. If a name cannot be read now, all blobs stay, with a warning. Exports may go on meanwhile.
+    /// Checks again before each removal: a name that was written since then stays, and so does a blob that was refreshed or that any name
+    /// reaches now. If a name cannot be read now, all blobs stay, with a problem. Exports may go on meanwhile. A full disk is no obstacle:
+    /// where a name cannot be removed for want of space, the blobs that only removed names need are removed first.
     ///
-    /// Cancelled, or broken off by an error, it has removed a part of the plan and nothing else; plan again for the rest.
+    /// Does nothing if the plan is empty. Cancelled, or broken off by an error, it has removed a part of the plan and nothing else; plan
+    /// again for the rest.
     ///
     /// - Throws: `CacheError` `.denied` and `.unavailable` of the store, `.busy` of its lock, `.unsupported` if it forbids
     ///   to remove anything; `CancellationError`.
     @discardableResult
     public func prune(_ plan: PrunePlan, progress: ProgressSink = .discarded) async throws -> PruneReport {
-        let store = try await openForPruning(isReadOnly: false)
-        try plan.retention.validate(renewalAge: store.renewalAge)
         var report = PruneReport()
-        try await removeNames(of: plan, from: store, &report)
-        try await removeBlobs(of: plan, from: store, &report)
-        for warning in report.warnings { progress(.warning(warning)) }
+        report.problems = plan.problems
+        if !plan.isEmpty {
+            let store = try await openForPruning(isReadOnly: false)
+            defer { store.close() }
+            try plan.retention.validate(renewalAge: store.renewalAge)
+            var pruning = Pruning(plan: plan, store: store, limit: traits.transfersInFlight, report: report)
+            try await pruning.run()
+            report = pruning.report
+        }
+        for problem in report.problems { progress(.problem(problem)) }
         return report
     }
+}
 
-    private func removeNames(
-        of plan: PrunePlan, from store: any PrunableStore, _ report: inout PruneReport
-    ) async throws {
-        let planned = plan.removedNames
-        guard !planned.isEmpty else { return }
-        let present = Dictionary(try await store.names().map { ($0.name, $0) }) { first, _ in first }
+/// A prune under way.
+private struct Pruning {
+    let plan: PrunePlan
+    let store: any PrunableStore
+    let limit: Int
+    var report: PruneReport
+    private var waiting: [StoredBlob]
+
+    init(plan: PrunePlan, store: any PrunableStore, limit: Int, report: PruneReport) {
+        self.plan = plan
+        self.store = store
+        self.limit = limit
+        self.report = report
+        waiting = plan.blobs
+    }
+
+    mutating func run() async throws {
+        let present = try await store.names()
+        // Blobs that no name reaches need nothing but to be removed: on a full disk this makes the room that removing a name takes.
+        try await removeBlobs(unreachedBy: present)
+        if !plan.removedNames.isEmpty {
+            do {
+                try await removeNames(among: present)
+            } catch let error as CacheError where error.code == .storageFull && !waiting.isEmpty {
+                let doomed = Set(plan.removedNames.map { ExactText($0.name) })
+                try await removeBlobs(
+                    unreachedBy: try await store.names().filter { !doomed.contains(ExactText($0.name)) })
+                try await removeNames(among: try await store.names())
+            }
+        }
+        if !waiting.isEmpty { try await removeBlobs(unreachedBy: try await store.names()) }
+        report.changedBlobs = plan.blobs.count - report.removedBlobs.count
+    }
+
+    private mutating func removeNames(among found: [StoredName]) async throws {
+        let present = Dictionary(found.map { (ExactText($0.name), $0) }) { first, _ in first }
         var staying = present
-        for name in planned where present[name.name]?.version == name.version { staying[name.name] = nil }
+        for name in plan.removedNames where present[ExactText(name.name)]?.version == name.version {
+            staying[ExactText(name.name)] = nil
+        }
         let shared = store.removesSharedVersions ? Set(staying.values.map(\.version)) : []
-        for name in planned {
+        for name in plan.removedNames where !report.removedNames.contains(where: { $0.isExactly(name.name) }) {
             try Task.checkCancellation()
-            guard let found = present[name.name] else { continue }
+            guard let found = present[ExactText(name.name)] else { continue }
             if found.version == name.version, !shared.contains(name.version), try await store.remove(found) {
                 report.removedNames.append(name.name)
                 report.freedBytes = report.freedBytes.saturatingAdding(name.documentBytes)
-            } else {
+            } else if !report.changedNames.contains(where: { $0.isExactly(name.name) }) {
                 report.changedNames.append(name.name)
             }
         }
     }
 
-    private func removeBlobs(
-        of plan: PrunePlan, from store: any PrunableStore, _ report: inout PruneReport
-    ) async throws {
-        report.warnings = plan.warnings
-        guard !plan.blobs.isEmpty else { return }
+    private mutating func removeBlobs(unreachedBy names: [StoredName]) async throws {
         // What makes this safe: when the names are listed here, every blob of the plan is older than the grace period. An export that
-        // relies on one without having renewed it began longer ago than that, less the renewal age, and so has published its name by
-        // now. An export that renewed one since changed it, so that it is not removed.
-        let reach = Reach(try await store.names())
-        report.warnings += reach.warnings.filter { !plan.warnings.contains($0) }
-        let unreached = plan.blobs.filter { !reach.holds($0) }
-        let removed = try await unreached.mapConcurrently(limit: traits.transfersInFlight) { blob -> StoredBlob? in
+        // relies on one without having refreshed it began longer ago than that, less the refresh age, and so has published its name by
+        // now. An export that refreshed one since changed it, so that it is not removed.
+        let reach = Reach(names)
+        report.problems += reach.allProblems.filter { !report.problems.contains($0) && !plan.problems.contains($0) }
+        let unreached = waiting.filter { !reach.holds($0) }
+        guard !unreached.isEmpty else { return }
+        waiting = waiting.filter { reach.holds($0) }
+        let removed = try await unreached.mapConcurrently(limit: limit) { [store] blob -> StoredBlob? in
             try Task.checkCancellation()
             return try await store.remove(blob) ? blob : nil
         }.compactMap { $0 }
-        report.removedBlobs = removed
-        report.changedBlobs = plan.blobs.count - removed.count
+        report.removedBlobs += removed
         report.freedBytes = report.freedBytes.saturatingAdding(removed.map(\.size).saturatingSum())
     }
 }
 
-/// What a prune did.
+/// The effects of a prune.
 public struct PruneReport: Hashable, Sendable {
     /// The names that are gone, oldest first.
     public internal(set) var removedNames: [String] = []
-    /// Names of the plan that stay, because somebody wrote them since.
+    /// Names of the plan that stay, because they were written since, or are being read.
     public internal(set) var changedNames: [String] = []
     /// The blobs that are gone.
     public internal(set) var removedBlobs: [StoredBlob] = []
-    /// How many blobs of the plan stay: renewed, reached by a name now, or gone already.
+    /// The number of blobs of the plan that stay: refreshed, reached by a name now, or gone already.
     public internal(set) var changedBlobs = 0
     /// Bytes, as stored, of all that is gone.
     public internal(set) var freedBytes: Int64 = 0
-    /// What keeps blobs, and who removes them where that is not for us to do; for people.
-    public internal(set) var warnings: [String] = []
+    /// Why blobs stay, and how to remove them where this library does not.
+    public internal(set) var problems: [CacheProblem] = []
 }
 
 extension PruneReport: CustomStringConvertible {
-    /// A line of what is gone, one of what stays against the plan, and one for each warning.
+    /// A line for what is gone, one for what stays against the plan, and one for each problem.
     public var description: String {
         var lines = ["removed \(removedNames.count) names and \(removedBlobs.count) blobs, \(freedBytes) bytes"]
         if !changedNames.isEmpty || changedBlobs > 0 {
-            lines.append("\(changedNames.count) names and \(changedBlobs) blobs changed meanwhile and stay")
+            lines.append(
+                "\(changedNames.count) names and \(changedBlobs) blobs changed meanwhile or are being read, and stay")
         }
-        return (lines + warnings.map { "note: \($0.oneLine)" }).joined(separator: "\n")
+        return (lines + problems.map { "note: \($0)" }).joined(separator: "\n")
     }
 }

@@ -1,38 +1,45 @@
 import BuildCacheCore
 
-/// What a prune keeps: names by age, number, size and pattern, and blobs that somebody may be about to use.
+/// The rules of a prune: which names it keeps, by age, number, size and pattern, and for how long an unused blob stays.
 ///
-/// A name goes if any of the limits says so, unless a pattern protects it. Without limits all names stay, and only blobs that no name
-/// reaches go.
+/// A name is removed if any of the limits says so, unless a pattern protects it. Without limits all names stay, and only blobs that no name
+/// reaches are removed.
 public struct Retention: Hashable, Sendable {
-    /// Names that were written longer ago go; `nil` is no limit.
+    /// Names last written longer ago than this are removed.
+    ///
+    /// `nil`, the default, means no limit.
     public var maximumAge: Duration?
-    /// So many of the newest names stay; `nil` is no limit.
+    /// The number of newest names that stay, not counting protected names, and names that cannot be read.
     ///
-    /// Protected names come on top.
+    /// `nil`, the default, means no limit.
     public var maximumCount: Int?
-    /// Bytes, as stored, that all names that stay may reach together, each blob counted once; `nil` is no limit.
+    /// Bytes, as stored, that all names that stay may reach together, each blob counted once.
     ///
-    /// Newest names first, up to the first that does not fit: that one and all older ones go. Protected names stay in any case and
+    /// `nil`, the default, means no limit. Newest names first, up to the first that does not fit: that one and all older ones are removed. Protected names stay in any case and
     /// count.
     public var maximumBytes: Int64?
     /// Names that stay whatever the limits say: `*` is any text, `?` any character, everything else itself.
     public var protectedNames: [String]
-    /// A blob that was written or renewed within this time stays, reachable or not.
+    /// Whether names whose documents cannot be read are removed, unless a pattern protects them.
     ///
-    /// It must be longer than the longest export and the time up to which exports rely on a blob without renewing it together; see
+    /// Default `false`: such a name stays, and keeps every blob, because the blobs it needs are unknown.
+    public var removesUnreadable: Bool
+    /// A blob that was written or refreshed within this time stays, reachable or not.
+    ///
+    /// It must be longer than the longest export and the time up to which exports rely on a blob without refreshing it together; see
     /// ``PrunableStore/renewalAge``. Default two days.
     public var gracePeriod: Duration
 
-    /// Keeps what is within all limits that are given.
+    /// Creates rules; without arguments, they remove unused blobs only.
     public init(
         maximumAge: Duration? = nil, maximumCount: Int? = nil, maximumBytes: Int64? = nil,
-        protectedNames: [String] = [], gracePeriod: Duration = .seconds(2 * 86_400)
+        protectedNames: [String] = [], removesUnreadable: Bool = false, gracePeriod: Duration = .seconds(2 * 86_400)
     ) {
         self.maximumAge = maximumAge
         self.maximumCount = maximumCount
         self.maximumBytes = maximumBytes
         self.protectedNames = protectedNames
+        self.removesUnreadable = removesUnreadable
         self.gracePeriod = gracePeriod
     }
 

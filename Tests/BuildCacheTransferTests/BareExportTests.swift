@@ -18,7 +18,7 @@ struct BareExportTests {
         try await cache.removeMissing(from: store)
         #expect(cache.graph == sample.graph)
         #expect(cache.parts.first?.manifest == config.descriptor)
-        #expect(cache.warnings == [])
+        #expect(cache.problems == [])
     }
 
     @Test("says what each name leads to")
@@ -36,7 +36,7 @@ struct BareExportTests {
     func withoutLayers() async throws {
         let (export, _) = try await self.export(try SampleCache.withoutLayers().graph, SampleCache.diamond().source)
         #expect(export.config == nil)
-        #expect(export.receipt.warnings.count == 1)
+        #expect(export.receipt.problems.count == 1)
     }
 
     @Test("finds out the diffID of a layer that nobody noted")
@@ -51,7 +51,7 @@ struct BareExportTests {
             #expect(
                 cache.graph.descriptors[layer.descriptor.digest]?.diffID == layer.descriptor.diffID)
         }
-        #expect(export.receipt.warnings == [])
+        #expect(export.receipt.problems == [])
     }
 
     @Test("counts bytes up to the largest number, whatever sizes a stranger's cache states")
@@ -95,7 +95,7 @@ struct BareExportTests {
             configs: [("a", config.bytes)], layers: MemoryStore(), limits: CacheConfigLimits())
         #expect(cache.graph.descriptors.keys.map { $0 } == [layers[0].descriptor.digest])
         #expect(cache.graph.recordCount == 3)
-        #expect(export.receipt.warnings.count == 1)
+        #expect(export.receipt.problems.count == 1)
     }
 
     @Test("fails when the store says that it damaged a layer: the layer is not to blame")
@@ -156,8 +156,8 @@ struct BareExportTests {
             ) { _, _ in .written }
         }
         #expect(export.receipt.converted.count == 1)
-        #expect(export.receipt.warnings.count == 1)
-        #expect(export.receipt.warnings.first?.contains("limit") == true)
+        #expect(export.receipt.problems.count == 1)
+        #expect(export.receipt.problems.first?.message.contains("limit") == true)
     }
 
     @Test("counts the layers that are gone, and leaves out the results with them")
@@ -170,8 +170,9 @@ struct BareExportTests {
             configs: [("a", try #require(export.config).bytes)], layers: store, limits: CacheConfigLimits())
         try await cache.removeMissing(from: store)
         #expect(cache.graph == sample.graph.removingResults { $0.content == .blob(victim) })
-        #expect(cache.warnings.count == 1)
-        #expect(cache.warnings.first?.hasPrefix("1 of \(sample.layers.count) layers") == true)
+        #expect(cache.problems.count == 1)
+        #expect(cache.problems.first?.kind == .lostLayer)
+        #expect(cache.problems.first?.subject == victim.description)
     }
 
     @Test("is one of several, of which a broken one costs only itself")
@@ -185,8 +186,8 @@ struct BareExportTests {
         configs.append(("broken", Array("{\"layers\":1".utf8)))
         let cache = try ImportedCache(configs: configs, layers: MemoryStore(), limits: CacheConfigLimits())
         #expect(cache.parts.map(\.graph) == [first.graph, second.graph])
-        #expect(cache.warnings.count == 1)
-        #expect(cache.warnings.first?.contains("broken") == true)
+        #expect(cache.problems.count == 1)
+        #expect(cache.problems.first?.message.contains("broken") == true)
         let error = #expect(throws: CacheError.self) {
             try ImportedCache(configs: [configs[2]], layers: MemoryStore(), limits: CacheConfigLimits())
         }

@@ -40,7 +40,7 @@ struct PruneTests {
             #expect(report.removedNames == ["old"])
             #expect(report.removedBlobs == plan.blobs)
             #expect(report.freedBytes == plan.freedBytes)
-            #expect(report.changedNames == [] && report.changedBlobs == 0 && report.warnings == [])
+            #expect(report.changedNames == [] && report.changedBlobs == 0 && report.problems == [])
             #expect(store.digests == Set(short.layers.map(\.descriptor.digest)))
             #expect(try await cache("old").importCache(progress: .discarded) == nil)
             #expect(try await cache("new").importCache(progress: .discarded)?.graph == short.graph)
@@ -56,7 +56,7 @@ struct PruneTests {
             let plan = try await cache("a").planPrune(Retention(maximumCount: 0), now: clock.now)
             #expect(plan.blobs.count == 2)
             #expect(
-                plan.description.split(separator: "\n").map { $0.prefix(6) } == ["remove", "remove"])
+                plan.description.split(separator: "\n").map { $0.prefix(6) }.prefix(2) == ["remove", "remove"])
             #expect(store.digests == before)
             #expect(try await cache("a").importCache(progress: .discarded) != nil)
         }
@@ -141,11 +141,11 @@ struct PruneTests {
                     try await whilePlanning
                     ? broken.planPrune(Retention(maximumCount: 0), now: clock.now)
                     : base.planPrune(Retention(), now: clock.now)
-                #expect(plan.warnings.isEmpty != whilePlanning)
+                #expect(plan.problems.isEmpty != whilePlanning)
                 let log = ProgressLog()
                 let report = try await broken.prune(plan, progress: log.sink)
                 #expect(report.removedBlobs == [])
-                #expect(report.warnings.isEmpty == (log.events.isEmpty))
+                #expect(report.problems.isEmpty == (log.events.isEmpty))
                 #expect(store.digests == before)
             }
             // The name itself was known to be a cache, and it went.

@@ -13,7 +13,7 @@ import BuildCacheCore
 struct FileError: Error {
     /// As in "write": completes "cannot …".
     var operation: StaticString
-    /// The path relative to the layout, or the layout's own as the user gave it.
+    /// The path, beginning with the layout's as the user gave it.
     var path: String
     var number: CInt
 
@@ -32,10 +32,10 @@ extension CacheError {
         self = cacheError(errno: error.number, "\(error.operation) \(error.path)")
         context = Context(backend: "local", subject: error.path)
         cause = SystemError(error.number)
-        // Every path of a layout is known, so what stands in its way was put there by somebody.
+        // Every path of a layout is known, so anything else in its place does not belong to the layout.
         if error.isNoDirectory || error.number == EISDIR {
             code = .corrupted
-            message += "; a symbolic link or another misplaced file stands there: remove it"
+            message += "; a symbolic link or another misplaced file is in its place; remove it"
         }
     }
 }

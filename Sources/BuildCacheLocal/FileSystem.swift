@@ -23,8 +23,12 @@ package protocol FileSystem: Sendable {
     /// Gives a lock back. A close alone would not: a process that another thread is starting has a copy of every open file
     /// until its program begins, and the lock goes with the last of the copies.
     func unlock(_ file: CInt)
+    /// The processes that hold a lock on a file or directory, as far as the system tells.
+    func lockHolders(_ file: CInt) -> [Int32]
+    /// The number of this process.
+    var ownProcess: Int32 { get }
     /// Makes a file that is no symbolic link as old as a new one.
-    func renew(_ name: String, in directory: CInt) throws(SystemError)
+    func refresh(_ name: String, in directory: CInt) throws(SystemError)
     func makeDirectory(_ name: String, in directory: CInt?) throws(SystemError)
     func rename(_ name: String, in directory: CInt, to newName: String, in newDirectory: CInt) throws(SystemError)
     func remove(_ name: String, in directory: CInt, isDirectory: Bool) throws(SystemError)
@@ -44,7 +48,7 @@ package enum FileAccess: Hashable, Sendable {
     case root
     /// To lock a file, which is made if it is not there.
     case lock
-    /// To lock and remove a file that somebody else made.
+    /// To lock and remove a file that another writer made.
     case update
     /// To write a file that does not exist yet.
     case create
@@ -72,7 +76,7 @@ package struct FileStatus: Hashable, Sendable {
 /// What came of asking for a lock.
 package enum LockOutcome: Hashable, Sendable {
     case taken
-    /// Somebody else has it.
+    /// It is held through another open file.
     case held
     /// This file system knows no locks.
     case unsupported

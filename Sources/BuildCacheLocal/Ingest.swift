@@ -80,26 +80,32 @@ final class Ingest: Sendable {
 
     // MARK: Leftovers
 
-    /// Removes what processes that are gone left in `parent`.
+    /// Removes the ingests of killed processes from `parent`.
     ///
-    /// Only what this library made: containerd and BuildKit lock nothing, so that theirs may be alive.
+    /// Only those that this library made: containerd and BuildKit lock nothing, so that theirs may be alive.
     static func removeAbandoned(in parent: OpenFile) throws(FileError) {
         for name in try parent.list() where name.hasPrefix(prefix) {
-            do throws(FileError) {
-                let directory = try parent.open(name, .directory)
-                // The file is read-only already if its writer was killed just before it published it.
-                if let data = (try? directory.open(file, .update)) ?? (try? directory.open(file, .read)) {
-                    guard try data.tryLock(exclusive: true) == .taken else { continue }
-                    // Locked until it is removed: a writer that made it this very moment sees that it lost it.
-                    withExtendedLifetime(data) { remove(name, in: parent) }
-                } else {
-                    // No file yet. Should its writer live and make it now, the directory is not empty and stays.
-                    try parent.remove(name, isDirectory: true)
-                }
-            } catch {
-                // Somebody else's, or not one of ours whatever it is called: no reason to fail an export.
+            if let data = lockAbandoned(name, in: parent) {
+                // Locked until it is removed: a writer that made it this very moment sees that it lost it.
+                withExtendedLifetime(data) { remove(name, in: parent) }
+            } else {
+                // One without a file. Should its writer live and make the file now, the directory is not empty and stays.
+                try? parent.remove(name, isDirectory: true)
             }
         }
+    }
+
+    /// The ingests in `parent` whose writers are gone.
+    static func abandoned(in parent: OpenFile) throws(FileError) -> [String] {
+        try parent.list().filter { $0.hasPrefix(prefix) && lockAbandoned($0, in: parent) != nil }
+    }
+
+    /// The lock of an ingest whose writer is gone; `nil` for one that is alive, or that is not one of ours whatever it is called.
+    private static func lockAbandoned(_ name: String, in parent: OpenFile) -> OpenFile? {
+        guard let directory = try? parent.open(name, .directory) else { return nil }
+        // The file is read-only already if its writer was killed just before it published it.
+        guard let data = (try? directory.open(file, .update)) ?? (try? directory.open(file, .read)) else { return nil }
+        return (try? data.tryLock(exclusive: true)) == .taken ? data : nil
     }
 
     /// Removes an ingest as far as it goes: what fails here is left to the next export.

@@ -6,39 +6,47 @@ public import BuildCacheTransfer
 extension LocalCache: PrunableBackend {
     /// Opens the directory, with all its tags.
     ///
-    /// The age of a tag is that of its manifest, which an export renews. To remove something keeps exports and imports out: they
-    /// wait, and so does this, up to ten seconds. BuildKit waits for nobody, and does not renew blobs that it finds present: while it
+    /// A removal keeps exports out, and imports while they look for their manifest: they wait, and so does this, up to ten seconds. What an
+    /// imported cache still reads stays, with its tag. BuildKit waits for no lock, and does not renew blobs that it finds present: while it
     /// exports to the directory, nothing can be removed.
     ///
     /// See `PrunableBackend.openForPruning(isReadOnly:)`.
+    ///
+    /// - Throws: `CacheError` `.notFound` if the directory does not exist.
     public func openForPruning(isReadOnly: Bool) async throws -> any PrunableStore {
         let lease = try await isReadOnly ? layout.lease() : layout.waitForSweep()
-        if !isReadOnly, lease != nil { try await Blocking.run { try layout.removeIngests() } }
+        guard let lease else {
+            throw CacheError(
+                .notFound, "the directory does not exist, so there is nothing to prune; check the path",
+                context: .init(backend: "local", operation: "prune", subject: layout.path))
+        }
         return PrunableLayout(layout: layout, lease: lease)
     }
 }
 
-/// A directory as a prune sees it, for as long as nobody removes, or nobody adds, anything.
+/// A directory as a prune sees it, for as long as its lease keeps others from removing, or from adding, anything.
 private struct PrunableLayout: PrunableStore {
     let layout: OCILayout
-    /// `nil` where there is no directory.
-    let lease: Lease?
+    let lease: Lease
 
     /// Exports are locked out while blobs are removed.
     var renewalAge: Duration { .zero }
     var removesSharedVersions: Bool { false }
 
+    func close() { lease.end() }
+
     func names() async throws -> [StoredName] {
         guard let index = try await layout.index() else {
-            // Blobs without an index are what an export puts that has not come to its end, or what lost its index.
-            return lease == nil ? [] : [.unknown("index.json is not there, so all blobs stay")]
+            // Blobs without an index belong to an export that has not come to its end, or to an index that was lost.
+            return [.unknown("index.json does not exist, so all blobs stay")]
         }
+        let tagged = Dictionary(grouping: index.entries) { $0.cacheTag.map { ExactText($0) } }
         var names: [StoredName] = []
-        var tags: Set<String> = []
+        var seen: Set<ExactText> = []
         for (number, entry) in index.entries.enumerated() {
-            if let tag = entry.cacheTag {
-                guard tags.insert(tag).inserted else { continue }
-                names.append(try await name(tag, index.entries(cacheTag: tag), mayBeCache: true))
+            if let tag = entry.cacheTag.map({ ExactText($0) }) {
+                guard seen.insert(tag).inserted, let entries = tagged[tag] else { continue }
+                names.append(try await name(tag.text, entries, mayBeCache: true))
             } else {
                 // Several entries may have one name, and some have none.
                 let name = [entry.imageName ?? "", "entry \(number + 1)"].first { !$0.isEmpty } ?? ""
@@ -48,19 +56,21 @@ private struct PrunableLayout: PrunableStore {
         return names
     }
 
-    /// What some entries of one name keep; that which counts is the first.
+    /// What the entries of one name lead to; the first is the one that readers take.
     private func name(_ name: String, _ entries: [OCILayoutIndex.Entry], mayBeCache: Bool) async throws -> StoredName {
         var stored = StoredName(name, version: "", modifiedAt: nil, isCache: false, blobs: nil)
         do {
             var blobs: [Digest: Int64] = [:]
+            stored.version = Self.version(of: entries, written: nil)
             let roots = try entries.compactMap { try $0.root() }
-            stored.version = roots.map(\.digest.description).joined(separator: " ")
             for root in roots { try await layout.collect(root, into: &blobs, passingDamaged: false) }
             stored.blobs = blobs
             if let root = roots.first, roots.count == entries.count, let stat = try await layout.stat(root.digest) {
-                stored.modifiedAt = stat.modifiedAt
-                // What is exported again, unchanged, is another version.
-                if let time = stat.modifiedAt { stored.version += " \(time)" }
+                // The entry's own time. Entries of other tools have none; their manifest's file tells then, which other tags may share.
+                let written = root.annotations[Annotation.created].flatMap { try? Timestamp($0) }
+                stored.modifiedAt = written ?? stat.modifiedAt
+                // A manifest that is exported again, unchanged, is another version.
+                stored.version = Self.version(of: entries, written: stored.modifiedAt)
                 if mayBeCache, case .cache = try await layout.manifest(root) { stored.isCache = true }
             }
         } catch let error as CacheError where error.code != .denied && error.code != .unavailable {
@@ -70,19 +80,39 @@ private struct PrunableLayout: PrunableStore {
     }
 
     func blobs() async throws -> StoredBlobs {
-        .listed(
-            try await Blocking.run { [layout] in try layout.blobs() }.map { digest, stat in
-                StoredBlob(digest: digest, size: stat.size, modifiedAt: stat.modifiedAt)
-            })
+        let all = try await Blocking.run { [layout] in try layout.blobs() }
+        let used = try await layout.blobsInUse(among: all.map(\.0))
+        let blobs = all.filter { !used.contains($0.0) }.map { digest, stat in
+            StoredBlob(digest: digest, size: stat.size, modifiedAt: stat.modifiedAt)
+        }
+        // Their writers are gone, so they wait for no grace period.
+        let abandoned = try await Blocking.run { [layout] in try layout.abandonedIngests() }.map { name, size in
+            StoredBlob(id: PrunableLayout.ingest + name, digest: nil, size: size, modifiedAt: .zero)
+        }
+        return .listed(blobs + abandoned)
+    }
+
+    private static let ingest = "ingest/"
+
+    /// Text that tells versions of a tag apart: the documents of its entries, and when it was written.
+    private static func version(of entries: [OCILayoutIndex.Entry], written: Timestamp?) -> String {
+        let documents = entries.map { (try? $0.descriptor().digest.description) ?? "unreadable" }
+        return ([documents.joined(separator: " ")] + (written.map { ["\($0)"] } ?? [])).joined(separator: "@")
     }
 
     func remove(_ name: StoredName) async throws -> Bool {
-        let documents = name.version.split(separator: " ").compactMap { try? Digest($0) }
+        let documents = name.version.prefix { $0 != "@" }.split(separator: " ").map { try? Digest($0) }
+        guard !documents.isEmpty, try await layout.blobsInUse(among: documents.compactMap { $0 }).isEmpty else {
+            return false
+        }
         return try await layout.removeTag(name.name, naming: documents)
     }
 
     func remove(_ blob: StoredBlob) async throws -> Bool {
-        guard let digest = blob.digest else { return false }
+        guard let digest = blob.digest else {
+            let name = String(blob.id.dropFirst(PrunableLayout.ingest.count))
+            return try await Blocking.run { [layout] in try layout.removeIngest(name) }
+        }
         let listed = BlobStat(size: blob.size, modifiedAt: blob.modifiedAt)
         return try await Blocking.run { [layout] in try layout.remove(digest, unlessOtherThan: listed) }
     }

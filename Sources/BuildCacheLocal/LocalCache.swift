@@ -67,52 +67,43 @@ public struct LocalCache: CacheBackend {
     /// See `CacheBackend.exportCache(_:from:progress:)`.
     ///
     /// - Throws: `CacheError` `.storageFull`, `.denied`, `.busy` if others keep the directory locked for more than ten
-    ///   seconds, `.corrupted` for a symbolic link inside the layout, `.unavailable`.
+    ///   seconds, `.occupied` if the tag leads to an image, `.corrupted` for a symbolic link inside the layout, `.unavailable`.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
         // From here to the end no reset removes a blob that we found present.
         let lease = try await layout.prepare()
         defer { lease.end() }
+        // Asked before layers are converted, so that an export that will be refused fails at once.
+        _ = try await current()
 
         let layers = try await LayerExport(
             graph, from: source, mode: export.mode, compression: export.compression, scratch: scratch,
-            limit: traits.transfersInFlight, progress: progress
+            requiresDiffIDs: false, limit: traits.transfersInFlight, progress: progress
         ) { [layout] descriptor, blob in try await layout.put(descriptor, from: blob) }
         var receipt = layers.receipt
-        var mayReset = options.reset
-        func warn(_ warning: String) {
-            receipt.warnings.append(warning)
-            progress(.warning(warning))
-        }
+        guard layers.hasLayers else { return receipt }
 
-        if layers.hasLayers {
-            let published = try await publish(layers.graph)
-            receipt.transfers.merge(published.transfers) { _, new in new }
-            for warning in published.warnings { warn(warning) }
-            if let aside = published.aside {
-                warn("index.json was unreadable, a copy is kept as \(aside); its other tags are lost, their blobs stay")
-                mayReset = false
-            }
-            receipt.published[options.tag] = published.manifest
-            progress(.published(name: options.tag, published.manifest.digest))
-        } else {
-            warn("the selection has no layers, so nothing is written and the cache stays as it was")
-        }
+        let published = try await publish(layers.graph)
+        receipt.transfers.merge(published.transfers) { _, new in new }
+        for problem in published.problems { receipt.add(problem, progress) }
+        receipt.published[options.tag] = published.manifest
+        progress(.published(name: options.tag, published.manifest.digest))
 
-        if mayReset {
+        // Blobs of the tags in an unreadable index look unused.
+        if options.reset, published.aside == nil {
             lease.end()
-            if let problem = try await reset() { warn(problem) }
+            if let problem = try await reset() { receipt.add(problem, progress) }
         }
         return receipt
     }
 
-    /// What became of the documents of an export.
+    /// The documents of an export.
     private struct Published {
         var manifest: Descriptor
         var transfers: [Digest: PutOutcome] = [:]
-        var warnings: [String] = []
-        /// Where an index that nobody can read was copied to.
+        var problems: [CacheProblem] = []
+        /// The copy of an index that could not be read.
         var aside: String?
     }
 
@@ -120,39 +111,71 @@ public struct LocalCache: CacheBackend {
     private func publish(_ graph: LayerGraph) async throws -> Published {
         try await SwapLoop(clock: layout.clock).run(options.tag) {
             var wanted = graph
-            var state = TagState.any
-            if export.writePolicy == .merge {
-                let current = try await layout.manifest(.tag(options.tag))
-                state = .naming(current?.digest)
-                if let current, let known = try await LayerGraph.known(current, in: layout, limits: limits) {
-                    guard let merged = try graph.merged(over: known) else {
-                        let manifest = Descriptor(
-                            mediaType: current.mediaType, digest: current.digest, size: current.size)
-                        return Published(manifest: manifest, transfers: [current.digest: .alreadyPresent])
-                    }
-                    wanted = merged
+            let current = try await current()
+            // An unreadable index is replaced by one without tags.
+            let state = TagState.naming(current?.digest)
+            if export.writePolicy == .merge, let current,
+                let known = try await LayerGraph.known(current, in: layout, limits: limits)
+            {
+                guard let merged = try graph.merged(over: known) else {
+                    let manifest = Descriptor(
+                        mediaType: current.mediaType, digest: current.digest, size: current.size)
+                    return Published(manifest: manifest, transfers: [current.digest: .alreadyPresent])
                 }
+                wanted = merged
             }
             let documents = try CacheDocuments(wanted, layout: export.layout, limits: limits)
-            var done = Published(manifest: documents.manifest.descriptor, warnings: documents.warnings)
+            var done = Published(manifest: documents.manifest.descriptor, problems: documents.problems)
             for document in [documents.config, documents.manifest] {
                 done.transfers[document.digest] = try await layout.put(document)
             }
-            // The last moment: with nothing to copy, nobody may have looked before.
+            // The last moment: with nothing to copy, cancellation may not have been looked at before.
             try Task.checkCancellation()
             do {
                 done.aside = try await layout.setTag(options.tag, to: done.manifest, if: state)
             } catch is TagMoved {
                 return nil
             }
+            if let aside = done.aside {
+                done.problems.append(
+                    CacheProblem(
+                        .notice,
+                        "index.json was unreadable, so its other tags are lost; a copy is \(layout.path)/\(aside), and their blobs stay",
+                        subject: aside, code: .corrupted))
+            }
             return done
         }
+    }
+
+    /// The manifest that the tag names, unless it is missing or damaged.
+    ///
+    /// - Throws: `CacheError` `.occupied` if it is an image, or anything else that is not a cache.
+    private func current() async throws -> Descriptor? {
+        let found: Descriptor?
+        do {
+            found = try await layout.manifest(.tag(options.tag))
+        } catch let error as CacheError where error.code == .corrupted {
+            // The index, or the entry: the export replaces it.
+            return nil
+        } catch let error as CacheError where error.code == .unsupported {
+            // An entry that other tools understand.
+            guard export.replacesOtherContent else { throw CacheError.occupied(options.tag) }
+            return nil
+        }
+        guard let found, !export.replacesOtherContent else { return found }
+        do {
+            let document = try await layout.document(found, limit: Document.defaultLimit)
+            try CacheDocuments.checkReplaceable(document, options.tag)
+        } catch let error as CacheError where error.code == .notFound || error.code == .corrupted {
+            // A tag without its manifest leads nowhere.
+        }
+        return found
     }
 
     /// Removes what no tag needs.
     ///
     /// A reset that cannot be done now is worth a warning, not the export.
-    private func reset() async throws -> String? {
+    private func reset() async throws -> CacheProblem? {
         do {
             try await layout.sweep { index in
                 var needed: [Digest: Int64] = [:]
@@ -164,10 +187,11 @@ public struct LocalCache: CacheBackend {
             }
             return nil
         } catch let error as CacheError {
-            return "unused blobs could not be removed: \(error)"
+            return CacheProblem(.keptBlobs, "unused blobs were not removed", because: error)
         } catch is CancellationError {
             // The tag has moved, so the export is done.
-            return "unused blobs stay, because the export was cancelled while they were removed"
+            return CacheProblem(
+                .keptBlobs, "unused blobs stay, because the export was cancelled while they were removed")
         }
     }
 
@@ -176,42 +200,35 @@ public struct LocalCache: CacheBackend {
     /// Reads the manifest, or the image, that the tag or digest names, and the cache in it.
     ///
     /// See `CacheBackend.importCache(progress:)`. Results with a layer whose file is missing or has the wrong size
-    /// are left out with a warning. While the imported cache is alive, no reset removes its blobs.
+    /// are left out, with a problem for each layer. Changes nothing in the directory. Until the cache is closed, no reset or prune
+    /// removes what the manifest leads to.
     ///
     /// - Returns: `nil` if the directory, the tag or the digest is not there.
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`, `.busy`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
-        guard let lease = try await layout.lease() else { return nil }
+        guard let looking = try await layout.lease() else { return nil }
+        defer { looking.end() }
         guard let manifest = try await layout.manifest(options.digest.map { .digest($0) } ?? .tag(options.tag)) else {
             return nil
         }
-        let blobs = LeasedSource(layout: layout, lease: lease)
-        var cache = try await ImportedCache(manifest: manifest, from: layout, layers: blobs, limits: limits)
+        let lease = try await layout.lease(on: manifest.digest)
+        var cache = try await ImportedCache(
+            manifest: manifest, from: layout, layers: LeasedSource(layout: layout, lease: lease), limits: limits)
+        cache.onClose = { lease?.end() }
         try await cache.removeMissing(from: layout)
-        for warning in cache.warnings { progress(.warning(warning)) }
+        for problem in cache.problems { progress(.problem(problem)) }
         return cache
     }
 }
 
-/// A layout whose blobs stay while somebody may still read them; damaged ones are found out and removed.
+/// A layout whose blobs stay while an imported cache may read them; damage is noted for the next export.
 private struct LeasedSource: BlobSource {
     let layout: OCILayout
-    let lease: Lease
+    let lease: Lease?
 
     func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         let stream = try await layout.open(descriptor, range: range)
         guard range == nil else { return stream }
-        let verified = stream.verified(as: descriptor)
-        var healing = BlobStream(length: stream.length) {
-            var chunks = verified.makeAsyncIterator()
-            return {
-                do { return try await chunks.next() } catch let error as CacheError where error.code == .corrupted {
-                    await layout.removeIfDamaged(descriptor)
-                    throw error
-                }
-            }
-        }
-        healing.verified = verified.verified
-        return healing
+        return stream.verified(as: descriptor).noticingDamage { await layout.noteDamage(of: descriptor.digest) }
     }
 }

@@ -2,24 +2,24 @@ public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheOCI
 public import BuildCacheTransfer
+import Synchronization
 
 /// The images in a directory, an OCI image layout; names are its tags.
 ///
-/// Nothing in the directory is removed by an export with `reset` while this is alive.
+/// Reading changes nothing, so the directory may be read-only. The first ``put(_:from:)`` or ``publish(_:as:)`` makes what is missing of the
+/// layout; from then on, until ``close()`` or the last reference, no prune or reset removes anything from it.
 public struct LocalImages: ImageStore {
     private let layout: OCILayout
-    private let lease: Lease
+    private let writing = Writing()
 
-    /// Opens a directory, and makes it if it is not there.
-    ///
-    /// - Throws: `CacheError` `.denied`, `.busy`, `.unavailable`.
-    public init(path: String) async throws { try await self.init(OCILayout(path: path)) }
+    /// Names a directory; nothing is opened or made yet.
+    public init(path: String) { self.init(OCILayout(path: path)) }
 
     /// Works on a layout of the caller's.
-    package init(_ layout: OCILayout) async throws {
-        self.layout = layout
-        lease = try await layout.prepare()
-    }
+    package init(_ layout: OCILayout) { self.layout = layout }
+
+    /// Ends what keeps prunes and resets out.
+    public func close() { writing.end() }
 
     /// See `BlobStore.stat(_:)`.
     public func stat(_ digest: Digest) async throws -> BlobStat? { try await layout.stat(digest) }
@@ -32,12 +32,20 @@ public struct LocalImages: ImageStore {
     /// See `BlobStore.put(_:from:)`.
     @discardableResult
     public func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
-        try await layout.put(descriptor, from: source)
+        try await writing.begin(on: layout)
+        return try await layout.put(descriptor, from: source)
     }
 
     /// The manifest or index with a tag or a digest, or `nil`.
+    ///
+    /// - Throws: `CacheError` `.notFound` if the directory does not exist, and what reading it throws.
     public func resolve(_ name: String) async throws -> Descriptor? {
-        try await layout.manifest((try? Digest(name)).map { .digest($0) } ?? .tag(name))
+        guard try await Blocking.run({ try layout.openRoot() != nil }) else {
+            throw CacheError(
+                .notFound, "the directory does not exist; check the path",
+                context: .init(backend: "local", operation: "import", subject: layout.path))
+        }
+        return try await layout.manifest((try? Digest(name)).map { .digest($0) } ?? .tag(name))
     }
 
     /// See `ImageStore.document(_:)`.
@@ -48,7 +56,22 @@ public struct LocalImages: ImageStore {
 
     /// Stores a manifest or an index, and tags it.
     public func publish(_ document: RawDocument, as name: String?) async throws {
+        try await writing.begin(on: layout)
         try await layout.put(document)
         if let name { try await layout.setTag(name, to: document.descriptor) }
     }
+}
+
+/// The lease of a layout that is written to, taken before the first blob.
+private final class Writing: Sendable {
+    private let lease = Mutex<Lease?>(nil)
+
+    func begin(on layout: OCILayout) async throws {
+        guard lease.withLock({ $0 == nil }) else { return }
+        // Two puts at once may both prepare the layout; one lease suffices.
+        let prepared = try await layout.prepare()
+        lease.withLock { $0 = $0 ?? prepared }
+    }
+
+    func end() { lease.withLock { $0 = nil } }
 }

@@ -16,7 +16,7 @@ package enum TagState: Hashable, Sendable {
     case naming(Digest?)
 }
 
-/// Somebody else moved a tag meanwhile.
+/// Another writer moved a tag meanwhile.
 package struct TagMoved: Error {}
 
 extension OCILayout {
@@ -63,7 +63,11 @@ extension OCILayout {
         if let settled { return settled }
         return try await Blocking.run {
             guard let root = try openRoot(), let bytes = try readDocument(Name.index, in: root) else { return nil }
-            return try OCILayoutIndex(decoding: bytes)
+            do throws(CacheError) { return try OCILayoutIndex(decoding: bytes) } catch {
+                var error = error.adding(backend: "local", subject: "\(path)/\(Name.index)")
+                error.message += "; the next export replaces the file and keeps a copy beside it"
+                throw error
+            }
         }
     }
 
@@ -71,12 +75,12 @@ extension OCILayout {
     private func readDocument(_ name: String, in root: OpenFile) throws -> [UInt8]? {
         guard let file = try ifPresent({ () throws(FileError) in try root.open(name, .read) }) else { return nil }
         let status = try file.status()
-        let context = CacheError.Context(backend: "local", subject: name)
+        let context = CacheError.Context(backend: "local", subject: "\(path)/\(name)")
         guard status.kind == .regular else {
-            throw CacheError(.corrupted, "\(name) is no file; remove it", context: context)
+            throw CacheError(.corrupted, "this is not a regular file; remove it", context: context)
         }
         guard status.size <= Int64(OCILayout.maximumIndexSize) else {
-            throw CacheError(.limitExceeded, "\(name) has \(status.size) bytes, more than 64 MiB", context: context)
+            throw CacheError(.limitExceeded, "the file has \(status.size) bytes, more than 64 MiB", context: context)
         }
         // One byte more, to notice a file that grows meanwhile: what we have of it is then half of something.
         let size = Int(status.size)
@@ -106,7 +110,7 @@ extension OCILayout {
         _ tag: String, to descriptor: Descriptor, if state: TagState = .any
     ) async throws -> String? {
         let copy = try await retrying { try setTagNow(tag, to: descriptor, if: state) }
-        guard let copy else { throw busy(Name.lock) }
+        guard let copy else { throw busy("another export is changing the tags", in: Name.lock) }
         return copy
     }
 
@@ -124,8 +128,6 @@ extension OCILayout {
                 context: .init(backend: "local", subject: descriptor.digest.description))
         }
         try blobs.syncDirectory()
-        // Its age tells when the tag was exported last, and one that was there may be old.
-        try blobs.renew(descriptor.digest.hex)
 
         if try readDocument(Name.layout, in: root) != OCILayoutIndex.layoutFile {
             try replace(Name.layout, in: root, with: OCILayoutIndex.layoutFile)
@@ -146,9 +148,13 @@ extension OCILayout {
         // it has let go of the lock, which may be ours by then. A third writer would make and lock a new file, so what we
         // read may be old: start over.
         guard try lock.isCurrent else { return nil }
-        if case .naming(let digest) = state, try index.entry(tag: tag)?.descriptor().digest != digest {
+        // An entry that cannot be read names nothing.
+        if case .naming(let digest) = state, (try? index.entry(tag: tag)?.descriptor().digest) != digest {
             throw TagMoved()
         }
+        // A tag is as old as its manifest's file, unless its entry says otherwise: tags that share the manifest keep their age.
+        index.noteAge(manifest.modifiedAt, ofEntriesNaming: descriptor.digest)
+        try blobs.refresh(descriptor.digest.hex)
         index.put(descriptor, tag: tag)
         try replace(Name.index, in: root, with: index.encode())
         try root.syncDirectory()
@@ -157,10 +163,11 @@ extension OCILayout {
 
     /// Removes the entries of a tag, if they still name these documents, and says whether none is left.
     ///
+    /// - Parameter documents: One for each entry, `nil` for an entry that cannot be read.
     /// Atomic, and in turns with other writers, as ``setTag(_:to:)``.
     ///
     /// - Throws: `CacheError` `.busy`, `.corrupted` for an index that is no JSON, `.storageFull`, `.denied`, `.unavailable`.
-    func removeTag(_ tag: String, naming documents: [Digest]) async throws -> Bool {
+    func removeTag(_ tag: String, naming documents: [Digest?]) async throws -> Bool {
         let isGone = try await retrying { () -> Bool? in
             guard let root = try openRoot() else { return true }
             guard let lock = try IndexLock(in: root) else { return nil }
@@ -177,7 +184,7 @@ extension OCILayout {
             try root.syncDirectory()
             return true
         }
-        guard let isGone else { throw busy(Name.lock) }
+        guard let isGone else { throw busy("an export is changing the tags", in: Name.lock) }
         return isGone
     }
 
@@ -202,7 +209,7 @@ private struct IndexLock {
     private let root: OpenFile
     private let file: OpenFile
 
-    /// `nil` when somebody else has it.
+    /// `nil` when another writer has it.
     init?(in root: OpenFile) throws {
         let file = try root.open(OCILayout.Name.lock, .lock)
         switch try file.tryLock(exclusive: true) {
@@ -210,8 +217,8 @@ private struct IndexLock {
         case .held: return nil
         case .unsupported:
             throw CacheError(
-                .unsupported, "the file system of the cache directory knows no locks; use a directory on another one",
-                context: .init(backend: "local", subject: OCILayout.Name.lock))
+                .unsupported, "the file system of \(file.path) does not support locks; use a directory on another one",
+                context: .init(backend: "local", subject: file.path))
         }
         self.root = root
         self.file = file
@@ -227,7 +234,7 @@ private struct IndexLock {
         if (try? isCurrent) == true { try? root.remove(OCILayout.Name.lock) }
     }
 
-    /// Whether somebody is changing the index; a lock that cannot be looked at does not keep us from reading.
+    /// Whether a writer is changing the index; a lock that cannot be looked at does not keep us from reading.
     static func isHeld(in root: OpenFile) -> Bool {
         guard let file = try? root.open(OCILayout.Name.lock, .read) else { return false }
         return (try? file.tryLock(exclusive: false)) == .held

@@ -20,8 +20,8 @@ import NIOCore
 /// and an `ingest` entry, which the next export removes. After a power cut the same holds: blobs are synced before they get
 /// their name, the names before `index.json` mentions them.
 ///
-/// A blob that is there with the right size counts as present; whoever reads it verifies it, and one that proves damaged is removed,
-/// so that the next export writes it anew.
+/// A blob that is there with the right size counts as present. Its readers verify it, and change nothing; one that proves damaged is
+/// replaced by the next export of the process that found out.
 ///
 /// - Source: OCI image-spec, image-layout.md; `spec/backends.md` §2.
 package struct OCILayout: BlobStore {
@@ -68,7 +68,7 @@ package struct OCILayout: BlobStore {
             }
             let context = CacheError.Context(backend: "local", subject: descriptor.digest.description)
             guard let file = found else {
-                throw CacheError(.notFound, "the layout has no such blob", context: context)
+                throw CacheError(.notFound, "the layout \(path) does not have this blob", context: context)
             }
             let status = try file.status()
             guard status.kind == .regular, status.size == descriptor.size else {
@@ -95,9 +95,24 @@ package struct OCILayout: BlobStore {
     ///   `source` throws. Nothing of the blob stays then.
     @discardableResult
     package func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
-        if try await stat(descriptor.digest)?.size == descriptor.size { return .alreadyPresent }
+        if try await holds(descriptor) { return .alreadyPresent }
         try await write(descriptor, from: source)
         return .written
+    }
+
+    /// Whether a blob is there with the right size, and is not known to be damaged.
+    private func holds(_ descriptor: Descriptor) async throws -> Bool {
+        try await Blocking.run {
+            let found = try openRoot().flatMap { root in
+                try ifPresent { () throws(FileError) in
+                    try openBlobs(in: root).status(of: descriptor.digest.hex)
+                }
+            }
+            guard let status = found ?? nil, status.kind == .regular, status.size == descriptor.size else {
+                return false
+            }
+            return !DamagedFiles.known.contains(status)
+        }
     }
 
     /// Stores a document unless it is there, byte for byte: it is small, and a damaged one costs the whole cache.
@@ -160,29 +175,14 @@ package struct OCILayout: BlobStore {
         return batch
     }
 
-    /// Removes a blob if its bytes are others than those of its name, as far as that goes.
-    ///
-    /// Who reads it at this moment goes on to read what it opened. One that somebody replaced meanwhile stays.
-    func removeIfDamaged(_ descriptor: Descriptor) async {
-        let name = descriptor.digest.hex
-        do {
-            let found = try await Blocking.run { try openRoot().map { try openBlobs(in: $0).status(of: name) } }
-            guard let seen = found ?? nil else { return }
-            var stored = descriptor
-            stored.size = seen.size
-            do {
-                for try await _ in try await open(stored, range: nil).verified(as: stored) {}
-            } catch let error as CacheError where error.code == .corrupted {
-                try await Blocking.run {
-                    guard let blobs = try openRoot().map({ try openBlobs(in: $0) }),
-                        try blobs.status(of: name)?.identity == seen.identity
-                    else { return }
-                    try blobs.remove(name)
-                }
+    /// Remembers that the file of a blob has other bytes than its name says, so that the next export of this process replaces it.
+    func noteDamage(of digest: Digest) async {
+        let found = try? await Blocking.run {
+            try openRoot().flatMap { root in
+                try ifPresent { () throws(FileError) in try openBlobs(in: root).status(of: digest.hex) }
             }
-        } catch {
-            // What cannot be read or removed now stays as it is: it is found out again.
         }
+        if let status = found ?? nil { DamagedFiles.known.note(status) }
     }
 
     // MARK: Preparing
@@ -199,7 +199,7 @@ package struct OCILayout: BlobStore {
             try Ingest.removeAbandoned(in: root.openOrMakeDirectory(Name.ingest))
             return Lease(root)
         }
-        guard let lease else { throw busy(path) }
+        guard let lease else { throw busy("a prune or reset is removing blobs") }
         return lease
     }
 
@@ -218,10 +218,16 @@ package struct OCILayout: BlobStore {
         }
     }
 
-    func busy(_ file: String) -> CacheError {
-        CacheError(
-            .busy, "somebody else has held the lock of \(file) for \(lockTimeout); try again later",
-            context: .init(backend: "local", subject: file), retry: .worthwhile)
+    /// - Parameter reason: What goes on, as in "an export is being written".
+    func busy(_ reason: String, in file: String? = nil) -> CacheError {
+        let place = file.map { "\(path)/\($0)" } ?? path
+        let root = try? openRoot()
+        let locked = if let file { try? root?.open(file, .read) } else { root }
+        let holders = locked?.lockHolders
+        return CacheError(
+            .busy,
+            "\(place) has been locked for \(lockTimeout) by \(holders ?? "another process"): \(reason); nothing was changed, try again later",
+            context: .init(backend: "local", subject: place), retry: .worthwhile)
     }
 
     // MARK: Names

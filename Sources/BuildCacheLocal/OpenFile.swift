@@ -1,11 +1,11 @@
 import Synchronization
 
-/// An open file or directory of a layout, which closes itself when nobody refers to it any longer.
+/// An open file or directory of a layout, closed with the last reference to it.
 ///
 /// Whatever is opened is named relative to an open directory, by one component, and no symbolic link is followed: nothing
 /// planted in a layout makes us read or write outside of it.
 final class OpenFile: Sendable {
-    /// The path relative to the layout, for messages.
+    /// The path, beginning with the layout's, for messages.
     let path: String
     private let descriptor: CInt
     private let fileSystem: any FileSystem
@@ -29,7 +29,7 @@ final class OpenFile: Sendable {
         let descriptor = try naming("open", path) { () throws(SystemError) in
             try fileSystem.open(path, in: nil, .root)
         }
-        return OpenFile(descriptor, path: "", fileSystem: fileSystem)
+        return OpenFile(descriptor, path: path, fileSystem: fileSystem)
     }
 
     func open(_ name: String, _ access: FileAccess) throws(FileError) -> OpenFile {
@@ -75,10 +75,10 @@ final class OpenFile: Sendable {
     }
 
     /// Makes a file as old as a new one, if it is ours to change.
-    func renew(_ name: String) throws(FileError) {
+    func refresh(_ name: String) throws(FileError) {
         do throws(FileError) {
-            try OpenFile.naming("renew", path(of: name)) { () throws(SystemError) in
-                try fileSystem.renew(name, in: descriptor)
+            try OpenFile.naming("refresh the time of", path(of: name)) { () throws(SystemError) in
+                try fileSystem.refresh(name, in: descriptor)
             }
         } catch  where error.isDenied {}
     }
@@ -135,9 +135,7 @@ final class OpenFile: Sendable {
     }
 
     func sync() throws(FileError) {
-        try OpenFile.naming("sync", path.isEmpty ? "the layout's directory" : path) { () throws(SystemError) in
-            try fileSystem.sync(descriptor)
-        }
+        try OpenFile.naming("sync", path) { () throws(SystemError) in try fileSystem.sync(descriptor) }
     }
 
     func setPermissions(_ permissions: UInt16) throws(FileError) {
@@ -148,16 +146,23 @@ final class OpenFile: Sendable {
 
     /// Takes a lock without waiting; it is held until this object goes.
     func tryLock(exclusive: Bool) throws(FileError) -> LockOutcome {
-        let outcome = try OpenFile.naming("lock", path.isEmpty ? "the layout's directory" : path) {
-            () throws(SystemError) in try fileSystem.tryLock(descriptor, exclusive: exclusive)
+        let outcome = try OpenFile.naming("lock", path) { () throws(SystemError) in
+            try fileSystem.tryLock(descriptor, exclusive: exclusive)
         }
         if outcome == .taken { isLocked.store(true, ordering: .relaxed) }
         return outcome
     }
 
+    /// The holders of locks on this file, for messages, as in "process 17"; `nil` where the system does not tell.
+    var lockHolders: String? {
+        let processes = Set(fileSystem.lockHolders(descriptor)).sorted()
+        guard !processes.isEmpty else { return nil }
+        return processes.map { $0 == fileSystem.ownProcess ? "this process" : "process \($0)" }.joined(separator: ", ")
+    }
+
     // MARK: Paths
 
-    private func path(of name: String) -> String { path.isEmpty ? name : "\(path)/\(name)" }
+    private func path(of name: String) -> String { path.hasSuffix("/") ? path + name : "\(path)/\(name)" }
 
     private static func naming<Value>(
         _ operation: StaticString, _ path: String, _ call: () throws(SystemError) -> Value

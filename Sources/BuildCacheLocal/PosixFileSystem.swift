@@ -101,7 +101,29 @@ package struct PosixFileSystem: FileSystem {
 
     package func unlock(_ file: CInt) { _ = flock(file, LOCK_UN) }
 
-    package func renew(_ name: String, in directory: CInt) throws(SystemError) {
+    package var ownProcess: Int32 { getpid() }
+
+    package func lockHolders(_ file: CInt) -> [Int32] {
+        #if os(Linux)
+            var status = stat()
+            guard fstat(file, &status) == 0, let table = try? open("/proc/locks", in: nil, .read) else { return [] }
+            defer { close(table) }
+            var bytes: [UInt8] = []
+            var part = [UInt8](repeating: 0, count: 1 << 16)
+            // A machine with more locks than that has other troubles than an incomplete message.
+            while bytes.count < 1 << 20 {
+                let count = part.withUnsafeMutableBytes { Glibc.read(table, $0.baseAddress, $0.count) }
+                guard count > 0 else { break }
+                bytes += part.prefix(count)
+            }
+            return LockTable.processes(
+                holding: UInt64(status.st_ino), in: String(decoding: bytes, as: UTF8.self))
+        #else
+            return []
+        #endif
+    }
+
+    package func refresh(_ name: String, in directory: CInt) throws(SystemError) {
         try retryingInterrupted { utimensat(directory, name, nil, AT_SYMLINK_NOFOLLOW) }
     }
 

@@ -198,7 +198,7 @@ extension LocalCache {
     /// The stored graph, which must be that of one of the samples, with all its layers; `nil` if none is stored.
     fileprivate func verified(among samples: [Sample]) async throws -> LayerGraph? {
         guard let cache = try await importCache(progress: .discarded) else { return nil }
-        try #require(cache.warnings == [])
+        try #require(cache.problems == [])
         let sample = try #require(samples.first { $0.graph == cache.graph })
         for layer in sample.layers {
             let bytes = try await cache.blobs.open(layer.descriptor, range: nil).collected()

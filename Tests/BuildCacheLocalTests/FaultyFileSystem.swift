@@ -107,10 +107,12 @@ final class FaultyFileSystem: FileSystem {
     }
 
     func unlock(_ file: CInt) { base.unlock(file) }
+    func lockHolders(_ file: CInt) -> [Int32] { base.lockHolders(file) }
+    var ownProcess: Int32 { base.ownProcess }
 
-    func renew(_ name: String, in directory: CInt) throws(SystemError) {
+    func refresh(_ name: String, in directory: CInt) throws(SystemError) {
         try step()
-        try base.renew(name, in: directory)
+        try base.refresh(name, in: directory)
     }
 
     func makeDirectory(_ name: String, in directory: CInt?) throws(SystemError) {

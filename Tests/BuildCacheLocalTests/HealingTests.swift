@@ -31,7 +31,31 @@ struct HealingTests {
         try bytes.write(to: URL(fileURLWithPath: file))
     }
 
-    @Test("is written anew by the next export after somebody read it")
+    @Test("is still there after it was read: reading changes nothing in the directory")
+    func readingChangesNothing() async throws {
+        try await ScratchStore.withTemporary { scratch in
+            try await cache(scratch).export(sample)
+            for layer in sample.layers { try damage(layer.descriptor.digest) }
+            let before = directory.snapshot
+            let reader = try LocalCache(LocalOptions(src: directory.layout), scratch: scratch)
+            try await reader.withImport { known in
+                let known = try #require(known)
+                for layer in sample.layers {
+                    await #expect(throws: CacheError.self) { _ = try await known.blobs.bytes(of: layer.descriptor) }
+                    await #expect(throws: CacheError.self) {
+                        for try await _ in try await known.blobs.openTar(of: layer.descriptor) {}
+                    }
+                }
+            }
+            let images = LocalImages(path: directory.layout)
+            _ = try await images.resolve("latest")
+            _ = try await images.stat(sample.layers[0].descriptor.digest)
+            _ = try await reader.planPrune(Retention(maximumCount: 0))
+            #expect(directory.snapshot == before)
+        }
+    }
+
+    @Test("is written anew by the next export after it was read")
     func layer() async throws {
         try await ScratchStore.withTemporary { scratch in
             let cache = try cache(scratch)
@@ -48,7 +72,7 @@ struct HealingTests {
         }
     }
 
-    @Test("is written anew by the next export if it is a document, though nobody read it")
+    @Test("is written anew by the next export if it is a document, though it was not read")
     func documents() async throws {
         try await ScratchStore.withTemporary { scratch in
             let cache = try cache(scratch)

@@ -29,6 +29,24 @@ final class Scratch: Sendable {
         FileManager.default.contents(atPath: path + "/" + file).map { [UInt8]($0) }
     }
 
+    /// Every file with its bytes, permissions and time.
+    var snapshot: [String: [String]] {
+        let files = FileManager.default.enumerator(atPath: path)?.compactMap { $0 as? String } ?? []
+        return Dictionary(
+            uniqueKeysWithValues: files.map { file in
+                let attributes = try? FileManager.default.attributesOfItem(atPath: path + "/" + file)
+                let isFile = attributes?[.type] as? FileAttributeType == .typeRegular
+                return (
+                    file,
+                    [
+                        "\(Digest(of: (isFile ? bytes(of: file) : nil) ?? []))",
+                        "\(attributes?[.posixPermissions] ?? "")",
+                        "\(attributes?[.modificationDate] ?? "")",
+                    ]
+                )
+            })
+    }
+
     func write(_ text: String, to file: String) throws {
         let url = URL(fileURLWithPath: path + "/" + file)
         try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)

@@ -62,21 +62,81 @@ struct LocalPruneTests {
         }
     }
 
-    @Test("of a directory that is not there finds nothing and makes nothing")
+    @Test("of a directory that does not exist is an error that names it, and makes nothing")
     func absent() async throws {
         try await withCaches { cache in
-            let plan = try await cache("a").planPrune(Retention(maximumCount: 0), now: later)
-            #expect(plan.names == [] && plan.blobs == [])
-            let report = try await cache("a").prune(plan)
-            #expect(report.removedNames == [])
+            let error = await #expect(throws: CacheError.self) { try await cache("a").planPrune(Retention()) }
+            #expect(error?.code == .notFound)
+            #expect(error?.description.contains(folder.layout) == true)
             #expect(folder.names(in: "") == [])
+        }
+    }
+
+    @Test("with nothing to remove does not wait for exports")
+    func nothingToDo() async throws {
+        try await withCaches { cache in
+            try await cache("a").export(try .chain(of: 2))
+            let plan = try await cache("a").planPrune(Retention(), now: later)
+            #expect(plan.isEmpty)
+            let lease = try await OCILayout(path: folder.layout).prepare()
+            #expect(try await cache("a").prune(plan).description == "removed 0 names and 0 blobs, 0 bytes")
+            lease.end()
+        }
+    }
+
+    @Test("counts the age of each tag for itself, also of those that share a manifest")
+    func sharedManifest() async throws {
+        try await withCaches { cache in
+            try await cache("old").export(try .chain(of: 2))
+            try folder.ageBlobs(by: Self.month)
+            try await cache("new").export(try .chain(of: 2))
+            let plan = try await cache("new").planPrune(Retention(maximumAge: .seconds(86_400)))
+            #expect(plan.removedNames.map(\.name) == ["old"])
+            #expect(plan.blobs == [])
+            #expect(try await cache("new").prune(plan).removedNames == ["old"])
+            #expect(try await cache("new").importCache(progress: .discarded)?.graph == GraphSample.chain(of: 2).graph)
+        }
+    }
+
+    @Test("tells tags apart that only look the same, and keeps the blobs of both")
+    func equivalentTags() async throws {
+        try await withCaches { cache in
+            try await cache("caf\u{e9}").export(try .diamond("one"))
+            try await cache("cafe\u{301}").export(try .diamond("two"))
+            let plan = try await cache("a").planPrune(Retention(), now: later)
+            #expect(plan.names.count == 2)
+            #expect(plan.blobs == [])
+            #expect(
+                try await cache("caf\u{e9}").importCache(progress: .discarded)?.graph
+                    == GraphSample.diamond("one").graph)
+            #expect(
+                try await cache("cafe\u{301}").importCache(progress: .discarded)?.graph
+                    == GraphSample.diamond("two").graph)
+        }
+    }
+
+    @Test("says how many bytes there are, how many stay, and how many wait for the grace period")
+    func bytes() async throws {
+        try await withCaches { cache in
+            try await cache("a").export(try .chain(of: 3))
+            try await cache("a").export(try .chain(of: 2))
+            let total = folder.blobs.reduce(Int64(0)) {
+                $0 + Int64(folder.bytes(of: "layout/blobs/sha256/\($1)")?.count ?? 0)
+            }
+            let early = try await cache("a").planPrune(Retention())
+            #expect(early.bytes.now == total && early.bytes.after == total)
+            #expect(early.bytes.waitingForGrace > 0)
+            let plan = try await cache("a").planPrune(Retention(), now: later)
+            #expect(plan.bytes.after == total - plan.freedBytes)
+            #expect(plan.bytes.waitingForGrace == 0)
+            #expect(plan.freedBytes == early.bytes.waitingForGrace)
         }
     }
 
     @Test("keeps images, what they reach, and tags that a pattern protects")
     func images() async throws {
         try await withCaches { cache in
-            let images = try await LocalImages(path: folder.layout)
+            let images = LocalImages(path: folder.layout)
             let layer = SampleLayer("of an image")
             let config = Array("{}".utf8)
             let blobs = MemorySource([layer.stored, config])
@@ -92,7 +152,7 @@ struct LocalPruneTests {
             let plan = try await cache("main").planPrune(retention, now: later)
             #expect(plan.removedNames.map(\.name) == ["gone"])
             #expect(plan.names.first { $0.stored.name == "image" }?.verdict == .notACache)
-            _ = images.self
+            images.close()
         }
         try await withCaches { cache in
             let plan = try await cache("main").planPrune(
@@ -100,7 +160,7 @@ struct LocalPruneTests {
             try await cache("main").prune(plan)
             #expect(folder.blobs.contains(SampleLayer("of an image").descriptor.digest.hex))
             #expect(try await cache("main").importCache(progress: .discarded)?.graph == GraphSample.chain(of: 2).graph)
-            let images = try await LocalImages(path: folder.layout)
+            let images = LocalImages(path: folder.layout)
             #expect(try await images.resolve("image") != nil)
         }
     }
@@ -130,21 +190,87 @@ struct LocalPruneTests {
         }
     }
 
-    @Test("waits for exports and imports that go on, and gives up after a while with nothing removed")
-    func inUse() async throws {
+    @Test("waits for exports that go on, and ends after a while with nothing removed and the process named")
+    func duringExports() async throws {
         try await withCaches { cache in
             try await cache("a").export(try .chain(of: 2))
             let plan = try await cache("a").planPrune(Retention(maximumCount: 0), now: later)
             let before = folder.blobs
-            do {
-                let imported = try await cache("a").importCache(progress: .discarded)
-                let error = await #expect(throws: CacheError.self) { try await cache("a").prune(plan) }
-                #expect(error?.code == .busy)
-                #expect(folder.blobs == before)
-                #expect(imported != nil)
-            }
-            // The import is over with its last reference.
+            let lease = try await OCILayout(path: folder.layout).prepare()
+            let error = await #expect(throws: CacheError.self) { try await cache("a").prune(plan) }
+            #expect(error?.code == .busy)
+            #expect(error?.message.contains("nothing was removed") == true)
+            #if os(Linux)
+                #expect(error?.message.contains("this process") == true)
+            #endif
+            #expect(folder.blobs == before)
+            lease.end()
             #expect(try await cache("a").prune(plan).removedNames == ["a"])
+        }
+    }
+
+    @Test("removes everything but what an imported cache still reads, and that once it is closed")
+    func duringImports() async throws {
+        try await withCaches { cache in
+            let (mine, other) = (try GraphSample.diamond("mine"), try GraphSample.diamond("other"))
+            try await cache("mine").export(mine)
+            try await cache("other").export(other)
+            let plan = try await cache("mine").planPrune(Retention(maximumCount: 0), now: later)
+            let imported = try #require(try await cache("mine").importCache(progress: .discarded))
+            let report = try await cache("mine").prune(plan)
+            #expect(report.removedNames == ["other"])
+            #expect(report.changedNames == ["mine"])
+            for layer in mine.layers {
+                #expect(try await imported.blobs.bytes(of: layer.descriptor) == layer.stored)
+            }
+            // A cache that was replaced meanwhile is still read, too.
+            try await cache("mine").export(try .diamond("newer"))
+            try await cache("mine").prune(try await cache("mine").planPrune(Retention(), now: later))
+            for layer in mine.layers {
+                #expect(try await imported.blobs.bytes(of: layer.descriptor) == layer.stored)
+            }
+            imported.close()
+            try await cache("mine").prune(try await cache("mine").planPrune(Retention(), now: later))
+            #expect(folder.blobs.count == 6)
+        }
+    }
+
+    @Test("is not kept from its work by imports that last as long as builds", arguments: [1, 20])
+    func manyReaders(_ count: Int) async throws {
+        try await withCaches { cache in
+            try await cache("old").export(try .chain(of: 3))
+            try folder.ageBlobs(by: 3600)
+            try await cache("new").export(try .diamond())
+            var readers: [ImportedCache] = []
+            for _ in 0..<count {
+                readers.append(try #require(try await cache("new").importCache(progress: .discarded)))
+            }
+            let plan = try await cache("new").planPrune(Retention(maximumCount: 1), now: later)
+            #expect(try await cache("new").prune(plan).removedNames == ["old"])
+            for reader in readers { reader.close() }
+        }
+    }
+
+    @Test("removes names that cannot be read if it is told to, and they take no place of those that can")
+    func removesUnreadable() async throws {
+        try await withCaches { cache in
+            try await cache("good").export(try .diamond("good"))
+            try await cache("broken").export(try .diamond("broken"))
+            let manifest = try #require(try await OCILayout(path: folder.layout).manifest(.tag("broken")))
+            try folder.remove("layout/blobs/sha256/" + manifest.digest.hex)
+            try folder.write(
+                String(repeating: "x", count: Int(manifest.size)), to: "layout/blobs/sha256/" + manifest.digest.hex)
+            let kept = try await cache("good").planPrune(Retention(maximumCount: 1), now: later)
+            #expect(kept.removedNames == [] && kept.blobs == [])
+            #expect(kept.problems.map(\.kind) == [.unreadableCache, .keptBlobs])
+            let retention = Retention(maximumCount: 1, removesUnreadable: true)
+            let plan = try await cache("good").planPrune(retention, now: later)
+            #expect(plan.removedNames.map(\.name) == ["broken"])
+            #expect(plan.names.first { $0.stored.name == "broken" }?.verdict == .unreadable)
+            try await cache("good").prune(plan)
+            #expect(folder.blobs.count == 6)
+            #expect(
+                try await cache("good").importCache(progress: .discarded)?.graph == GraphSample.diamond("good").graph)
         }
     }
 
@@ -161,7 +287,7 @@ struct LocalPruneTests {
             let plan = try await cache("b").planPrune(Retention(maximumCount: 0), now: later)
             #expect(plan.removedNames.map(\.name) == ["b"])
             #expect(plan.blobs == [])
-            #expect(plan.warnings.count == 2)
+            #expect(plan.problems.map(\.kind) == [.unreadableCache, .keptBlobs])
             try await cache("b").prune(plan)
             #expect(folder.blobs == before)
 
@@ -170,6 +296,7 @@ struct LocalPruneTests {
             try folder.write("{", to: "layout/index.json")
             let error = await #expect(throws: CacheError.self) { try await cache("b").planPrune(Retention()) }
             #expect(error?.code == .corrupted)
+            #expect(error?.description.contains(folder.layout + "/index.json") == true)
         }
     }
 

@@ -68,7 +68,7 @@ extension InlineCache {
         let config = try await store.document(descriptor, limit: Document.defaultLimit)
         let source = LayerSource(blobs: store, images: [ImageDocuments(manifest: document.bytes, config: config)])
         let one = try await exportCache(graph, from: source, progress: progress)
-        receipt.warnings += one.warnings
+        receipt.problems += one.problems
         receipt.converted.formUnion(one.converted)
         receipt.images += one.images
         guard let embedded = one.images.first else { return document }

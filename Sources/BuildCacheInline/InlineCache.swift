@@ -29,10 +29,12 @@ public struct InlineCache: CacheBackend {
 
     /// Puts the records into each image of the source; nothing is stored.
     ///
-    /// An image that no result is made of stays without a cache, with a warning. Layers are read only to convert them.
+    /// An image that no result is made of stays without a cache, with a problem. Layers are read to convert them, and to prove that they are
+    /// layers of the image in another compression. An image with fewer history entries than layers gets the missing ones: a BuildKit that
+    /// read its cache would crash.
     ///
-    /// - Throws: `CacheError` `.invalidSpec` if the source has no image, `.corrupted` if one of them is none, and what
-    ///   reading and converting a layer throws.
+    /// - Throws: `CacheError` `.invalidSpec` if the source has no image, `.corrupted` if one of them is not an image, `.limitExceeded` for a
+    ///   cache past the limits, and what reading and converting a layer throws.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
@@ -45,11 +47,14 @@ public struct InlineCache: CacheBackend {
         var receipt = ExportReceipt()
         for documents in source.images {
             let image = try BuiltImage(documents)
-            let records = graph.encodeInlineCache(image: image.layers)
+            let diffIDs = try await diffIDs(
+                of: graph.layersToCompare(withImage: image.layers), from: source.blobs, &receipt, progress)
+            let records = try graph.encodeInlineCache(image: image.layers, diffIDs: diffIDs)
             if records == nil {
-                let warning = "no result is made of the layers of the image alone, so it carries no cache"
-                receipt.warnings.append(warning)
-                progress(.warning(warning))
+                receipt.add(
+                    CacheProblem(
+                        .nothingToExport, "no result is made of the layers of the image alone, so it carries no cache"),
+                    progress)
             }
             let stored = try await convertedLayers(of: image, from: source.blobs, progress: progress)
             let embedded = try image.embedding(records, stored)
@@ -57,6 +62,24 @@ public struct InlineCache: CacheBackend {
             receipt.images.append(embedded)
         }
         return receipt
+    }
+
+    /// The diffIDs of layers, computed from their bytes; a layer that cannot be read is left out, and the results with it.
+    private func diffIDs(
+        of layers: [Descriptor], from blobs: any BlobSource, _ receipt: inout ExportReceipt, _ progress: ProgressSink
+    ) async throws -> [Digest: DiffID] {
+        var diffIDs: [Digest: DiffID] = [:]
+        for (layer, diffID) in try await blobs.diffIDs(of: layers, limit: scratch.decompressionLimit) {
+            switch diffID {
+            case .success(let diffID): diffIDs[layer.digest] = diffID
+            case .failure(let error):
+                receipt.add(
+                    CacheProblem(
+                        .omittedResult, "a result is left out because one of its layers cannot be read", because: error),
+                    progress)
+            }
+        }
+        return diffIDs
     }
 
     private func convertedLayers(

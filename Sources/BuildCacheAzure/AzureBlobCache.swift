@@ -83,7 +83,10 @@ public struct AzureBlobCache: CacheBackend {
             guard let config = bare.config else { return bare.receipt }
             for name in options.names {
                 let written = try await container.publish(as: name, limit: limits.maximumBytes) { current in
-                    export.writePolicy == .merge ? try bare.config(mergedWith: current) ?? config : config
+                    if !export.replacesOtherContent {
+                        try CacheDocuments.checkReplaceable(config: current ?? [], name)
+                    }
+                    return export.writePolicy == .merge ? try bare.config(mergedWith: current) ?? config : config
                 }
                 bare.published(as: name, leadingTo: written, progress)
             }
@@ -111,7 +114,7 @@ public struct AzureBlobCache: CacheBackend {
             guard !configs.isEmpty else { return nil }
             var cache = try ImportedCache(configs: configs, layers: VerifiedSource(container), limits: limits)
             try await cache.removeMissing { layers in try await container.whole(layers) }
-            for warning in cache.warnings { progress(.warning(warning)) }
+            for problem in cache.problems { progress(.problem(problem)) }
             return cache
         }
     }

@@ -79,9 +79,9 @@ public struct GitHubActionsCache: CacheBackend {
                         + "outside only read")
             }
             let index = GitHubKeys.index(options.scope, in: scope.name)
-            let warnings = Mutex<[String]>([])
+            let problems = Mutex<[CacheProblem]>([])
             let unconverted = graph.unconverted(export)
-            let present = try await present(unconverted, in: store, progress, warnings)
+            let present = try await present(unconverted, in: store, progress, problems)
             let lookedFor = Set(unconverted.map(\.digest))
             var bare = try await BareExport(
                 graph, from: source, options: export, scratch: scratch, limits: limits, limit: traits.transfersInFlight,
@@ -93,9 +93,9 @@ public struct GitHubActionsCache: CacheBackend {
                 case .written: return .written
                 case .alreadyPresent: return .alreadyPresent
                 case .reserved:
-                    warn(
+                    note(
                         "another job has begun to store layer \(descriptor.digest), which is a miss until it is ready",
-                        progress, warnings)
+                        layer: descriptor.digest, progress, problems)
                     return .alreadyPresent
                 }
             }
@@ -104,23 +104,32 @@ public struct GitHubActionsCache: CacheBackend {
             let (key, written) = try await store.publish(
                 index, limit: limits.maximumBytes, mergesOthers: merges
             ) { current, overlooked, hasSaved in
-                merges ? try bare.config(mergedWith: current, and: overlooked, isNewer: hasSaved) ?? config : config
+                if !export.replacesOtherContent {
+                    try CacheDocuments.checkReplaceable(config: current ?? [], index)
+                }
+                return merges
+                    ? try bare.config(mergedWith: current, and: overlooked, isNewer: hasSaved) ?? config : config
             }
             bare.published(as: key, leadingTo: written, progress)
             var receipt = bare.receipt
-            receipt.warnings += warnings.withLock { $0 }
+            receipt.problems += problems.withLock { $0 }
             return receipt
         }
     }
 
-    private func warn(_ warning: String, _ progress: ProgressSink, _ warnings: borrowing Mutex<[String]>) {
-        warnings.withLock { $0.append(warning) }
-        progress(.warning(warning))
+    private func note(
+        _ message: String, layer: Digest? = nil, _ progress: ProgressSink,
+        _ problems: borrowing Mutex<[CacheProblem]>
+    ) {
+        let problem = CacheProblem(.notice, message, subject: layer?.description)
+        problems.withLock { $0.append(problem) }
+        progress(.problem(problem))
     }
 
     /// Those of the layers that are there: listed if that is possible, else looked up one by one.
     private func present(
-        _ layers: [Descriptor], in store: GitHubStore, _ progress: ProgressSink, _ warnings: borrowing Mutex<[String]>
+        _ layers: [Descriptor], in store: GitHubStore, _ progress: ProgressSink,
+        _ problems: borrowing Mutex<[CacheProblem]>
     ) async throws -> Set<Digest> {
         guard let listing = client.listing(options), !layers.isEmpty else { return try await store.present(layers) }
         do {
@@ -138,7 +147,7 @@ public struct GitHubActionsCache: CacheBackend {
             }
             return Set(listed.map(\.digest)).subtracting(old.map(\.digest)).union(try await store.present(old))
         } catch let error as CacheError {
-            warn("the list of caches cannot be had, so layers are looked up one by one: \(error)", progress, warnings)
+            note("the list of caches cannot be read, so layers are looked up one by one: \(error)", progress, problems)
             return try await store.present(layers)
         }
     }
@@ -167,7 +176,7 @@ public struct GitHubActionsCache: CacheBackend {
             guard !configs.isEmpty else { return nil }
             var cache = try ImportedCache(configs: configs, layers: VerifiedSource(store), limits: limits)
             try await cache.removeMissing { layers in try await store.present(layers) }
-            for warning in cache.warnings { progress(.warning(warning)) }
+            for problem in cache.problems { progress(.problem(problem)) }
             return cache
         }
     }

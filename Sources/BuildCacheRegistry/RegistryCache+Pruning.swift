@@ -100,7 +100,7 @@ private struct PrunableTags: PrunableStore {
 extension LayerGraph {
     /// When the newest result was made, `nil` if none says.
     fileprivate var newestResult: Timestamp? {
-        let times = recordIDs.lazy.flatMap { self[$0].results }.map(\.createdAt)
+        let times = recordIDs.flatMap { (try? self[$0].results) ?? [] }.map(\.createdAt)
         return times.max().flatMap { $0 > .zero ? $0 : nil }
     }
 }

@@ -71,25 +71,19 @@ public struct RegistryCache: CacheBackend {
     ) async throws -> ExportReceipt {
         let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
         try repository.checkProfile(export)
+        try await checkReplaceable(in: repository)
 
         let known = try await presence(graph, in: repository)
         let layers = try await LayerExport(
             graph, from: source, mode: export.mode, compression: export.compression, scratch: scratch,
-            limit: traits.transfersInFlight, progress: progress
+            requiresDiffIDs: false, limit: traits.transfersInFlight, progress: progress
         ) { descriptor, blob in
             known[descriptor.digest] == true
                 ? .alreadyPresent
                 : try await repository.put(descriptor, from: blob, isMissing: known[descriptor.digest] == false)
         }
         var receipt = layers.receipt
-        func warn(_ warning: String) {
-            receipt.warnings.append(warning)
-            progress(.warning(warning))
-        }
-        guard layers.hasLayers else {
-            warn("the selection has no layers, so nothing is written and the cache stays as it was")
-            return receipt
-        }
+        guard layers.hasLayers else { return receipt }
 
         if export.writePolicy == .merge, options.ref.digest == nil {
             let tag = options.ref.tag ?? "latest"
@@ -97,7 +91,7 @@ public struct RegistryCache: CacheBackend {
                 repository: repository, tag: tag, layout: export.layout, limits: limits
             ).publish(layers.graph)
             receipt.transfers.merge(published.transfers) { _, new in new }
-            for warning in published.warnings { warn(warning) }
+            for problem in published.problems { receipt.add(problem, progress) }
             receipt.published[tag] = published.manifest
             progress(.published(name: tag, published.manifest.digest))
             return receipt
@@ -107,13 +101,15 @@ public struct RegistryCache: CacheBackend {
         let manifest = documents.manifest
         receipt.transfers[documents.config.digest] = try await repository.put(
             documents.config.descriptor, from: DocumentSource(documents.config))
-        for warning in documents.warnings { warn(warning) }
+        for problem in documents.problems { receipt.add(problem, progress) }
 
         let name = name(for: manifest)
         if case .digest = name {
-            warn(
-                "\(options.ref) names another digest, so the manifest is stored as \(manifest.digest) and no tag is moved"
-            )
+            receipt.add(
+                CacheProblem(
+                    .notice,
+                    "\(options.ref) names another digest, so the manifest is stored as \(manifest.digest) and no tag is moved",
+                    subject: manifest.digest.description), progress)
         }
         // Writing what is there would look like a change to whoever watches the tag.
         let limit = limits.maximumBytes
@@ -126,6 +122,18 @@ public struct RegistryCache: CacheBackend {
         receipt.published[name.description] = manifest.descriptor
         progress(.published(name: name.description, manifest.digest))
         return receipt
+    }
+
+    /// Checks that the tag, if it leads anywhere, leads to a cache; asked before anything is sent.
+    ///
+    /// - Throws: `CacheError` `.occupied`.
+    private func checkReplaceable(in repository: RegistryRepository) async throws {
+        guard !export.replacesOtherContent, options.ref.digest == nil else { return }
+        let name = ManifestName(options.ref)
+        guard
+            let current = try await repository.manifest(name, limit: limits.maximumBytes, at: repository.origin)
+        else { return }
+        try CacheDocuments.checkReplaceable(current.bytes, options.ref.description)
     }
 
     /// The tag to move; a digest where the reference has another one than the manifest.
@@ -162,7 +170,7 @@ public struct RegistryCache: CacheBackend {
             layers: VerifiedSource(repository), limits: limits)
         try await cache.removeMissing(from: repository)
         client.places.add(cache.graph.descriptors.keys, options.ref.path, options.ref.domain)
-        for warning in cache.warnings { progress(.warning(warning)) }
+        for problem in cache.problems { progress(.problem(problem)) }
         return cache
     }
 }

@@ -25,11 +25,11 @@ struct TagMerge {
     let layout: ManifestLayout
     let limits: CacheConfigLimits
 
-    /// What became of the documents.
+    /// The documents of a merge.
     struct Published {
         var manifest: Descriptor
         var transfers: [Digest: PutOutcome] = [:]
-        var warnings: [String] = []
+        var problems: [CacheProblem] = []
     }
 
     /// Seconds after which a writer that did not settle is taken for dead.
@@ -40,6 +40,9 @@ struct TagMerge {
 
     /// Publishes a graph whose layers are stored.
     func publish(_ graph: LayerGraph) async throws -> Published {
+        if let current = try await holds(graph) {
+            return Published(manifest: current, transfers: [current.digest: .alreadyPresent])
+        }
         let own = try CacheDocuments(graph, layout: .imageManifest, limits: limits)
         let name = prefix + String(repository.client.now().seconds, radix: 36) + "-" + TagMerge.randomText()
         let announcement = try unique(own.manifest)
@@ -49,7 +52,7 @@ struct TagMerge {
         var known: [String: Announcement] = [:]
         var listings: [Listing] = []
         var hasWritten = false
-        var warnings: [String] = []
+        var problems: [CacheProblem] = []
         var published = try await SwapLoop(clock: repository.client.transport.clock).run(tag) { () -> Published? in
             // In this order: what is not announced any more is in the tag by then.
             known = try await read(try await tags(), known)
@@ -68,7 +71,7 @@ struct TagMerge {
                 wanted = merged
             }
             let documents = try CacheDocuments(wanted, layout: layout, limits: limits)
-            warnings = documents.warnings
+            problems = documents.problems
             transfers[documents.config.digest] = try await put(documents.config)
             try Task.checkCancellation()
             try await repository.putManifest(documents.manifest, as: .tag(tag))
@@ -77,7 +80,7 @@ struct TagMerge {
             return nil
         }
         published.transfers = transfers
-        published.warnings = warnings
+        published.problems = problems
         do {
             try await repository.putManifest(announcement, as: .tag(name + TagMerge.settledMark))
             for _ in 0..<2 {
@@ -88,13 +91,27 @@ struct TagMerge {
         } catch let error as CacheError {
             // The cache is stored, and the next export tries again.
             let refused = [.unsupported, .denied].contains(error.code)
-            published.warnings.append(
-                "the tag \(name), which told parallel jobs of this one, stays: "
-                    + (refused
-                        ? "the registry removes no manifests; allow deletion, or export with WritePolicy.replace"
-                        : "\(error)"))
+            published.problems.append(
+                CacheProblem(
+                    .notice,
+                    "the tag \(name), which told parallel jobs of this one, stays: "
+                        + (refused
+                            ? "the registry removes no manifests; allow deletion, or export with WritePolicy.replace"
+                            : "\(error)"),
+                    subject: name, code: error.code))
         }
         return published
+    }
+
+    /// The manifest under the tag, if it holds all of a graph and no other writer is under way: then there is nothing to say and nothing to
+    /// write.
+    ///
+    /// A writer that is under way may have read the tag before it led there, and take out of it what it holds.
+    private func holds(_ graph: LayerGraph) async throws -> Descriptor? {
+        guard let current = try await manifest(tag), let there = try await self.graph(of: current),
+            try graph.merged(over: there) == nil, try await tags().isEmpty
+        else { return nil }
+        return current.descriptor
     }
 
     // MARK: Announcements

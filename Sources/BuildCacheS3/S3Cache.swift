@@ -72,6 +72,7 @@ public struct S3Cache: CacheBackend {
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
         let bucket = try await S3Bucket(options, client: client)
+        if !export.replacesOtherContent { try await checkReplaceable(in: bucket) }
         let layers = graph.unconverted(export)
         let found = try await bucket.find(layers.map(\.digest))
         let kept = try await keep(layers, found, in: bucket)
@@ -109,6 +110,18 @@ public struct S3Cache: CacheBackend {
             outcome.published(as: name, leadingTo: written, progress)
         }
         return outcome.receipt
+    }
+
+    /// Checks that every name that leads anywhere leads to a cache; asked before anything is sent.
+    ///
+    /// - Throws: `CacheError` `.occupied`.
+    private func checkReplaceable(in bucket: S3Bucket) async throws {
+        for name in options.names {
+            try await bucket.reporting("export", name) {
+                let current = try await bucket.object(bucket.keys.manifest(name), limit: limits.maximumBytes)
+                try CacheDocuments.checkReplaceable(config: current ?? [], name)
+            }
+        }
     }
 
     /// Looks once more whether all that was sent is there, before a name leads to it, and sends what is not.
@@ -160,7 +173,7 @@ public struct S3Cache: CacheBackend {
             let found = try await bucket.find(layers.map(\.digest), isLenient: true)
             return Set(layers.filter { found[$0.digest]?.size == $0.size }.map(\.digest))
         }
-        for warning in cache.warnings { progress(.warning(warning)) }
+        for problem in cache.problems { progress(.problem(problem)) }
         return cache
     }
 }

@@ -56,6 +56,9 @@ public struct MemoryCache: PrunableBackend {
             limit: transfersInFlight, progress: progress, put: put)
         if let config = done.config {
             try await beforeStep()
+            if !export.replacesOtherContent {
+                try CacheDocuments.checkReplaceable(config: store.configs.withLock { $0[name]?.bytes } ?? [], name)
+            }
             // The last moment to leave the cache as it was.
             try Task.checkCancellation()
             store.publish(config.bytes, as: name)
@@ -86,7 +89,7 @@ public struct MemoryCache: PrunableBackend {
         try await beforeStep()
         let present = store.digests
         try await cache.removeMissing { layers in present.intersection(layers.map(\.digest)) }
-        for warning in cache.warnings { progress(.warning(warning)) }
+        for problem in cache.problems { progress(.problem(problem)) }
         return cache
     }
 

@@ -9,23 +9,15 @@ public struct SampleCache: Sendable {
     public let graph: LayerGraph
     /// The stored layers.
     public let layers: [SampleLayer]
-    /// The tars of the pending layers, by name.
-    private let tars: [String: [UInt8]]
 
     /// The stored blobs.
     public var blobs: MemorySource { MemorySource(layers.map(\.stored)) }
 
-    /// All layers, stored and pending.
+    /// The stored layers; pending ones bring their own tars.
     public var source: LayerSource { source(blobs) }
 
-    /// The pending layers, and in place of the stored ones what another source gives.
-    public func source(_ blobs: any BlobSource) -> LayerSource {
-        let tars = tars
-        return LayerSource(blobs: blobs) { pending in
-            guard let tar = tars[pending.name] else { throw CacheError(.notFound, "nobody makes \(pending.name)") }
-            return BlobStream(ByteBuffer(bytes: tar))
-        }
-    }
+    /// The stored layers as another source gives them.
+    public func source(_ blobs: any BlobSource) -> LayerSource { LayerSource(blobs: blobs) }
 
     // MARK: Samples
 
@@ -44,7 +36,7 @@ public struct SampleCache: Sendable {
         let top = try sample.step(
             "\(name) top", on: [[Link(left.record), Link(right.record, selector: "/out")], [Link(right.record)]],
             layer: .stored(left.layer))
-        sample.graph.targets = [top.record]
+        try sample.graph.setTargets([top.record])
         return sample.cache
     }
 
@@ -59,7 +51,7 @@ public struct SampleCache: Sendable {
             last = step.record
             layer = step.layer
         }
-        sample.graph.targets = [last]
+        try sample.graph.setTargets([last])
         return sample.cache
     }
 
@@ -70,7 +62,7 @@ public struct SampleCache: Sendable {
         let root = try sample.root("pending")
         let tool = try sample.step("tool", on: [[Link(root)]], layer: .pending)
         let result = try sample.step("result", on: [[Link(tool.record)]], layer: .stored(nil))
-        sample.graph.targets = [result.record]
+        try sample.graph.setTargets([result.record])
         return sample.cache
     }
 
@@ -81,7 +73,7 @@ public struct SampleCache: Sendable {
         var sample = Builder()
         let root = try sample.root("shared")
         let step = try sample.step(name, on: [[Link(root)]], layer: .stored(nil))
-        sample.graph.targets = [step.record]
+        try sample.graph.setTargets([step.record])
         return sample.cache
     }
 
@@ -90,8 +82,8 @@ public struct SampleCache: Sendable {
         var graph = LayerGraph()
         let result = CacheResult(layer: try graph.addLayer(layer.descriptor), createdAt: Timestamp.zero)
         let root = try graph.addRecord(.record(content: Digest(of: "single".utf8)))
-        graph.targets = [try graph.addRecord(Builder.digest("single"), inputs: [[Link(root)]], results: [result])]
-        return SampleCache(graph: graph, layers: [layer], tars: [:])
+        try graph.setTargets([graph.addRecord(Builder.digest("single"), inputs: [[Link(root)]], results: [result])])
+        return SampleCache(graph: graph, layers: [layer])
     }
 
     /// Records without any layer.
@@ -107,10 +99,9 @@ public struct SampleCache: Sendable {
 
         var graph = LayerGraph()
         private var layers: [SampleLayer] = []
-        private var tars: [String: [UInt8]] = [:]
         private var second: Int64 = 1_790_000_000
 
-        var cache: SampleCache { SampleCache(graph: graph, layers: layers, tars: tars) }
+        var cache: SampleCache { SampleCache(graph: graph, layers: layers) }
 
         static func digest(_ step: String) -> Digest { .record(operation: Digest(of: step.utf8), output: 0) }
 
@@ -131,8 +122,8 @@ public struct SampleCache: Sendable {
                 layers.append(content)
                 layer = try graph.addLayer(content.descriptor, on: parent)
             case .pending:
-                tars[name] = content.tar
-                layer = try graph.addLayer(PendingLayer(name: name, createdAt: createdAt))
+                layer = try graph.addLayer(
+                    PendingLayer(name: name) { BlobStream(ByteBuffer(bytes: content.tar)) })
             }
             let result = CacheResult(layer: layer, createdAt: createdAt)
             return (try graph.addRecord(Builder.digest(name), inputs: inputs, results: [result]), layer)

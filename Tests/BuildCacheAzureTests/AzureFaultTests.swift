@@ -111,7 +111,7 @@ struct AzureFaultTests {
                 }
                 #expect(error?.code == .notFound)
                 let after = try #require(try await cache.stored())
-                #expect(after.warnings.count == 1)
+                #expect(after.problems.count == 1)
                 #expect(
                     after.graph
                         == sample.graph.removingResults { $0.content == .blob(gone) || $0.content == .blob(cut) })
@@ -224,7 +224,7 @@ struct AzureFaultTests {
                 server.put(Array("{".utf8), as: "a/b/manifests/one", in: "cache")
                 let found = try #require(try await cache(["one", "other"]).stored())
                 #expect(found.graph == other.graph)
-                #expect(found.warnings.count == 1)
+                #expect(found.problems.count == 1)
             }
         }
     }

@@ -42,7 +42,7 @@ struct PruneTests {
             let retention = Retention(maximumCount: 0, protectedNames: ["main"])
             let plan = try await cache("main").planPrune(retention, now: Self.later)
             #expect(Set(plan.removedNames.map(\.name)) == ["feature/1", "a <b> & c"])
-            #expect(plan.warnings == [])
+            #expect(plan.problems == [])
             #expect(server.names(in: "cache") == before)
 
             let report = try await cache("main").prune(plan)
@@ -122,7 +122,7 @@ struct PruneTests {
                 Retention(maximumCount: 0, protectedNames: ["broken"]), now: Self.later)
             #expect(plan.removedNames.map(\.name) == ["a"])
             #expect(plan.blobs == [])
-            #expect(plan.warnings.count == 2)
+            #expect(plan.problems.count == 2)
         }
     }
 

@@ -87,8 +87,8 @@ struct PruneTests {
             let base = cache("a", [Self.main])
             let kept = try await base.planPrune(Retention(protectedNames: ["*feature"]))
             #expect(kept.blobs == [])
-            #expect(kept.warnings.count == 2)
-            #expect(kept.warnings.first?.contains("may not read refs/heads/feature") == true)
+            #expect(kept.problems.count == 2)
+            #expect(kept.problems.first?.message.contains("may not read refs/heads/feature") == true)
             // Its age is known all the same, and with it go its layers.
             server.age(seconds: 30 * Self.day) { $0.hasPrefix("index-") }
             let report = try await base.prune(

@@ -154,6 +154,6 @@ private struct OCITypes<Base: CacheBackend>: CacheBackend {
             }
             return ImportedCache.Part(manifest: part.manifest, graph: try part.graph.replacing(blobs: blobs))
         }
-        return try ImportedCache(parts: parts, blobs: cache.blobs, warnings: cache.warnings)
+        return try ImportedCache(parts: parts, blobs: cache.blobs, problems: cache.problems)
     }
 }

@@ -73,7 +73,7 @@ extension SeaweedFSTests {
             #expect(receipt.published.count == 1)
             let found = try #require(try await cache.importCache(progress: .discarded))
             #expect(found.graph == graph)
-            #expect(found.warnings == [])
+            #expect(found.problems == [])
             for layer in layers {
                 var bytes: [UInt8] = []
                 for try await chunk in try await found.blobs.open(layer.descriptor, range: nil) {
@@ -134,7 +134,7 @@ extension SeaweedFSTests {
             }
             let changed = try await cache.exportCache(
                 graph, from: LayerSource(blobs: FaultySource(blobs, .changed(large))), progress: .discarded)
-            #expect(changed.warnings.count == 1)
+            #expect(changed.problems.count == 1)
             #expect(try await bucket.stat(large) == nil)
             #expect(try await bucket.uploads(options.prefix).isEmpty)
 

@@ -52,7 +52,7 @@ enum PruneChecks {
             let plan = try await cache("main").planPrune(retention, now: later)
             #expect(Set(plan.removedNames.map(\.name)) == ["feature/1", "feature/2"])
             #expect(plan.blobs.count == 2)
-            #expect(plan.warnings == [])
+            #expect(plan.problems == [])
             #expect(try await bucket.find(layers).count == 4)
 
             let report = try await cache("main").prune(plan)
@@ -78,7 +78,7 @@ enum PruneChecks {
             try await bucket.putObject(bucket.keys.manifest("broken"), Array("{".utf8))
             let plan = try await cache("a").planPrune(Retention(), now: later)
             #expect(plan.blobs == [])
-            #expect(plan.warnings.count == 2)
+            #expect(plan.problems.count == 2)
             // It is where caches are, so it may go with age.
             let retention = Retention(maximumAge: .seconds(86_400))
             let report = try await cache("a").prune(try await cache("a").planPrune(retention, now: later))

@@ -101,8 +101,8 @@ extension SeaweedFSTests {
                         .importCache(progress: .discarded))
                 let rest = sample.graph.removingResults { $0.content == .blob(victim) }
                 #expect(found.graph == rest)
-                #expect(found.warnings.count == 1)
-                #expect(found.warnings.first?.hasPrefix("1 of ") == true)
+                #expect(found.problems.count == 1)
+                #expect(found.problems.first?.kind == .lostLayer)
             }
         }
     }

@@ -3,7 +3,7 @@
 //     MergeProbe <scratch> <worker> <exports> <cache-to spec>
 //
 // The n-th export is one step named "<worker> <n>", written with WritePolicy.merge. Prints what went
-// wrong, else nothing; warnings to the standard error.
+// wrong, else nothing; problems to the standard error.
 
 import BuildCache
 import BuildCacheTesting
@@ -25,8 +25,8 @@ struct MergeProbe {
             do {
                 let report = try await client.exportCaches(sample.graph, from: sample.source)
                 try report.check()
-                let warnings = try report.outcomes.flatMap { try $0.result.get().warnings }
-                if !warnings.isEmpty { try FileHandle.standardError.write(contentsOf: Data("\(warnings)\n".utf8)) }
+                let problems = try report.outcomes.flatMap { try $0.result.get().problems }
+                if !problems.isEmpty { try FileHandle.standardError.write(contentsOf: Data("\(problems)\n".utf8)) }
             } catch {
                 return print("\(number): \(error)")
             }

@@ -31,9 +31,9 @@ extension CacheClient {
     ///   - scratch: Where layers are converted, once for all destinations.
     ///   - clients: Connections and credentials of the network backends.
     ///   - limits: How much a cache config may hold, read or written.
-    ///   - writePolicy: What becomes of the caches that are there.
-    ///   - onIgnored: Told of each fault that lenient parsing let pass.
-    /// - Throws: `CacheError` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
+    ///   - writePolicy: Whether the caches that are there are replaced or merged with.
+    ///   - onIgnored: Called for each fault that lenient parsing tolerated.
+    /// - Throws: `CacheError` `.invalidSpec` for invalid specs, and for one destination twice; `.unsupported`.
     public init(
         cacheFrom: [String] = [], cacheTo: [String] = [], environment: Environment = .process,
         leniency: CacheSpec.Leniency = .strict, scratch: ScratchStore, clients: BackendClients = .shared,
@@ -48,12 +48,11 @@ extension CacheClient {
             }
             return specs
         }
-        var exports = try parse(cacheTo, .export)
-        for place in exports.indices { exports[place].export?.writePolicy = writePolicy }
+        let exports = try parse(cacheTo, .export)
         if leniency == .strict { try CacheSpec.validate(exports: exports) }
         try self.init(
             imports: try parse(cacheFrom, .import), validExports: exports, scratch: scratch, clients: clients,
-            limits: limits)
+            limits: limits, writePolicy: writePolicy)
     }
 
     /// Makes a client of specs that were parsed before or made in Swift.
@@ -64,25 +63,29 @@ extension CacheClient {
     ///   - scratch: Where layers are converted, once for all destinations.
     ///   - clients: Connections and credentials of the network backends.
     ///   - limits: How much a cache config may hold, read or written.
-    /// - Throws: `CacheError` `.invalidSpec` for what cannot be, also for one destination twice; `.unsupported`.
+    ///   - writePolicy: Whether the caches that are there are replaced or merged with; `nil`, the default, leaves that to each export's
+    ///     options.
+    /// - Throws: `CacheError` `.invalidSpec` for invalid specs, and for one destination twice; `.unsupported`.
     public init(
         imports: [CacheSpec], exports: [CacheSpec], scratch: ScratchStore, clients: BackendClients = .shared,
-        limits: CacheConfigLimits = CacheConfigLimits()
+        limits: CacheConfigLimits = CacheConfigLimits(), writePolicy: WritePolicy? = nil
     ) throws(CacheError) {
         try CacheSpec.validate(exports: exports)
         try self.init(
-            imports: imports, validExports: exports, scratch: scratch, clients: clients, limits: limits)
+            imports: imports, validExports: exports, scratch: scratch, clients: clients, limits: limits,
+            writePolicy: writePolicy)
     }
 
     private init(
         imports: [CacheSpec], validExports exports: [CacheSpec], scratch: ScratchStore, clients: BackendClients,
-        limits: CacheConfigLimits
+        limits: CacheConfigLimits, writePolicy: WritePolicy?
     ) throws(CacheError) {
         self.init(sources: [], destinations: [])
         for spec in CacheSpec.removingDuplicates(imports: imports) {
             sources.append(try Endpoint(spec, scratch: scratch, clients: clients, limits: limits))
         }
-        for spec in exports {
+        for var spec in exports {
+            if let writePolicy { spec.export?.writePolicy = writePolicy }
             destinations.append(try Endpoint(spec, scratch: scratch, clients: clients, limits: limits))
         }
     }

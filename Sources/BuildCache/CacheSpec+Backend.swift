@@ -62,7 +62,7 @@ extension CacheSpec {
                 throw CacheError(
                     .invalidSpec, "no directory is named: set src", context: .init(backend: type.rawValue))
             }
-            return (try await LocalImages(path: path), options.digest?.description ?? options.tag)
+            return (LocalImages(path: path), options.digest?.description ?? options.tag)
         case .registry(let options):
             let repository = try await RegistryRepository(
                 options.ref, insecure: options.insecure, client: clients.registry)

@@ -3,12 +3,20 @@ import BuildCacheCore
 import BuildCacheGraph
 public import BuildCacheTransfer
 
-/// What a copy of caches did.
+/// The outcome of a copy of caches.
 public struct CopyReport: Sendable {
-    /// What was read.
+    /// The outcome of reading the sources.
     public var imported: ImportReport
-    /// What was written, and what each destination had already.
+    /// The outcome of writing the destinations.
     public var exported: ExportReport
+
+    /// The problems of both.
+    public var problems: [CacheProblem] { imported.problems + exported.problems }
+}
+
+extension CopyReport: CustomStringConvertible {
+    /// One line.
+    public var description: String { "read \(imported); wrote \(exported)" }
 }
 
 extension CacheClient {
@@ -25,9 +33,11 @@ extension CacheClient {
         progress: @escaping @Sendable (Endpoint, ProgressEvent) -> Void = { _, _ in }
     ) async throws -> CopyReport {
         let imported = try await importCaches(progress: progress)
+        defer { imported.close() }
         for outcome in imported.outcomes where try outcome.result.get() == nil {
             throw CacheError(
-                .notFound, "there is no cache to copy yet", context: .init(operation: "copy", subject: outcome.source))
+                .notFound, "the source has no cache to copy yet",
+                context: .init(operation: "copy", subject: outcome.source))
         }
         let exported = try await exportCaches(
             imported.graph, from: LayerSource(blobs: imported.blobs), progress: progress)

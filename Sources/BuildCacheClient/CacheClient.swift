@@ -49,9 +49,9 @@ public struct CacheClient: Sendable {
 
     // MARK: Importing
 
-    /// Reads all sources at once and unites them.
+    /// Reads all sources at once and merges them.
     ///
-    /// Never fails because of a source: one that cannot be read is in the report with its error, and knows nothing.
+    /// Never fails because of a source: one that cannot be read is in the report with its error, and has no records.
     ///
     /// - Parameter progress: Told by which endpoint something happened.
     /// - Throws: `CancellationError` if cancelled, and nothing else.
@@ -69,7 +69,7 @@ public struct CacheClient: Sendable {
             }
         }
         try Task.checkCancellation()
-        return ImportReport(outcomes)
+        return try ImportReport(outcomes)
     }
 
     // MARK: Exporting

@@ -32,9 +32,9 @@ extension CacheSession {
     public func prefetch(_ record: RecordID) {
         state.withLock { state in
             guard state.prefetches[record] == nil else { return }
-            // Whoever asked goes on at once, so this is no child of theirs; ``close()`` ends it.
+            // The caller goes on at once, so this is not a child of its task; ``close()`` ends it.
             state.prefetches[record] = Task { [weak self] in
-                // What goes wrong shows itself to who fetches.
+                // An error shows itself to the fetch that follows.
                 let hit = try? await self?.fetch(record)
                 self?.state.withLock { state in
                     state.prefetches[record] = nil
@@ -50,11 +50,12 @@ extension CacheSession {
                 try await measuring("fetch", \.fetching) { try await fetchLayers(of: hit) }
                 return hit
             } catch let lost as LostLayer {
+                let problem = lost.problem(in: hit.source)
                 options.logger?.warning(
-                    "a cached layer cannot be had, so the next best result is taken",
-                    metadata: ["layer": "\(lost.digest)", "error": "\(lost.cause)"])
+                    "a cached layer cannot be read, so the next best result is taken",
+                    metadata: ["source": "\(hit.source)", "problem": "\(problem)"])
                 try state.withLock { state in
-                    state.lost.insert(lost.digest)
+                    if state.lost.insert(lost.digest).inserted { state.report.problems.append(problem) }
                     // Other steps may be built on it, too: a checkpoint must not fail for a result that is known to be gone.
                     let concerned = state.hits.filter { $0.value.layers.contains { $0.digest == lost.digest } }.keys
                     for other in Set(concerned).union([record]) {
@@ -68,10 +69,10 @@ extension CacheSession {
     }
 
     private func fetchLayers(of hit: CacheHit) async throws {
-        let endpoint = client.sources.first { $0.name == hit.source }
+        let endpoint = hit.place.map { client.sources[$0] }
         let (report, store, meter) = (options.progress, store, meter)
         let progress = ProgressSink { event in if let endpoint { report(endpoint, event) } }
-        let source = MeasuredSource(LosingSource(base: caches), progress: progress)
+        let source = MeasuredSource(LostLayerMappingSource(base: caches), progress: progress)
         let layers = Set(hit.layers)
         progress(.planned(layers: layers.count, bytes: layers.reduce(0) { $0.saturatingAdding($1.size) }))
         let outcomes = try await TrafficMeter.$current.withValue(meter) {
@@ -82,7 +83,7 @@ extension CacheSession {
             }
         }
         state.withLock { state in
-            for (layer, outcome) in outcomes { state.report.add(layer.size, outcome) }
+            for (layer, outcome) in outcomes { state.report.addFetched(layer.size, outcome) }
         }
     }
 
@@ -108,31 +109,34 @@ extension CacheSession {
 
 /// A layer that no cache has, or not whole, when it is wanted.
 ///
-/// A type of its own, because the same words from the store fail the build.
+/// A type of its own, because the same error from the store fails the build.
 private struct LostLayer: Error {
     var digest: Digest
     var cause: any Error
+
+    func problem(in source: String) -> CacheProblem {
+        let error = cause as? CacheError
+        let isDamaged = error?.code == .corrupted
+        return CacheProblem(
+            isDamaged ? .damagedLayer : .lostLayer,
+            "layer \(digest) \(isDamaged ? "is damaged" : "cannot be read"), so the results with it are misses: "
+                + (error?.description ?? "\(type(of: cause))"),
+            endpoint: source, subject: digest.description, code: error?.code)
+    }
 }
 
-/// Says of whatever goes wrong with it that a layer is lost: a cache that is down costs a hit, not the build.
-private struct LosingSource: BlobSource {
+/// Turns every error of its base into the loss of a layer: a cache that is down costs a hit, not the build.
+private struct LostLayerMappingSource: BlobSource {
     let base: any BlobSource
 
     func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        let stream = try await naming(descriptor) {
-            try await base.open(descriptor, range: range).verified(as: descriptor)
+        @Sendable func lost(_ error: any Error) -> any Error {
+            error is CancellationError ? error : LostLayer(digest: descriptor.digest, cause: error)
         }
-        var named = BlobStream(length: stream.length) {
-            var chunks = stream.makeAsyncIterator()
-            return { try await naming(descriptor) { try await chunks.next() } }
-        }
-        named.verified = stream.verified
-        return named
-    }
-
-    private func naming<Value>(_ descriptor: Descriptor, _ body: () async throws -> Value) async throws -> Value {
-        do { return try await body() } catch let error where !(error is CancellationError) {
-            throw LostLayer(digest: descriptor.digest, cause: error)
+        do {
+            return try await base.open(descriptor, range: range).verified(as: descriptor).mappingErrors(lost)
+        } catch {
+            throw lost(error)
         }
     }
 }

@@ -15,6 +15,8 @@ public struct CacheHit: Hashable, Sendable {
     public var layers: [Descriptor]
     /// The name of the first source that has them.
     public var source: String
+    /// The place of that source among those of the client; names may be equal.
+    var place: Int?
 }
 
 extension CacheSession {
@@ -47,15 +49,19 @@ extension CacheSession {
     ///
     /// - Returns: What differs from the nearest record and the graph that this is of, for `MissExplanation.text(in:naming:)`; `nil` for a
     ///   step of which a cache has a result, though its layers may be lost.
-    public func explainMiss(_ record: RecordID) -> (explanation: MissExplanation, graph: LayerGraph)? {
+    /// - Throws: `CacheError` `.invalidSpec` for a record of another session.
+    public func explainMiss(
+        _ record: RecordID
+    ) throws(CacheError) -> (explanation: MissExplanation, graph: LayerGraph)? {
         let known = sources.now.known
-        let explanation = state.withLock { state -> MissExplanation? in
-            guard state.graph.contains(record) else { return nil }
-            _ = state.matches(of: record, known)
-            let step = state.graph[record]
-            return known.lookup.explainMiss(step.digest, inputs: state.known(step.inputs))
+        let explanation = state.withLock { state in
+            Result { () throws(CacheError) in
+                _ = try state.matches(of: record, known)
+                let step = try state.graph[record]
+                return try known.lookup.explainMiss(step.digest, inputs: state.known(step.inputs))
+            }
         }
-        return explanation.map { ($0, known.lookup.graph) }
+        return try explanation.get().map { ($0, known.lookup.graph) }
     }
 
     private func note(_ hit: CacheHit?, of record: RecordID) {
@@ -69,11 +75,11 @@ extension CacheSession {
         }
         guard isNew else { return }
         Counter(label: "build_cache.session.\(hit == nil ? "misses" : "hits")").increment()
-        let digest = state.withLock { $0.graph[record].digest }
+        guard let logger = options.logger, let digest = state.withLock({ try? $0.graph[record].digest }) else { return }
         if let hit {
-            options.logger?.debug("cached", metadata: ["record": "\(digest)", "source": "\(hit.source)"])
+            logger.debug("cached", metadata: ["record": "\(digest)", "source": "\(hit.source)"])
         } else {
-            options.logger?.debug("not cached", metadata: ["record": "\(digest)"])
+            logger.debug("not cached", metadata: ["record": "\(digest)"])
         }
     }
 }
@@ -83,47 +89,50 @@ extension CacheSession.State {
     mutating func answer(
         _ record: RecordID, _ known: LoadingSources.Known
     ) throws(CacheError) -> CacheHit? {
-        guard graph.contains(record) else {
-            throw CacheError(.invalidSpec, "the record is not of this session")
-        }
-        let found = matches(of: record, known)
-        for result in known.lookup.results(of: found) {
-            let chain = known.lookup.graph.chain(result.layer)
-            let layers = chain.compactMap { known.lookup.graph.descriptor(of: $0) }
+        let found = try matches(of: record, known)
+        for result in try known.lookup.results(of: found) {
+            let chain = try known.lookup.graph.chain(result.layer)
+            var layers: [Descriptor] = []
+            for layer in chain { if let known = try known.lookup.graph.descriptor(of: layer) { layers.append(known) } }
             guard layers.count == chain.count, !layers.contains(where: { lost.contains($0.digest) }) else { continue }
             let source = known.caches.first { cache in
                 layers.allSatisfy { cache.cache.graph.descriptors[$0.digest] != nil }
             }
             guard let top = try graph.addChain(layers) else { continue }
             try graph.addResult(CacheResult(layer: top, createdAt: result.createdAt), to: record, isImported: true)
+            let place = source?.place ?? known.caches.first?.place
             return CacheHit(
                 record: record, createdAt: result.createdAt, layers: layers,
-                source: source?.name ?? known.caches.first?.name ?? "")
+                source: place.map { names[$0] } ?? "", place: place)
         }
         return nil
     }
 
-    /// What a record is called in the caches: found out for all that it is built from first, one after the other, because chains are long.
-    mutating func matches(of record: RecordID, _ known: LoadingSources.Known) -> [RecordID] {
+    /// The records that a record is in the caches: found for all that it is built from first, without recursion, because chains are long.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` for a record of another session.
+    mutating func matches(
+        of record: RecordID, _ known: LoadingSources.Known
+    ) throws(CacheError) -> [RecordID] {
         if matchesVersion != known.version {
             matches.removeAll(keepingCapacity: true)
             matchesVersion = known.version
         }
-        let start = graph.canonicalID(record)
+        let start = try graph.canonicalID(record)
         var stack = [start]
         while let top = stack.last {
             guard matches[top] == nil else {
                 stack.removeLast()
                 continue
             }
-            let step = graph[top]
+            let step = try graph[top]
             let depth = stack.count
             for input in step.inputs {
                 for link in input where matches[link.record] == nil { stack.append(link.record) }
             }
             guard stack.count == depth else { continue }
             matches[top] =
-                step.isEphemeral ? [] : known.lookup.matches(step.digest, inputs: self.known(step.inputs))
+                step.isEphemeral ? [] : try known.lookup.matches(step.digest, inputs: self.known(step.inputs))
         }
         return matches[start] ?? []
     }

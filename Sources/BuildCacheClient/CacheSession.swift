@@ -15,9 +15,9 @@ import Synchronization
 ///     // Its layers are in the store.
 /// } else {
 ///     // Run the step, then:
-///     try session.addResult([.pending(PendingLayer(name: "make all"))], to: step)
+///     try session.addResult([.tar(at: "out.tar")], to: step)
 /// }
-/// let report = try await session.exportCaches(from: LayerSource(blobs: scratch) { layer in try await openTar(layer) })
+/// try await session.exportCaches().check()
 /// ```
 ///
 /// Caches are loaded in the background from the moment the session opens, and asked as soon as one of them has arrived. All of them are
@@ -58,15 +58,39 @@ public final class CacheSession: Sendable {
         }
     }
 
-    /// One layer of a result, the lowest first.
+    /// One layer of a result.
+    ///
+    /// A value stands for one layer: keep it to name the layer again, as the base of another step's result. Two values are two layers, also
+    /// if they were made in the same way.
+    @nonexhaustive
     public enum ResultLayer: Hashable, Sendable {
         /// Its blob is in the store, or in one of the caches.
         case stored(Descriptor)
         /// It exists, and its tar is made when an export asks for it.
         case pending(PendingLayer)
+
+        /// A layer whose tar is made when an export asks for it.
+        ///
+        /// - Parameters:
+        ///   - name: A label for messages and progress.
+        ///   - open: Opens the tar, each time afresh and with the same bytes, however much later.
+        public static func tar(
+            name: String = "layer", _ open: @escaping @Sendable () async throws -> BlobStream
+        ) -> ResultLayer {
+            .pending(PendingLayer(name: name, tar: open))
+        }
+
+        /// A layer of a tar file, which must stay as it is until it was exported; a result whose file has changed by then is left out.
+        ///
+        /// - Throws: `CacheError` as `PendingLayer.init(name:tarAt:)`.
+        public static func tar(at path: String) throws(CacheError) -> ResultLayer {
+            .pending(try PendingLayer(tarAt: path))
+        }
     }
 
     struct State {
+        /// The names of the sources.
+        let names: [String]
         var graph = LayerGraph()
         /// What records are called in the caches, as far as was asked; good for one version of what they know.
         var matches: [RecordID: [RecordID]] = [:]
@@ -77,7 +101,7 @@ public final class CacheSession: Sendable {
         var misses: Set<RecordID> = []
         /// What is being fetched ahead.
         var prefetches: [RecordID: Task<Void, Never>] = [:]
-        /// What was fetched ahead, until somebody fetches it.
+        /// Steps that were fetched ahead, until they are fetched.
         var ready: [RecordID: CacheHit] = [:]
         var report = SessionReport()
     }
@@ -89,12 +113,13 @@ public final class CacheSession: Sendable {
     let meter = TrafficMeter()
     /// Each step is fetched once for all who wait for it.
     let fetches = SharedWork<RecordID, CacheHit?>()
-    let state = Mutex(State())
+    let state: Mutex<State>
 
     init(_ client: CacheClient, store: any BlobStore, options: Options) {
         self.client = client
         self.store = store
         self.options = options
+        state = Mutex(State(names: client.sources.map(\.name)))
         let progress = options.progress
         sources = TrafficMeter.$current.withValue(meter) {
             LoadingSources(
@@ -105,7 +130,9 @@ public final class CacheSession: Sendable {
 
     deinit { close() }
 
-    /// Gives up what is still being loaded or fetched ahead; what was noted stays, and can still be exported.
+    /// Stops loads and prefetches, and lets the stores of the caches remove what was imported.
+    ///
+    /// What was noted stays, and can still be exported.
     public func close() {
         sources.cancel()
         for task in state.withLock({ $0.prefetches.values }) { task.cancel() }
@@ -120,7 +147,8 @@ public final class CacheSession: Sendable {
     ///
     /// - Parameters:
     ///   - digest: See `Digest.record(operation:output:)` and `Digest.record(content:)`.
-    ///   - inputs: Per input the records that it is, of this session; none for a source.
+    ///   - inputs: Per input the links of which one must match, of this session, none of them to anything mutable: see `Link`. None for a
+    ///     source.
     /// - Returns: The record; the same again for what is the same.
     /// - Throws: `CacheError` as `LayerGraph.addRecord(_:inputs:results:)`.
     public func record(_ digest: Digest, inputs: [[Link]] = []) throws(CacheError) -> RecordID {
@@ -134,20 +162,22 @@ public final class CacheSession: Sendable {
         try noting { graph throws(CacheError) in try graph.addEphemeralRecord() }
     }
 
-    /// Notes what came out of a step that has run.
+    /// Notes the result of a step that has run.
     ///
-    /// A record without inputs stands for something that was read: an export leaves out what is noted for it here.
+    /// It takes the place of any other result of the step, noted before or found in a cache: a step that ran again is not the hit any more,
+    /// whatever the clocks say.
     ///
     /// - Parameters:
-    ///   - layers: All layers of the result, the lowest first: those of what it started from and its own.
-    ///   - createdAt: When the step ended.
+    ///   - layers: All layers of the result, the lowest first: those of the base it started from and its own.
+    ///   - createdAt: When the step ended; also the time of its new layers.
     ///   - record: The step.
-    /// - Throws: `CacheError` `.invalidSpec` for a record of another session, or without any layer.
+    /// - Throws: `CacheError` `.invalidSpec` for a record of another session, for one without inputs, which stands for something that was
+    ///   read and has no result, and for a result without layers.
     public func addResult(
         _ layers: [ResultLayer], createdAt: Timestamp = .now(), to record: RecordID
     ) throws(CacheError) {
         try noting(mayLink: false) { graph throws(CacheError) in
-            guard !graph.contains(record) || !graph[record].inputs.isEmpty else {
+            guard try !graph[record].inputs.isEmpty else {
                 throw CacheError(
                     .invalidSpec,
                     "a record without inputs is a source, and a build exports no result of one; give the step an input")
@@ -162,6 +192,7 @@ public final class CacheSession: Sendable {
             guard let top else {
                 throw CacheError(.invalidSpec, "a result without layers cannot be cached; leave it out")
             }
+            try graph.removeResults(of: record)
             try graph.addResult(CacheResult(layer: top, createdAt: createdAt), to: record)
         }
     }

@@ -5,18 +5,24 @@ import BuildCacheTransfer
 import Logging
 import Synchronization
 
-/// The caches that a session reads, each loaded in the background and given up at its deadline.
+/// The caches that a session reads, each loaded in the background until its deadline.
 ///
-/// The tasks are no children of anybody: a source that does not even heed its cancellation must not hold up the end of a build.
+/// Loads run in unstructured tasks, so that a source that ignores cancellation cannot delay the end of the build. Merging a cache into
+/// what is known counts as loading it: a cache made so that merging it takes for ever costs its own hits, and holds up no lookup.
 final class LoadingSources: Sendable {
+    /// One cache that has arrived.
+    struct Arrived: Sendable {
+        var place: Int
+        var cache: ImportedCache
+    }
     /// What is known so far.
     struct Known: Sendable {
-        /// Different for each graph: the records of one are none of another.
+        /// Different for each graph: the records of one are not valid in another.
         var version = 0
         /// One graph of all caches that have arrived, in the order of the sources.
         var lookup = CacheLookup(LayerGraph())
-        /// The caches that have arrived, with what they are called.
-        var caches: [(place: Int, name: String, cache: ImportedCache)] = []
+        /// The caches that have arrived, in the order of the sources.
+        var caches: [Arrived] = []
         /// Sources that may still arrive.
         var waitingFor = 0
     }
@@ -25,10 +31,16 @@ final class LoadingSources: Sendable {
         var tasks: [Int: [Task<Void, Never>]] = [:]
         var known = Known()
         var finishedAt: ContinuousClock.Instant?
+
+        mutating func finish(_ place: Int, _ result: Result<ImportedCache?, CacheError>, of count: Int) {
+            results[place] = result
+            known.waitingFor = count - results.count
+            if known.waitingFor == 0 { finishedAt = ContinuousClock.now }
+        }
     }
 
     let changes = Changes()
-    private let names: [String]
+    private let sources: [CacheClient.Endpoint]
     private let logger: Logger?
     private let started = ContinuousClock.now
     private let state = Mutex(State())
@@ -37,7 +49,7 @@ final class LoadingSources: Sendable {
         _ sources: [CacheClient.Endpoint], deadline: Duration, clock: any Clock<Duration>,
         logger: Logger?, progress: @escaping @Sendable (CacheClient.Endpoint, ProgressEvent) -> Void
     ) {
-        names = sources.map(\.name)
+        self.sources = sources
         self.logger = logger
         state.withLock { state in
             state.known.waitingFor = sources.count
@@ -47,7 +59,7 @@ final class LoadingSources: Sendable {
             let loading = Task { [self] in
                 do {
                     let cache = try await source.backend.importCache(progress: ProgressSink { progress(source, $0) })
-                    finish(place, .success(cache))
+                    if let cache { try add(cache, place) } else { finish(place, .success(nil)) }
                 } catch {
                     finish(place, .failure(.wrapping(error, of: source.backend, "import")))
                 }
@@ -59,8 +71,8 @@ final class LoadingSources: Sendable {
                     .failure(
                         CacheError(
                             .unavailable,
-                            "the cache was not there within \(deadline), so the build goes on without it; "
-                                + "look at the network, or give the session a longer deadline",
+                            "the cache was not loaded within \(deadline), so the build goes on without it; "
+                                + "check the network, or give the session a longer deadline",
                             context: .init(backend: source.backend.traits.name, operation: "import"))))
             }
             let isOver = state.withLock { state in
@@ -85,68 +97,69 @@ final class LoadingSources: Sendable {
         }
     }
 
-    /// One outcome per source; `nil` for one that is still being waited for.
+    /// One outcome per source; `nil` for one that is still loading.
     var outcomes: [(name: String, result: Result<ImportedCache?, CacheError>?)] {
-        state.withLock { state in names.enumerated().map { ($1, state.results[$0]) } }
+        state.withLock { state in sources.enumerated().map { ($1.name, state.results[$0]) } }
     }
 
-    /// From the start until the last source has answered or was given up; until now while one has not.
+    /// From the start until the last source has arrived, failed or missed its deadline; until now while one has not.
     var duration: Duration { (state.withLock { $0.finishedAt } ?? ContinuousClock.now) - started }
 
-    /// Gives up all sources that have not answered.
+    /// Stops all loads, and lets the stores remove what was imported.
     func cancel() {
-        for place in names.indices {
-            finish(place, .failure(CacheError(.unavailable, "the session ended before the cache was there")))
+        for place in sources.indices {
+            finish(place, .failure(CacheError(.unavailable, "the session ended before the cache was loaded")))
             cancel(place)
         }
+        for arrived in now.known.caches { arrived.cache.close() }
     }
 
     private func cancel(_ place: Int) {
         for task in state.withLock({ $0.tasks.removeValue(forKey: place) }) ?? [] { task.cancel() }
     }
 
-    /// Takes the first answer of a source: what comes after its deadline is too late.
+    /// Takes the first outcome of a source that brings no cache: what comes after its deadline is too late.
     private func finish(_ place: Int, _ result: Result<ImportedCache?, CacheError>) {
         let isFirst = state.withLock { state in
             guard state.results[place] == nil else { return false }
-            state.results[place] = result
+            state.finish(place, result, of: sources.count)
             return true
         }
         guard isFirst else { return }
         if case .failure(let error) = result {
             logger?.warning(
                 "a cache cannot be read, and counts as one without hits",
-                metadata: ["source": "\(names[place])", "error": "\(error)"])
+                metadata: ["source": "\(sources[place].name)", "error": "\(error)"])
         }
         cancel(place)
-        unite()
+        changes.happened()
     }
 
-    /// Makes one graph of what has arrived, outside of the lock because that takes a while, and again if more has arrived meanwhile.
-    private func unite() {
+    /// Merges a cache with those that have arrived, outside of the lock because that takes a while, and again if more have arrived meanwhile.
+    ///
+    /// - Throws: As `LayerGraph.merge(_:onlyMissingResults:)`; nothing has changed then.
+    private func add(_ cache: ImportedCache, _ place: Int) throws {
         while true {
-            let results = state.withLock { $0.results }
-            var caches: [(place: Int, name: String, cache: ImportedCache)] = []
+            let known = now.known
+            let caches = (known.caches + [Arrived(place: place, cache: cache)]).sorted { $0.place < $1.place }
             var graph = LayerGraph()
-            for (place, result) in results.sorted(by: { $0.key < $1.key }) {
-                guard case .success(let cache?) = result else { continue }
-                do throws(CacheError) {
-                    try graph.merge(cache.graph)
-                    caches.append((place, names[place], cache))
-                } catch {
-                    state.withLock { $0.results[place] = .failure(error) }
-                }
-            }
+            for arrived in caches { try graph.merge(arrived.cache.graph) }
             let lookup = CacheLookup(graph)
             let isDone = state.withLock { state in
-                guard state.results.count == results.count else { return false }
-                state.known = Known(
-                    version: state.known.version + 1, lookup: lookup, caches: caches,
-                    waitingFor: names.count - results.count)
-                if results.count == names.count, state.finishedAt == nil { state.finishedAt = ContinuousClock.now }
+                guard state.results[place] == nil else {
+                    cache.close()
+                    return true
+                }
+                guard state.known.version == known.version else { return false }
+                state.known.version += 1
+                state.known.lookup = lookup
+                state.known.caches = caches
+                state.finish(place, .success(cache), of: sources.count)
                 return true
             }
-            if isDone { return changes.happened() }
+            if isDone { break }
         }
+        cancel(place)
+        changes.happened()
     }
 }

@@ -65,11 +65,11 @@ struct CacheClientTests {
             destinations: [])
         let report = try await client.importCaches()
         let lookup = CacheLookup(report.graph)
-        let results = lookup.results(
-            of: lookup.matches(Self.step, inputs: [lookup.matches(Self.root).map { Link($0) }]))
+        let results = try lookup.results(
+            of: lookup.matches(Self.step, inputs: [try lookup.matches(Self.root).map { Link($0) }]))
         #expect(results.map(\.createdAt.seconds) == [2, 1])
         for (result, text) in zip(results, ["new", "old"]) {
-            let descriptor = try #require(report.graph.descriptor(of: result.layer))
+            let descriptor = try #require(try report.graph.descriptor(of: result.layer))
             var bytes: [UInt8] = []
             for try await chunk in try await report.blobs.open(descriptor, range: nil) {
                 bytes += chunk.readableBytesView
@@ -206,12 +206,12 @@ struct CacheClientTests {
 
             var graph = LayerGraph()
             let root = try graph.addRecord(Self.root)
-            let layer = try graph.addLayer(PendingLayer(name: "step", createdAt: Timestamp(seconds: 7)))
+            let layer = try graph.addLayer(
+                PendingLayer { BlobStream(ByteBuffer(string: "the tar of step")) })
+            let time = try #require(Timestamp(seconds: 7))
             try graph.addRecord(
-                Self.step, inputs: [[Link(root)]], results: [CacheResult(layer: layer, createdAt: .zero)])
-            let source = LayerSource(blobs: OneBlob(bytes: [])) { layer in
-                BlobStream(ByteBuffer(string: "the tar of \(layer.name)"))
-            }
+                Self.step, inputs: [[Link(root)]], results: [CacheResult(layer: layer, createdAt: time)])
+            let source = LayerSource(blobs: OneBlob(bytes: []))
             let events = Mutex<[ProgressEvent]>([])
             let report = try await client.exportCaches(graph, from: source) { _, event in
                 events.withLock { $0.append(event) }
@@ -221,9 +221,9 @@ struct CacheClientTests {
 
             let found = try await client.importCaches()
             let lookup = CacheLookup(found.graph)
-            let matches = lookup.matches(Self.step, inputs: [lookup.matches(Self.root).map { Link($0) }])
-            let result = try #require(lookup.results(of: matches).first)
-            let descriptor = try #require(found.graph.descriptor(of: result.layer))
+            let matches = try lookup.matches(Self.step, inputs: [try lookup.matches(Self.root).map { Link($0) }])
+            let result = try #require(try lookup.results(of: matches).first)
+            let descriptor = try #require(try found.graph.descriptor(of: result.layer))
             #expect(descriptor.mediaType == .layer(.zstd))
             #expect(descriptor.diffID == DiffID(Digest(of: "the tar of step".utf8)))
             #expect(descriptor.createdAt == Timestamp(seconds: 7))

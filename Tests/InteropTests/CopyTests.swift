@@ -23,7 +23,7 @@ struct CopyTests {
             let config = path + "/blobs/sha256/" + digest.dropFirst("sha256:".count)
             #expect(FileManager.default.fileExists(atPath: config))
             #expect(receipt.converted == [])
-            #expect(receipt.warnings == [])
+            #expect(receipt.problems == [])
             let copied = try await importCache(path, scratch: scratch)
             #expect(copied.graph == cache.graph)
         }

@@ -26,7 +26,7 @@ struct ImportTests {
 extension Fixture {
     /// Expects in `cache` what another reader found in this.
     func compare(_ cache: ImportedCache) throws {
-        #expect(cache.warnings == [])
+        #expect(cache.problems == [])
         try #require(cache.parts.count == expected.caches.count)
         for (part, expected) in zip(cache.parts, expected.caches) { try expected.compare(part) }
     }
@@ -38,7 +38,7 @@ extension Fixture.Expected.Cache {
     func compare(_ part: ImportedCache.Part) throws {
         let expected = self
         let graph = part.graph
-        let records = graph.recordIDs.map { graph[$0] }
+        let records = try graph.recordIDs.map { try graph[$0] }
         if let manifest = expected.imageManifestDigest ?? expected.manifestDigest {
             #expect(part.manifest?.digest.description == manifest)
         }
@@ -74,7 +74,7 @@ extension Fixture.Expected.Cache {
             }
             expectedChains.append(chain)
         }
-        let chains = graph.layerIDs.map { graph.digests(of: $0) }
+        let chains = try graph.layerIDs.map { try graph.digests(of: $0) }
         if expected.form == "inline" {
             // An image has its layers in one chain; merged layers are chains of some of them.
             #expect(Set(chains.joined()).isSubset(of: Set(expected.layerList.map(\.digest))))

@@ -39,7 +39,7 @@ struct MergeTests {
                 clients: BackendClients(s3: S3Client(environment: .empty)))
             let report = try await client.importCaches()
             let cache = try #require(try report.outcomes[0].result.get())
-            #expect(cache.warnings == [])
+            #expect(cache.problems == [])
             var expected = LayerGraph()
             for worker in 0..<Self.workers {
                 for number in 0..<Self.exports { try expected.merge(SampleCache.step("\(worker) \(number)").graph) }

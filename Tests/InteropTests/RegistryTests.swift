@@ -31,7 +31,7 @@ struct RegistryTests {
                     let directory = try TemporaryDirectory()
                     let stored = try await copy(pulled, to: directory.path + "/copy", export, scratch: scratch)
                     #expect(stored.published.values.map(\.digest.description) == [expected.manifestDigest])
-                    #expect(stored.warnings == [])
+                    #expect(stored.problems == [])
                 }
             }
         }
@@ -64,7 +64,7 @@ struct RegistryTests {
             try await ScratchStore.withTemporary { scratch in
                 let digest = fixture.expected.caches[0].manifestDigest
                 let name = try #require(fixture.isTaggedLatest ? "latest" : digest)
-                let directory = try await LocalImages(path: fixture.path)
+                let directory = LocalImages(path: fixture.path)
                 let repository = try await RegistryRepository(
                     try Reference("\(address)/build/image"), client: .anonymous())
                 let root = try #require(try await directory.resolve(name))

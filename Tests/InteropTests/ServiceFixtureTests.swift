@@ -140,7 +140,7 @@ struct ServiceFixtureTests {
     /// Imports, compares with what another reader found, reads every layer, and exports what was found.
     private func copy(_ cache: any CacheBackend, to other: any CacheBackend, _ fixture: ServiceFixture) async throws {
         let found = try #require(try await cache.importCache(progress: .discarded))
-        #expect(found.warnings == [])
+        #expect(found.problems == [])
         try #require(found.parts.count == 1)
         try fixture.expected.compare(found.parts[0])
         for descriptor in found.graph.descriptors.values {
@@ -148,7 +148,7 @@ struct ServiceFixtureTests {
         }
         let receipt = try await other.exportCache(
             found.graph, from: LayerSource(blobs: found.blobs), progress: .discarded)
-        #expect(receipt.warnings == [])
+        #expect(receipt.problems == [])
         #expect(receipt.converted == [])
     }
 }

@@ -54,8 +54,10 @@ extension LayerGraph {
     }
 
     /// The digests of a chain of layers, bottom first.
-    func digests(of chain: LayerID) -> [String] {
-        self.chain(chain).map { if case .blob(let digest) = self[$0].content { digest.description } else { "pending" } }
+    func digests(of chain: LayerID) throws -> [String] {
+        try self.chain(chain).map {
+            if case .blob(let digest) = try self[$0].content { digest.description } else { "pending" }
+        }
     }
 }
 

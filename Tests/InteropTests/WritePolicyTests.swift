@@ -64,7 +64,7 @@ struct WritePolicyTests {
                     graph, from: LayerSource(blobs: MemorySource([layer.stored])), progress: .discarded)
             }
             let graph = try await stored(try cache(.merge, scratch)).graph
-            #expect(graph.recordIDs.flatMap { graph[$0].results }.map(\.createdAt.seconds) == [1])
+            #expect(try graph.recordIDs.flatMap { try graph[$0].results }.map(\.createdAt.seconds) == [1])
         }
     }
 
@@ -94,8 +94,8 @@ struct WritePolicyTests {
                     export: ExportOptions(mode: .max, writePolicy: .merge), scratch: scratch)
                 let receipt = try await cache.export(sample)
                 #expect(receipt.published.keys.sorted() == ["main"])
-                #expect(receipt.warnings.count == 1)
-                #expect(receipt.warnings[0].contains("removes no manifests"))
+                #expect(receipt.problems.count == 1)
+                #expect(receipt.problems[0].message.contains("removes no manifests"))
                 #expect(try await stored(cache).graph == sample.graph)
             }
         }

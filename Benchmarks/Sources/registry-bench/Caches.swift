@@ -25,7 +25,7 @@ func makeCache(in directory: String, layers: Int, bytes: Int) async throws {
             results: [CacheResult(layer: made, createdAt: .zero)])
         layer = made
     }
-    graph.targets = [last]
+    try graph.setTargets([last])
     let source = LayerSource(blobs: NoBlobs()) { _ in
         BlobStream(length: nil) {
             var random = SystemRandomNumberGenerator()

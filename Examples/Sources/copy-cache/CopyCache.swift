@@ -31,7 +31,7 @@ struct CopyCache: AsyncParsableCommand {
         }
         for outcome in report.imported.outcomes {
             guard case .success(let cache?) = outcome.result else { continue }
-            for warning in cache.warnings { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
+            for warning in cache.problems { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
             if json { continue }
             print("from \(outcome.source): \(cache.graph.recordCount) records, \(cache.graph.layerIDs.count) layers")
         }
@@ -57,7 +57,7 @@ struct CopyCache: AsyncParsableCommand {
             row.copied = receipt.transfers.values.count { $0 == .written }
             row.skipped = receipt.transfers.count - row.copied
             row.converted = receipt.converted.count
-            row.warnings = receipt.warnings
+            row.warnings = receipt.problems
         case .failure(let error): row.error = error.description
         }
         if json {

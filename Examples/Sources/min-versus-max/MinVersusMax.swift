@@ -30,7 +30,7 @@ struct MinVersusMax {
         // The image is the chain of the second stage.
         let (copied, base) = try step("copy", on: [compiled], layer: nil)
         let (tested, _) = try step("test", on: [copied], layer: base)
-        graph.targets = [tested]
+        try graph.setTargets([tested])
 
         let (min, max) = (graph.selected(.min), graph.selected(.max))
         print(row("step", "min", "max"))

@@ -60,7 +60,7 @@ struct PruneCache: AsyncParsableCommand {
                             names: plan.names.map {
                                 .init(name: $0.stored.name, isRemoved: $0.verdict.isRemoval, why: "\($0.verdict)")
                             },
-                            blobs: plan.blobs.map(\.id), bytes: plan.freedBytes, warnings: plan.warnings,
+                            blobs: plan.blobs.map(\.id), bytes: plan.freedBytes, warnings: plan.problems,
                             removed: report.map {
                                 .init(names: $0.removedNames, blobs: $0.removedBlobs.count, bytes: $0.freedBytes)
                             })))

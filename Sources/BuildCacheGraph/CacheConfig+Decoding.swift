@@ -121,7 +121,7 @@ private struct CacheConfigDecoder {
             if try reader.beginObject() {
                 while let key = try reader.nextKey() {
                     switch key {
-                    case "blob": blob = try reader.rawString().digest ?? .none
+                    case "blob": blob = try reader.string { Digest(utf8: $0) } ?? .none
                     case "parent": parent = try reader.integer()
                     case "annotations" where isAnnotated: descriptor = try readAnnotations(&reader)
                     default: try reader.skipValue()
@@ -148,7 +148,7 @@ private struct CacheConfigDecoder {
         while let key = try reader.nextKey() {
             switch key {
             case "mediaType": descriptor.mediaType = MediaType(try reader.string() ?? "")
-            case "diffID": diffID = try reader.rawString().digest
+            case "diffID": diffID = try reader.string { Digest(utf8: $0) }
             case "size": descriptor.size = try reader.integer()
             case "createdAt":
                 let createdAt = try readTime(&reader)
@@ -186,13 +186,16 @@ private struct CacheConfigDecoder {
     }
 
     private mutating func readDigest(of record: Int32, _ reader: inout JSONReader) throws(CacheError) -> Bool {
-        let text = try reader.rawString()
-        if let digest = text.digest {
+        let (digest, text) = try reader.string { utf8 in
+            let digest = Digest(utf8: utf8)
+            return (digest, digest == nil ? String(decoding: utf8, as: UTF8.self) : "")
+        }
+        if let digest {
             graph.records[Int(record)].digest = digest
-        } else if text.text.hasPrefix("random:") {
+        } else if text.utf8.starts(with: "random:".utf8) {
             graph.records[Int(record)].isEphemeral = true
         } else {
-            throw reader.invalid("record \(record) has the digest \(text.text.quoted), which is none")
+            throw reader.invalid("the digest of record \(record) is \(text.quoted): expected sha256: and 64 hex digits")
         }
         return true
     }
@@ -281,11 +284,12 @@ private struct CacheConfigDecoder {
     }
 
     private func readTime(_ reader: inout JSONReader) throws(CacheError) -> Timestamp {
-        let text = try reader.rawString()
-        if let utf8 = text.utf8, let time = Timestamp(utf8: utf8) { return time }
-        let string = text.text
-        if string.isEmpty { return .zero }
-        do { return try Timestamp(string) } catch { throw reader.invalid(error.message) }
+        let (time, text) = try reader.string { utf8 in
+            let time = utf8.isEmpty ? .zero : Timestamp(utf8: utf8)
+            return (time, time == nil ? String(decoding: utf8, as: UTF8.self) : "")
+        }
+        if let time { return time }
+        do { return try Timestamp(text) } catch { throw reader.invalid(error.message) }
     }
 
     private func checkRoom(_ count: Int, _ what: StaticString, _ reader: JSONReader) throws(CacheError) {
@@ -462,9 +466,4 @@ private struct LayerRows {
         guard case .layer(let index) = parent, index >= 0 else { return nil }
         return index
     }
-}
-
-extension JSONKey {
-    /// The digest that the string is, or `nil`.
-    fileprivate var digest: Digest? { utf8.flatMap { Digest(utf8: $0) } }
 }

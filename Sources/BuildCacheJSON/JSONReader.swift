@@ -98,10 +98,12 @@ package struct JSONReader {
         try readNull() ? nil : scanString().text
     }
 
-    /// A string as it stands, without making a `String` of it; `null` reads as empty.
-    package mutating func rawString() throws(CacheError) -> JSONKey {
-        try readNull()
-            ? JSONKey(UnsafeRawBufferPointer(rebasing: bytes[index..<index]), hasEscapes: false) : scanString()
+    /// Returns what `body` makes of the UTF-8 of a string, escapes resolved; `null` reads as empty.
+    ///
+    /// Makes a `String` only of a string with escapes: digests and times, which are most of a cache, are parsed where they stand.
+    package mutating func string<Value>(_ body: (UnsafeRawBufferPointer) -> Value) throws(CacheError) -> Value {
+        if try readNull() { return body(UnsafeRawBufferPointer(rebasing: bytes[index..<index])) }
+        return try scanString().withUTF8(body)
     }
 
     /// Passes over one value of any kind and returns its bytes.
@@ -280,8 +282,12 @@ package struct JSONKey {
         self.hasEscapes = hasEscapes
     }
 
-    /// The bytes of the string, without its quotes; `nil` when escapes must be resolved first, as ``text`` does.
-    package var utf8: UnsafeRawBufferPointer? { hasEscapes ? nil : bytes }
+    /// Returns what `body` makes of the string's UTF-8, escapes resolved.
+    fileprivate func withUTF8<Value>(_ body: (UnsafeRawBufferPointer) -> Value) -> Value {
+        guard hasEscapes else { return body(bytes) }
+        var text = text
+        return text.withUTF8 { body(UnsafeRawBufferPointer($0)) }
+    }
 
     /// The string, escapes resolved.
     ///
@@ -361,11 +367,7 @@ package struct JSONKey {
 
     /// Whether this is `name`, upper and lower case of ASCII being equal as in Go.
     package static func ~= (name: StaticString, key: JSONKey) -> Bool {
-        guard !key.hasEscapes else {
-            var text = key.text
-            return text.withUTF8 { JSONKey.matches(name, UnsafeRawBufferPointer($0)) }
-        }
-        return matches(name, key.bytes)
+        key.withUTF8 { matches(name, $0) }
     }
 
     private static func matches(_ name: StaticString, _ key: UnsafeRawBufferPointer) -> Bool {

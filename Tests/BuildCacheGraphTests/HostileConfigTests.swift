@@ -173,6 +173,54 @@ struct HostileConfigTests {
     }
 }
 
+@Suite("A cache config written with escapes")
+struct EscapedConfigTests {
+    /// The same JSON with every character of every string written as `\u` and four digits.
+    private func escaped(_ json: String) -> [UInt8] {
+        var result = ""
+        var isInString = false
+        for character in json {
+            if character == "\"" { isInString.toggle() }
+            guard isInString, character != "\"", let unit = character.utf16.first else {
+                result.append(character)
+                continue
+            }
+            let digits = String(unit, radix: 16)
+            result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+        }
+        return Array(result.utf8)
+    }
+
+    private let a = Digest(of: "a".utf8)
+    private let b = Digest(of: "b".utf8)
+
+    @Test("is read as the same without them: digests, times, selectors, media types, keys")
+    func bare() throws {
+        let json = #"""
+            {"layers":[{"blob":"\#(a)","parent":-1,"annotations":{"mediaType":"\#(MediaType.layer(.zstd))","diffID":"\#(b)",
+             "size":3,"createdAt":"2026-01-02T03:04:05Z"}}],
+             "records":[{"digest":"\#(a)"},{"digest":"random:x"},{"digest":"\#(b)","inputs":[[{"link":0,"selector":"s/t"}]],
+             "layers":[{"layer":0,"createdAt":"2026-01-02T03:04:05.5+01:00"}],"chains":[{"layers":[0]}]}]}
+            """#
+        let plain = try LayerGraph(decodingConfig: Array(json.utf8), layers: .annotated)
+        let graph = try LayerGraph(decodingConfig: escaped(json), layers: .annotated)
+        #expect(graph.recordIDs.map { graph[$0] } == plain.recordIDs.map { plain[$0] })
+        #expect(graph.descriptors == plain.descriptors)
+        #expect(graph.descriptors[a]?.mediaType == .layer(.zstd))
+        #expect(graph.recordIDs.map { graph[$0].results.count } == [0, 0, 2])
+        #expect(try graph.encodeConfig().bytes == plain.encodeConfig().bytes)
+    }
+
+    @Test("inside an image is read as the same without them")
+    func inline() throws {
+        let json = #"[{"digest":"\#(a)","layers":[{"layer":0,"createdAt":"2026-01-02T03:04:05Z"}]}]"#
+        let layers = CacheConfigLayers.image([Descriptor(mediaType: .layer(.gzip), digest: b, size: 1)])
+        let graph = try LayerGraph(decodingConfig: escaped(json), layers: layers)
+        #expect(graph.recordIDs.map { graph[$0].digest } == [a])
+        #expect(graph.recordIDs.map { graph[$0].results.count } == [1])
+    }
+}
+
 /// A small generator with a seed, so that a failing test fails again.
 struct SplitMix: RandomNumberGenerator {
     var state: UInt64

@@ -13,7 +13,7 @@ public enum CacheConfigLayers: Sendable {
     case undescribed
 }
 
-/// How much a cache config may ask of who reads it.
+/// Limits for decoding a cache config.
 public struct CacheConfigLimits: Hashable, Sendable {
     /// Bytes of JSON.
     ///
@@ -21,7 +21,7 @@ public struct CacheConfigLimits: Hashable, Sendable {
     public var maximumBytes: Int
     /// Entries of each table: layers, records, links, results.
     ///
-    /// Default 4 194 304.
+    /// Default 4 194 304; never more than 2³¹ - 2, however large this is.
     public var maximumEntries: Int
 
     /// Makes limits.
@@ -129,14 +129,16 @@ private struct CacheConfigDecoder {
                 }
             }
             rowBlob.append(blob)
-            // Out of Int32 is out of range all the same, and is reported where a result needs the row.
-            rowParent.append(Int32(exactly: parent) ?? .max)
+            rowParent.append(row(parent))
             if var descriptor, blob != .none {
                 descriptor.digest = blob
                 descriptors[blob] = descriptor
             }
         }
     }
+
+    /// A number of a row as the tables keep it: out of Int32 is out of range all the same, and is reported where the row is needed.
+    private func row(_ number: Int64) -> Int32 { Int32(clamping: number) }
 
     private var isAnnotated: Bool { if case .annotated = source { true } else { false } }
 
@@ -228,7 +230,7 @@ private struct CacheConfigDecoder {
         while let key = try reader.nextKey() {
             switch key {
             case "selector": link.selector = graph.selectors.number(of: try reader.string() ?? "")
-            case "link": link.record = Int32(exactly: try reader.integer()) ?? -1
+            case "link": link.record = row(try reader.integer())
             default: try reader.skipValue()
             }
         }
@@ -252,7 +254,7 @@ private struct CacheConfigDecoder {
                     }
                 }
             }
-            graph.appendResult(ResultKey(layer: Int32(exactly: row) ?? -1, createdAt: createdAt), to: record)
+            graph.appendResult(ResultKey(layer: self.row(row), createdAt: createdAt), to: record)
         }
     }
 
@@ -272,7 +274,7 @@ private struct CacheConfigDecoder {
                         while try reader.nextElement() {
                             try checkRoom(chainRows, "layers of chains", reader)
                             chainRows += 1
-                            rows.append(Int32(exactly: try reader.integer()) ?? -1)
+                            rows.append(row(try reader.integer()))
                         }
                     case "createdAt": createdAt = try readTime(&reader)
                     default: try reader.skipValue()
@@ -293,10 +295,11 @@ private struct CacheConfigDecoder {
     }
 
     private func checkRoom(_ count: Int, _ what: StaticString, _ reader: JSONReader) throws(CacheError) {
-        guard count < limits.maximumEntries else {
+        // Rows are counted in 32 bits, and the highest number stands for all that are out of range.
+        let limit = min(limits.maximumEntries, Int(Int32.max) - 1)
+        guard count < limit else {
             throw CacheError(
-                .limitExceeded,
-                "the cache config has more than \(limits.maximumEntries) \(what); raise the limit to read it")
+                .limitExceeded, "the cache config has more than \(limit) \(what); raise the limit to read it")
         }
     }
 }
@@ -435,8 +438,8 @@ private struct LayerRows {
         var open: [Int32] = []
         var next = row
         var parent: State = .layer(-1)
-        // Down to a row that is done, or to the lowest …
-        while next != -1 {
+        // Down to a row that is done, or to the lowest. -1 ends a chain, but is not a layer itself.
+        repeat {
             guard rowBlob.indices.contains(Int(next)) else {
                 throw CacheError(
                     .corrupted, "the cache config refers to layer \(next), but has only \(rowBlob.count) layers")
@@ -451,8 +454,8 @@ private struct LayerRows {
             state[Int(next)] = .open
             open.append(next)
             next = rowParent[Int(next)]
-        }
-        // … and up again.
+        } while next != -1
+        // And up again.
         for row in open.reversed() {
             let blob = rowBlob[Int(row)]
             if case .layer(let index) = parent, isDescribed(blob) {

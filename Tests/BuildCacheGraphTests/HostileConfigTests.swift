@@ -49,6 +49,22 @@ struct HostileConfigTests {
             ),
             (#"{"layers":[{"blob":"\#(a)","parent":-1.0}]}"#, "fraction"),
             (
+                #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"layer":-1}]}]}"#,
+                "negative layer"
+            ),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"layer":-2}]}]}"#,
+                "layer below -1"
+            ),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"layer":99999999999}]}]}"#,
+                "layer past 32 bits"
+            ),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","chains":[{"layers":[-1]}]}]}"#,
+                "negative layer of a chain"
+            ),
+            (
                 #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"createdAt":"yesterday"}]}]}"#,
                 "bad time"
             ),

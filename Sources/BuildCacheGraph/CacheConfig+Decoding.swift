@@ -35,7 +35,7 @@ extension LayerGraph {
     /// Reads a cache config.
     ///
     /// A result whose layers are not described, or have no digest that could be one, is left out and its record kept: it is a miss,
-    /// not a fault. A record with a `random:` digest is ephemeral. Unknown keys are ignored and keys may differ in case, as for BuildKit.
+    /// not a fault. A layer whose size is outside 0...2⁵⁰ counts as not described. A record with a `random:` digest is ephemeral. Unknown keys are ignored and keys may differ in case, as for BuildKit.
     ///
     /// - Throws: `CacheError` `.corrupted` for what is no such JSON, for an index out of range, an input without links, and records or
     ///   layers that loop: then nothing of the config can be trusted. `.limitExceeded` past `limits`.
@@ -158,7 +158,7 @@ private struct CacheConfigDecoder {
             default: try reader.skipValue()
             }
         }
-        guard let diffID, descriptor.size >= 0 else { return nil }
+        guard let diffID, (0...Descriptor.maximumSize).contains(descriptor.size) else { return nil }
         descriptor.annotations[Annotation.uncompressed] = diffID.description
         return descriptor
     }

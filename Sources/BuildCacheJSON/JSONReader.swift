@@ -86,6 +86,23 @@ package struct JSONReader {
         return value
     }
 
+    /// An integer within `range`; sizes and offsets that outlive the reader are checked here, so that no later sum can overflow.
+    ///
+    /// - Parameter field: Names the number in errors.
+    /// - Throws: `CacheError` `.corrupted` outside of `range`, or if no integer stands next.
+    package mutating func integer(
+        _ field: StaticString, in range: ClosedRange<Int64>
+    ) throws(CacheError) -> Int64 {
+        let value: Int64
+        do { value = try integer() } catch {
+            throw CacheError(error.code, "invalid \(field): \(error.message)")
+        }
+        guard range.contains(value) else {
+            throw invalid("invalid \(field) \(value): expected \(range.lowerBound)...\(range.upperBound)")
+        }
+        return value
+    }
+
     package mutating func bool() throws(CacheError) -> Bool {
         if try readNull() { return false }
         if consume("true") { return true }

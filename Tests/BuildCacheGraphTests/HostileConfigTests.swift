@@ -74,6 +74,30 @@ struct HostileConfigTests {
         #expect(error?.code == .corrupted, "\(why)")
     }
 
+    @Test(
+        "counts no layer as described whose size is absurd",
+        arguments: ["-1", "1125899906842625", "9223372036854775807"])
+    func absurdSizes(_ size: String) throws {
+        func results(_ size: String) throws -> [Int] {
+            let graph = try decode(
+                #"""
+                {"layers":[{"blob":"\#(Self.a)","parent":-1,"annotations":{"diffID":"\#(Self.a)","size":\#(size)}}],
+                 "records":[{"digest":"\#(Self.a)","layers":[{"layer":0}]}]}
+                """#, .annotated)
+            return graph.recordIDs.map { graph[$0].results.count }
+        }
+        #expect(try results(size) == [0])
+        #expect(try results("1125899906842624") == [1])
+    }
+
+    @Test("with a size of more than 64 bits is refused, as by Go")
+    func hugeSize() {
+        let error = #expect(throws: CacheError.self) {
+            try decode(#"{"layers":[{"annotations":{"size":9223372036854775808}}]}"#, .annotated)
+        }
+        #expect(error?.code == .corrupted)
+    }
+
     @Test("cut anywhere is refused, never a crash")
     func truncated() throws {
         let golden = Array(GoldenVectorTests.golden.utf8)

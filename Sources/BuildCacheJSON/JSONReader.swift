@@ -4,12 +4,15 @@ package import BuildCacheCore
 ///
 /// The caller asks for what it expects (`beginObject`, `nextKey`, `integer` …) and skips the rest. Nothing recurses, nothing is
 /// kept but a position, and what is skipped may nest ``maximumDepth`` deep. `null` reads as the zero value.
-/// A number with a fraction or exponent is refused where an integer is expected, as in Go.
+/// A number with a fraction or exponent is refused where an integer is expected, as in Go. A string with more than 256 combining
+/// characters in a row is refused with `.limitExceeded`: see `hasLongCombiningRun`.
 ///
 /// The bytes must outlive the reader; both are used inside one `withUnsafeBytes`.
 package struct JSONReader {
     /// Go's own limit on nesting.
     package static let maximumDepth = 10_000
+
+    private static let shortString = 512
 
     private let bytes: UnsafeRawBufferPointer
     private let document: StaticString
@@ -207,6 +210,7 @@ package struct JSONReader {
         let start = index + 1
         var end = start
         var hasEscapes = false
+        var allBits: UInt8 = 0
         while end < bytes.count {
             let byte = bytes[end]
             if byte == UInt8(ascii: "\"") {
@@ -215,8 +219,17 @@ package struct JSONReader {
                 guard !hasEscapes || key.hasValidEscapes else {
                     throw malformed("a string with valid escapes before it")
                 }
+                // Each combining character has two bytes at least, so short strings need not be looked at.
+                let mayBeLongRun = (hasEscapes || allBits >= 0x80) && end - start > JSONReader.shortString
+                if mayBeLongRun, key.text.hasLongCombiningRun {
+                    throw CacheError(
+                        .limitExceeded,
+                        "\(document) has a string with more than 256 combining characters in a row before byte \(index)"
+                    )
+                }
                 return key
             }
+            allBits |= byte
             guard byte >= 0x20 else {
                 index = end
                 throw malformed("a printable character")

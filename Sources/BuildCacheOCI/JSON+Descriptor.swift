@@ -38,9 +38,9 @@ extension JSONReader {
             artifactType: artifactType)
     }
 
-    /// Every descriptor of an array.
-    mutating func descriptors() throws(CacheError) -> [Descriptor] {
-        try list { (reader) throws(CacheError) in
+    /// Every usable descriptor of an array.
+    mutating func descriptors(leavingOut unusable: inout UnusableEntries) throws(CacheError) -> [Descriptor] {
+        try list(leavingOut: &unusable) { (reader) throws(CacheError) in
             guard let descriptor = try reader.descriptor() else { throw reader.invalid("a descriptor is null") }
             return descriptor
         }

@@ -22,6 +22,9 @@ public struct OCILayoutIndex: Sendable {
         /// The tag of a cache that the entry may be; `nil` for an image with a full name, and for what has no name.
         package var cacheTag: String? { (imageName ?? "").isEmpty ? referenceName : nil }
 
+        /// Whether the entry may be the cache of this tag; tags are equal if their bytes are.
+        fileprivate func isCache(tagged tag: String) -> Bool { cacheTag.map(ExactText.init) == ExactText(tag) }
+
         /// The document the entry stands for.
         ///
         /// - Throws: `CacheError` `.corrupted` or `.unsupported` if the entry is no usable descriptor; the others of the
@@ -119,7 +122,9 @@ public struct OCILayoutIndex: Sendable {
 
     /// The entry that `tag` means: the first with this image name, else the first with this reference name.
     public func entry(tag: String) -> Entry? {
-        entries.first { $0.imageName == tag } ?? entries.first { $0.referenceName == tag }
+        let tag = ExactText(tag)
+        return entries.first { $0.imageName.map(ExactText.init) == tag }
+            ?? entries.first { $0.referenceName.map(ExactText.init) == tag }
     }
 
     /// Makes `tag` mean `descriptor`: earlier entries of that tag go, a new one comes last.
@@ -135,10 +140,10 @@ public struct OCILayoutIndex: Sendable {
 
     /// Removes the entries that ``put(_:tag:)`` would replace, and says whether there were any.
     @discardableResult
-    public mutating func remove(tag: String) -> Bool { removeEntries { $0.cacheTag == tag } > 0 }
+    public mutating func remove(tag: String) -> Bool { removeEntries { $0.isCache(tagged: tag) } > 0 }
 
     /// The entries that ``put(_:tag:)`` would replace.
-    package func entries(cacheTag tag: String) -> [Entry] { entries.filter { $0.cacheTag == tag } }
+    package func entries(cacheTag tag: String) -> [Entry] { entries.filter { $0.isCache(tagged: tag) } }
 
     /// Removes the entries for which `isUnwanted` holds, and says how many they were.
     @discardableResult

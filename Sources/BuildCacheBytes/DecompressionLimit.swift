@@ -1,6 +1,6 @@
-/// How many bytes a layer may be uncompressed, so that a few bytes of a stranger's cannot fill a disk.
+/// Limits for decompressing a layer, so that a few bytes from outside fill neither a disk nor the memory.
 public struct DecompressionLimit: Hashable, Sendable {
-    /// Bytes that any layer may have.
+    /// Bytes that any layer may have uncompressed.
     ///
     /// Default 16 GiB.
     public var bytes: Int64
@@ -8,19 +8,37 @@ public struct DecompressionLimit: Hashable, Sendable {
     ///
     /// Default 200; the most that gzip can do is about a thousand, zstd does much more.
     public var ratio: Int64
+    /// Bytes of the window that a zstd frame may ask for, rounded down to a power of two between 1 KiB and 2 GiB.
+    ///
+    /// Default 512 MiB, as in BuildKit's reader; BuildKit and this package write at most 8 MiB, `zstd --long` 128 MiB. A reader holds as
+    /// much of what it decompressed in memory, for each layer that is read at the same time; beyond 128 MiB no more than ``ratio`` times
+    /// the layer's stored size.
+    public var zstdWindow: Int64
 
-    /// Makes a limit; the larger one of both counts.
-    public init(bytes: Int64 = 16 << 30, ratio: Int64 = 200) {
+    /// Makes limits; the larger one of `bytes` and what `ratio` allows counts.
+    public init(bytes: Int64 = 16 << 30, ratio: Int64 = 200, zstdWindow: Int64 = 512 << 20) {
         self.bytes = bytes
         self.ratio = ratio
+        self.zstdWindow = zstdWindow
     }
 
-    /// Every layer may be as large as it is.
+    /// Every layer may be as large as it is; ``zstdWindow`` is the default.
     public static let none = DecompressionLimit(bytes: .max)
 
-    /// The most bytes of a layer of this stored size.
+    /// The most uncompressed bytes of a layer of this stored size.
     package func maximum(stored: Int64) -> Int64 {
-        let (product, isTooLarge) = stored.multipliedReportingOverflow(by: ratio)
+        let (product, isTooLarge) = max(0, stored).multipliedReportingOverflow(by: max(0, ratio))
         return max(bytes, isTooLarge ? .max : product)
+    }
+
+    /// The most bytes that a zstd frame of a layer of this stored size may have in its window.
+    func zstdMemory(stored: Int64) -> Int64 {
+        max(128 << 20, DecompressionLimit(bytes: 0, ratio: ratio).maximum(stored: stored))
+    }
+
+    /// The logarithm of ``zstdWindow``, to base 2.
+    var zstdWindowLog: Int32 {
+        let log = Int64.bitWidth - 1 - max(1, zstdWindow).leadingZeroBitCount
+        return Int32(min(max(log, 10), 31))
     }
 }

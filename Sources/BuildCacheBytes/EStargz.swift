@@ -1,7 +1,7 @@
 package import BuildCacheCore
 import NIOCore
 
-/// How an eStargz layer is told from plain gzip.
+/// The form of an eStargz layer, and the marks that tell it from plain gzip.
 ///
 /// An eStargz layer is gzip whose last members are a tar with a table of contents and an empty one, the footer, that says
 /// where the table of contents begins.
@@ -16,47 +16,53 @@ package enum EStargz {
     // What stargz wrote before it became eStargz, still read.
     private static let legacyFooterSize = 47
     private static let mark = "STARGZ"
-    private static let maximumTOCSize = 256 << 20
+    // More zeros than any writer puts behind a tar of one file.
+    private static let maximumPadding = 1 << 20
 
-    /// Where in the stored bytes the table of contents begins, or `nil` if the blob is no eStargz layer.
+    /// The offset in the stored bytes at which the table of contents begins, or `nil` if the blob is not an eStargz layer.
     ///
     /// Reads the last bytes of the blob and, if they look like a footer, the table of contents.
     ///
-    /// - Throws: What `source` throws, other than `.corrupted`.
-    package static func tocOffset(of descriptor: Descriptor, in source: any BlobSource) async throws -> Int64? {
-        try await readTOC(of: descriptor, in: source) { _ in }
+    /// - Throws: As ``contents(of:in:limit:)``.
+    package static func tocOffset(
+        of descriptor: Descriptor, in source: any BlobSource, limit: DecompressionLimit
+    ) async throws -> Int64? {
+        try await readTOC(of: descriptor, in: source, limit) { _ in }
     }
 
-    /// The table of contents and where in the stored bytes it begins, or `nil` if the blob is no eStargz layer.
+    /// The table of contents and where in the stored bytes it begins, or `nil` if the blob is not an eStargz layer.
     ///
-    /// - Throws: `CacheError` `.limitExceeded` if it has more than 256 MiB; what `source` throws, other than `.corrupted`.
+    /// - Throws: `CacheError` `.limitExceeded` if it has more bytes than ``ContentLimit/tocBytes(stored:)`` or `limit` allow; what
+    ///   `source` throws, other than `.corrupted`.
     static func contents(
-        of descriptor: Descriptor, in source: any BlobSource
-    ) async throws -> (offset: Int64, json: [UInt8])? {
-        var json: [UInt8] = []
-        let offset = try await readTOC(of: descriptor, in: source) { part in
-            guard json.count + part.readableBytes <= maximumTOCSize else {
-                throw CacheError(.limitExceeded, "the layer's table of contents has more than 256 MiB")
-            }
-            json.append(contentsOf: part.readableBytesView)
-        }
+        of descriptor: Descriptor, in source: any BlobSource, limit: DecompressionLimit
+    ) async throws -> (offset: Int64, json: ByteBuffer)? {
+        var json = ByteBuffer()
+        let offset = try await readTOC(of: descriptor, in: source, limit) { json.writeImmutableBuffer($0) }
         return offset.map { ($0, json) }
     }
 
     private static func readTOC(
-        of descriptor: Descriptor, in source: any BlobSource, _ body: (ByteBuffer) throws -> Void
+        of descriptor: Descriptor, in source: any BlobSource, _ limit: DecompressionLimit,
+        _ body: (ByteBuffer) -> Void
     ) async throws -> Int64? {
         guard descriptor.size >= legacyFooterSize else { return nil }
         do {
             let tail = max(0, descriptor.size - Int64(footerSize))..<descriptor.size
-            var footer = ByteBuffer()
-            for try await var chunk in try await source.open(descriptor, range: tail) { footer.writeBuffer(&chunk) }
-            guard let (offset, size) = parse(footer: Array(footer.readableBytesView)),
+            var end = PieceReader(try await source.open(descriptor, range: tail))
+            guard let footer = try await end.next(footerSize),
+                let (offset, size) = parse(footer: Array(footer.readableBytesView)),
                 (0..<descriptor.size - Int64(size)).contains(offset)
             else { return nil }
             let toc = try await source.open(descriptor, range: offset..<descriptor.size - Int64(size))
-            let tar = try LayerDecoder().decode(toc, mediaType: .layer(.gzip))
-            return try await holdsOnlyTOC(tar, body) ? offset : nil
+            let most = min(
+                Int64(ContentLimit.tocBytes(stored: descriptor.size)), limit.maximum(stored: descriptor.size))
+            // A header and the zeros behind the table come on top.
+            let decoder = LayerDecoder(
+                DecompressionLimit(bytes: most + 2 * Int64(maximumPadding), ratio: 0),
+                stored: descriptor.size)
+            let tar = try decoder.decode(toc, mediaType: .layer(.gzip))
+            return try await holdsOnlyTOC(tar, ofAtMost: most, body) ? offset : nil
         } catch let error as CacheError where error.code == .corrupted {
             return nil
         }
@@ -65,18 +71,33 @@ package enum EStargz {
     /// Whether a tar's entry has the name of the table of contents, however it is spelled.
     static func isTOC(_ name: [UInt8]) -> Bool {
         name.reversed().drop { $0 == UInt8(ascii: "/") }.starts(with: tocName.utf8.reversed())
-            && path(String(decoding: name, as: UTF8.self)) == tocName
+            && path(name).elementsEqual(tocName.utf8)
     }
 
     /// A name in a tar or a table of contents without what changes nothing: slashes at either end, `//`, `.` and `..`.
     ///
     /// - Source: stargz-snapshotter `estargz/estargz.go: cleanEntryName`.
-    static func path(_ name: String) -> String {
-        var parts: [Substring.UTF8View] = []
-        for part in name.utf8.split(separator: UInt8(ascii: "/")) where !part.elementsEqual(".".utf8) {
-            if part.elementsEqual("..".utf8) { _ = parts.popLast() } else { parts.append(part) }
+    static func path(_ name: String) -> String { String(decoding: path(Array(name.utf8)), as: UTF8.self) }
+
+    // One pass that keeps no list of the parts: a name of many short ones would take many times its length.
+    private static func path(_ name: [UInt8]) -> [UInt8] {
+        let slash = UInt8(ascii: "/")
+        var path: [UInt8] = []
+        path.reserveCapacity(name.count)
+        var start = 0
+        while start < name.count {
+            let end = name[start...].firstIndex(of: slash) ?? name.count
+            let part = name[start..<end]
+            start = end + 1
+            if part.isEmpty || part.elementsEqual(".".utf8) { continue }
+            if part.elementsEqual("..".utf8) {
+                path.removeSubrange((path.lastIndex(of: slash) ?? 0)...)
+            } else {
+                if !path.isEmpty { path.append(slash) }
+                path.append(contentsOf: part)
+            }
         }
-        return parts.map { String(Substring($0)) }.joined(separator: "/")
+        return path
     }
 
     /// The footer of a blob whose table of contents begins at `offset`.
@@ -111,21 +132,32 @@ package enum EStargz {
     }
 
     /// Whether a tar has the table of contents as its only entry; `body` gets what it holds.
+    ///
+    /// - Throws: `CacheError` `.limitExceeded` if it holds more than `most` bytes.
     private static func holdsOnlyTOC(
-        _ tar: BlobStream, _ body: (ByteBuffer) throws -> Void
+        _ tar: BlobStream, ofAtMost most: Int64, _ body: (ByteBuffer) -> Void
     ) async throws -> Bool {
         var pieces = PieceReader(tar)
         guard let header = try await pieces.next(TarBlock.size),
             let size = header.withUnsafeReadableBytes({ tocSize(header: $0) })
         else { return false }
+        guard size <= most else {
+            throw CacheError(
+                .limitExceeded,
+                "the layer's table of contents has \(size) bytes: expected at most \(most) in a layer of this size")
+        }
         var rest = size
         while rest > 0, let piece = try await pieces.some(upTo: Int(min(rest, 1 << 20))) {
             rest -= Int64(piece.readableBytes)
-            try body(piece)
+            body(piece)
         }
         // Nothing but padding and the blocks that end a tar may follow.
+        var padding = 0
         while let piece = try await pieces.some(upTo: 1 << 20) {
-            guard rest == 0, piece.readableBytesView.allSatisfy({ $0 == 0 }) else { return false }
+            padding += piece.readableBytes
+            guard rest == 0, padding <= maximumPadding, piece.readableBytesView.allSatisfy({ $0 == 0 }) else {
+                return false
+            }
         }
         return rest == 0
     }

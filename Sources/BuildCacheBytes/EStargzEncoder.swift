@@ -22,8 +22,9 @@ package struct EStargzEncoder: Sendable {
 
     /// Compresses `tar` and gives the stored bytes, in order, to `write`.
     ///
-    /// - Throws: What `tar` and `write` throw; `CacheError` `.corrupted` for what is no tar, `.unsupported` for a tar with
-    ///   sparse files or other entries that the table of contents cannot hold; `CancellationError`.
+    /// - Throws: What `tar` and `write` throw; `CacheError` `.corrupted` for bytes that are not a tar, `.unsupported` for a tar with
+    ///   sparse files or other entries that the table of contents cannot hold, `.limitExceeded` past ``ContentLimit``;
+    ///   `CancellationError`.
     package func encode(
         _ tar: BlobStream, to write: (ByteBuffer) async throws -> Void
     ) async throws -> EncodedLayer {
@@ -42,15 +43,19 @@ package struct EStargzEncoder: Sendable {
         } transform: { batch throws(CacheError) in
             try CompressedBatch(batch, compressor)
         } deliver: { (batch: CompressedBatch) in
-            contents.add(batch)
+            try contents.add(batch)
             await stored.update(batch.bytes)
             try await write(batch.bytes)
         }
         let original = uncompressed.value
         let offset = stored.size
-        let (tocDigest, toc) = contents.finish()
+        let (toc, json) = try contents.finish()
         await uncompressed.update(toc)
-        var end = try await Workers.processors.run { () throws(CacheError) in try compressor.compress([toc]).members }
+        let (member, tocDigest) = try await Workers.processors.run { () throws(CacheError) in
+            let digest = toc.withUnsafeReadableBytes { Digest(of: UnsafeRawBufferPointer(rebasing: $0[json])) }
+            return (try compressor.compress([toc]).members, digest)
+        }
+        var end = member
         end.writeImmutableBuffer(EStargz.footer(tocOffset: offset))
         await stored.update(end)
         try await write(end)
@@ -250,34 +255,27 @@ private struct EStargzContents {
     private var chunks: [TOCWriter.Chunk] = []
 
     /// Adds what the next members hold.
-    mutating func add(_ batch: CompressedBatch) {
+    mutating func add(_ batch: CompressedBatch) throws(CacheError) {
         for member in batch.members {
-            if let (chunk, digest) = member.chunk { add(chunk, digest) }
+            if let (chunk, digest) = member.chunk { try add(chunk, digest) }
             for entry in member.entries {
-                toc.add(entry, digest: entry.kind == .file ? EStargzContents.emptyDigest : nil)
+                try toc.add(
+                    entry, digest: entry.kind == .file ? EStargzContents.emptyDigest : nil, stored: offset)
             }
             offset += Int64(member.size)
         }
     }
 
-    private mutating func add(_ chunk: TarBatch.Chunk, _ digest: Digest) {
+    private mutating func add(_ chunk: TarBatch.Chunk, _ digest: Digest) throws(CacheError) {
         // Only a chunk that is full says its size.
         let size = chunk.size == EStargz.chunkSize ? chunk.size : 0
         chunks.append(TOCWriter.Chunk(member: offset, offset: chunk.offset, size: size, digest: digest))
         guard chunk.isLast else { return }
-        toc.add(chunk.file, digest: chunk.fileDigest ?? digest, chunk: chunks.first)
-        for further in chunks.dropFirst() { toc.addChunk(of: chunk.file.name, further) }
+        try toc.add(chunk.file, digest: chunk.fileDigest ?? digest, chunk: chunks.first, stored: offset)
+        for further in chunks.dropFirst() { try toc.addChunk(of: chunk.file.name, further, stored: offset) }
         chunks = []
     }
 
-    /// The digest of the JSON, and the tar that holds it.
-    mutating func finish() -> (Digest, ByteBuffer) {
-        let json = toc.finish()
-        var tar = TarBlock.header(ofFile: EStargz.tocName, size: Int64(json.count))
-        tar.reserveCapacity(minimumWritableBytes: json.count + 3 * TarBlock.size)
-        tar.writeBytes(json)
-        // The padding, and the two blocks that end a tar.
-        tar.writeRepeatingByte(0, count: TarBlock.padding(behind: Int64(json.count)) + 2 * TarBlock.size)
-        return (Digest(of: json), tar)
-    }
+    /// The tar that holds the table of contents, and where in it the JSON stands.
+    mutating func finish() throws(CacheError) -> (tar: ByteBuffer, json: Range<Int>) { try toc.finish(stored: offset) }
 }

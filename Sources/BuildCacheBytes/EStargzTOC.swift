@@ -1,5 +1,6 @@
 import BuildCacheCore
 import BuildCacheJSON
+import NIOCore
 
 /// Writes the table of contents of an eStargz layer, byte for byte as BuildKit does.
 ///
@@ -16,8 +17,11 @@ struct TOCWriter {
         var digest: Digest
     }
 
+    // What was not moved to the tar yet.
     private var json = JSONWriter(indented: true)
-    private var isEmpty = true
+    // The tar that holds the table, without its end: first room for the header, then the JSON.
+    private var tar = ByteBuffer(repeating: 0, count: TarBlock.size)
+    private var count = 0
     // The name last written for each number; only other names are written again.
     private var userNames: [Int64: [UInt8]] = [:]
     private var groupNames: [Int64: [UInt8]] = [:]
@@ -30,7 +34,12 @@ struct TOCWriter {
     }
 
     /// Adds an entry, with `digest` if it is a file, and its first chunk if it is not empty.
-    mutating func add(_ entry: TarEntry, digest: Digest? = nil, chunk: Chunk? = nil) {
+    ///
+    /// - Parameter stored: How many bytes of the layer come before the entry's data.
+    /// - Throws: `CacheError` `.limitExceeded` past ``ContentLimit``.
+    mutating func add(
+        _ entry: TarEntry, digest: Digest? = nil, chunk: Chunk? = nil, stored: Int64
+    ) throws(CacheError) {
         let type =
             switch entry.kind {
             case .file: "reg"
@@ -43,7 +52,7 @@ struct TOCWriter {
             }
         let isLink = entry.kind == .hardLink || entry.kind == .symbolicLink
         let isDevice = entry.kind == .characterDevice || entry.kind == .blockDevice
-        begin(entry.name, type)
+        try begin(entry.name, type)
         number("size", entry.size)
         if entry.modified != 0, let time = Timestamp(seconds: entry.modified) {
             json.key("modtime")
@@ -65,29 +74,55 @@ struct TOCWriter {
         }
         if let chunk { end(chunk) }
         json.endObject()
+        try flush(stored: stored)
     }
 
     /// Adds a chunk of a file other than its first.
-    mutating func addChunk(of name: [UInt8], _ chunk: Chunk) {
-        begin(name, "chunk")
+    ///
+    /// - Throws: As ``add(_:digest:chunk:stored:)``.
+    mutating func addChunk(of name: [UInt8], _ chunk: Chunk, stored: Int64) throws(CacheError) {
+        try begin(name, "chunk")
         number("offset", chunk.member)
         end(chunk)
         json.endObject()
+        try flush(stored: stored)
     }
 
-    /// The JSON.
-    mutating func finish() -> [UInt8] {
-        // A list that nothing was appended to is no list in Go.
-        if isEmpty { json.null() } else { json.endArray() }
+    /// The tar that holds the table of contents, and where in it the JSON stands.
+    ///
+    /// - Throws: As ``add(_:digest:chunk:stored:)``.
+    mutating func finish(stored: Int64) throws(CacheError) -> (tar: ByteBuffer, json: Range<Int>) {
+        // A list that nothing was appended to is null in Go.
+        if count == 0 { json.null() } else { json.endArray() }
         json.endObject()
-        return json.bytes
+        try flush(stored: stored)
+        let json = TarBlock.size..<tar.writerIndex
+        tar.setBuffer(TarBlock.header(ofFile: EStargz.tocName, size: Int64(json.count)), at: 0)
+        // The padding, and the two blocks that end a tar.
+        tar.writeRepeatingByte(0, count: TarBlock.padding(behind: Int64(json.count)) + 2 * TarBlock.size)
+        return (tar, json)
     }
 
     // MARK: Pieces
 
-    private mutating func begin(_ name: [UInt8], _ type: String) {
-        if isEmpty { json.beginArray() }
-        isEmpty = false
+    /// Moves what was written to the tar.
+    private mutating func flush(stored: Int64) throws(CacheError) {
+        let limit = ContentLimit.tocBytes(stored: stored)
+        tar.writeBytes(json.takeBytes())
+        guard tar.writerIndex - TarBlock.size <= limit else {
+            throw CacheError(
+                .limitExceeded,
+                "the table of contents has more than \(limit) bytes for \(stored) bytes of the layer; use gzip or zstd")
+        }
+    }
+
+    private mutating func begin(_ name: [UInt8], _ type: String) throws(CacheError) {
+        guard count < ContentLimit.entries else {
+            throw CacheError(
+                .limitExceeded, "the table of contents has more than \(ContentLimit.entries) entries; use gzip or zstd")
+        }
+        if count == 0 { json.beginArray() }
+        count += 1
         json.beginObject()
         json.key("name")
         json.string(utf8: name)

@@ -40,6 +40,16 @@ func transformInOrder<Input: Sendable, Output: Sendable>(
     }
 }
 
+extension BlobStream {
+    /// The same bytes in chunks of at most `size` bytes.
+    func inPieces(upTo size: Int) -> BlobStream {
+        BlobStream(length: length) {
+            var pieces = PieceReader(self)
+            return { try await pieces.some(upTo: size) }
+        }
+    }
+}
+
 /// Cuts a stream into pieces of one size, whatever the chunks it comes in.
 struct PieceReader {
     private var chunks: BlobStream.AsyncIterator

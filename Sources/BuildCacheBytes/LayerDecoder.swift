@@ -4,29 +4,31 @@ import Synchronization
 
 /// Turns the stored bytes of a layer into its tar, as a stream and with little memory, whatever the bytes are.
 ///
-/// How a layer is compressed is told by its content, because writers confuse the media types of compressed layers. Only
-/// a layer whose media type says uncompressed is taken as it is.
+/// The content of a layer tells its compression, because writers confuse the media types of layers. A layer whose media type
+/// says uncompressed is decompressed only if it is not a tar and is gzip or zstd.
 ///
 /// - Source: `spec/compression.md` §3.
 package struct LayerDecoder: Sendable {
-    /// The most bytes a layer may have uncompressed; reading more throws `.limitExceeded`.
-    ///
-    /// Default no limit; ``DecompressionLimit`` has one for layers of others.
-    package var maxUncompressedBytes: Int64?
+    private let limits: DecodingLimits
 
-    package init(maxUncompressedBytes: Int64? = nil) { self.maxUncompressedBytes = maxUncompressedBytes }
+    /// Makes a decoder for a layer of `size` stored bytes.
+    package init(_ limit: DecompressionLimit, stored size: Int64) {
+        limits = DecodingLimits(
+            bytes: limit.maximum(stored: size), zstdWindowLog: limit.zstdWindowLog,
+            zstdMemory: limit.zstdMemory(stored: size))
+    }
 
     /// The uncompressed bytes of a stored layer, in chunks of up to 8 MiB.
     ///
-    /// While reading it throws `CacheError` `.corrupted` if the bytes are damaged or cut off, `.limitExceeded` as
-    /// ``maxUncompressedBytes`` says.
+    /// While reading it throws `CacheError` `.corrupted` if the bytes are damaged or cut off, `.limitExceeded` past the limit.
     ///
-    /// - Throws: `.unsupported` if `mediaType` is no known type of layers.
+    /// - Throws: `.unsupported` if `mediaType` is not a known type of layers.
     package func decode(_ stored: BlobStream, mediaType: MediaType) throws(CacheError) -> BlobStream {
         guard let layer = mediaType.layer else {
-            throw CacheError(.unsupported, "\(mediaType.text.quoted) is no type of layers that can be decompressed")
+            throw CacheError(
+                .unsupported, "cannot decompress a blob of type \(mediaType.text.quoted): expected a type of layers")
         }
-        return decode(stored, sniffs: layer.compression != .uncompressed)
+        return decode(stored, .unknown(isLabelledTar: layer.compression == .uncompressed))
     }
 
     /// The tar inside an eStargz layer: what comes before its table of contents.
@@ -35,48 +37,63 @@ package struct LayerDecoder: Sendable {
     ///   - offset: Where in the stored bytes the table of contents begins.
     ///   - whole: Gets all uncompressed bytes, those of the table of contents too, and with them the layer's diffID.
     func decode(_ stored: BlobStream, upToTOC offset: Int64, whole: StreamDigest) -> BlobStream {
-        BlobStream(length: nil) {
-            let decoding = Decoding(stored, .estargz(toc: offset), limit: maxUncompressedBytes, whole)
-            return { try await decoding.next() }
-        }
+        decode(stored, .estargz(toc: offset), whole)
     }
 
-    private func decode(_ stored: BlobStream, sniffs: Bool) -> BlobStream {
-        BlobStream(length: sniffs ? nil : stored.length) {
-            let decoding = Decoding(stored, sniffs ? .unknown : .passing, limit: maxUncompressedBytes)
+    private func decode(_ stored: BlobStream, _ kind: Decoding.Kind, _ whole: StreamDigest? = nil) -> BlobStream {
+        BlobStream(length: nil) {
+            let decoding = Decoding(stored, kind, limits, whole)
             return { try await decoding.next() }
         }
     }
 }
 
+/// The limits of one layer.
+private struct DecodingLimits: Sendable {
+    /// Uncompressed bytes of the layer.
+    var bytes: Int64
+    var zstdWindowLog: Int32
+    var zstdMemory: Int64
+}
+
 /// One reading of one layer.
 private final class Decoding {
-    enum Kind {
-        case unknown, passing
+    /// The knowledge of the bytes before the first of them is read.
+    enum Kind: Sendable {
+        case unknown(isLabelledTar: Bool)
         case estargz(toc: Int64)
+    }
+    private enum State {
+        case new(Kind)
+        case passing
         case gunzipping(ParallelGunzip)
         case decompressing(Decompressing)
     }
 
+    // Buffers join two chunks here and there, and a source may give chunks of any size.
+    private static let maximumChunkSize = 4 << 20
+
     private var stored: BlobStream.AsyncIterator
-    private var kind: Kind
+    private var state: State
+    private let limits: DecodingLimits
     private var rest: Int64
     private let whole: StreamDigest?
     // The bytes read to tell what they are, if they turned out to be a tar.
     private var head: ByteBuffer?
 
-    init(_ stored: BlobStream, _ kind: Kind, limit: Int64?, _ whole: StreamDigest? = nil) {
-        self.stored = stored.makeAsyncIterator()
-        self.kind = kind
+    init(_ stored: BlobStream, _ kind: Kind, _ limits: DecodingLimits, _ whole: StreamDigest?) {
+        self.stored = stored.inPieces(upTo: Decoding.maximumChunkSize).makeAsyncIterator()
+        self.limits = limits
         self.whole = whole
-        rest = limit ?? .max
+        state = .new(kind)
+        rest = limits.bytes
     }
 
     func next() async throws -> ByteBuffer? {
         while true {
-            switch kind {
-            case .unknown: kind = try await sniff()
-            case .estargz(let toc): kind = .gunzipping(ParallelGunzip(stop: toc))
+            switch state {
+            case .new(.unknown(let isLabelledTar)): state = try await sniff(isLabelledTar)
+            case .new(.estargz(let toc)): state = .gunzipping(ParallelGunzip(stop: toc))
             case .passing:
                 let chunk = if let head { head } else { try await stored.next() }
                 head = nil
@@ -98,19 +115,24 @@ private final class Decoding {
     private func count(_ chunk: ByteBuffer) throws(CacheError) {
         rest -= Int64(chunk.readableBytes)
         guard rest >= 0 else {
-            throw CacheError(.limitExceeded, "the layer has more uncompressed bytes than the limit set for it")
+            throw CacheError(
+                .limitExceeded,
+                "the layer has more than \(limits.bytes) bytes uncompressed; raise the DecompressionLimit to read it")
         }
     }
 
     /// Reads as much as it takes to tell how the bytes are compressed.
-    private func sniff() async throws -> Kind {
+    private func sniff(_ isLabelledTar: Bool) async throws -> State {
         var head = ByteBuffer()
         while head.readableBytes < TarBlock.size, var chunk = try await stored.next() {
             if head.readableBytes == 0 { head = chunk } else { head.writeBuffer(&chunk) }
         }
-        switch SniffedFormat(head) {
+        switch SniffedFormat(head, isLabelledTar: isLabelledTar) {
         case .gzip: return .gunzipping(ParallelGunzip(head))
-        case .zstd: return .decompressing(Decompressing(try ZstdDecompressor(), head))
+        case .zstd:
+            let decompressor = try ZstdDecompressor(
+                maximumWindowLog: limits.zstdWindowLog, maximumMemory: limits.zstdMemory)
+            return .decompressing(Decompressing(decompressor, head))
         case .tar:
             self.head = head
             return .passing
@@ -124,16 +146,21 @@ enum SniffedFormat {
     case gzip, zstd, tar
 
     /// The format of a layer that begins with `head`, at least one tar block of it unless the layer is shorter.
-    init?(_ head: ByteBuffer) {
+    ///
+    /// - Parameter isLabelledTar: Whether its media type says uncompressed. Then it is a tar if it may be one at all, as for BuildKit, and
+    ///   if it is not gzip or zstd either: its type is all that is known of it.
+    init?(_ head: ByteBuffer, isLabelledTar: Bool) {
         let start = head.readerIndex
-        if head.readableBytesView.starts(with: [0x1F, 0x8B, 0x08]) {
+        if isLabelledTar, TarBlock.isHeaderOrZero(head) {
+            self = .tar
+        } else if head.readableBytesView.starts(with: [0x1F, 0x8B, 0x08]) {
             self = .gzip
         } else if let magic = head.getInteger(at: start, endianness: .little, as: UInt32.self),
             magic == 0xFD2F_B528 || magic & 0xFFFF_FFF0 == 0x184D_2A50
         {
             // The second kind is a skippable frame, with which a zstd file may begin.
             self = .zstd
-        } else if head.readableBytes == 0 || TarBlock.isHeaderOrZero(head) {
+        } else if isLabelledTar || head.readableBytes == 0 || TarBlock.isHeaderOrZero(head) {
             self = .tar
         } else {
             return nil

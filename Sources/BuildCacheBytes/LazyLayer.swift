@@ -8,8 +8,8 @@ import NIOCore
 /// that hold it, with one ranged read. Nothing is stored.
 ///
 /// The table of contents is verified against its digest in the layer's annotations, and each 4 MiB of a file against their
-/// digest in the table before they are handed out: whoever trusts the descriptor can trust the files, without the layer's
-/// own digest ever being computed.
+/// digest in the table before they are handed out: files are as trustworthy as the descriptor, without the layer's own digest ever
+/// being computed.
 ///
 ///     let layer = try await LazyLayer.open(descriptor, in: blobs)
 ///     for try await chunk in try await layer.read("etc/os-release") { … }
@@ -59,32 +59,40 @@ public struct LazyLayer: Sendable {
 
     private let descriptor: Descriptor
     private let source: any BlobSource
+    private let limit: DecompressionLimit
     // By bytes: strings that only differ in how they spell an accent are equal, files are not.
-    private let index: [[UInt8]: Int]
-    // Where members begin that hold data, and where the table of contents does.
+    private let index: [ExactText: Int32]
+    // Where members begin that hold data, and where the table of contents does; in order, each once.
     private let boundaries: [Int64]
 
     /// Fetches and verifies the table of contents of the layer that `descriptor` names.
     ///
-    /// - Throws: `CacheError` `.unsupported` if the layer is no eStargz or its annotations do not say the digest of its
-    ///   table of contents, `.corrupted` if that is wrong or the table makes no sense, `.limitExceeded` if it has more than
-    ///   256 MiB, 2²⁰ entries or 64 MiB in a chunk; what `source` throws.
-    public static func open(_ descriptor: Descriptor, in source: any BlobSource) async throws -> LazyLayer {
+    /// - Parameters:
+    ///   - descriptor: The layer, with the digest of its table of contents in an annotation.
+    ///   - source: Where the layer is; only parts of it are read.
+    ///   - limit: The most bytes to decompress of the layer, for the table of contents and for each read.
+    /// - Throws: `CacheError` `.unsupported` if the layer is not eStargz or its annotations do not say the digest of its
+    ///   table of contents, `.corrupted` if that is wrong or the table makes no sense, `.limitExceeded` if the table has more than
+    ///   16 times the layer's stored bytes (32 MiB are always allowed, 256 MiB never exceeded), 2²⁰ entries and chunks, 32 KiB
+    ///   in a name or 64 MiB in a chunk, or past `limit`; what `source` throws.
+    public static func open(
+        _ descriptor: Descriptor, in source: any BlobSource, limit: DecompressionLimit = DecompressionLimit()
+    ) async throws -> LazyLayer {
         do {
             guard let annotation = descriptor.annotations[Annotation.estargzTOCDigest] else {
                 throw CacheError(
                     .unsupported, "the layer's annotations have no digest of a table of contents (\(noTOC))")
             }
-            guard let (offset, json) = try await EStargz.contents(of: descriptor, in: source) else {
-                throw CacheError(.unsupported, "the layer is no eStargz (\(noTOC))")
+            guard let (offset, json) = try await EStargz.contents(of: descriptor, in: source, limit: limit) else {
+                throw CacheError(.unsupported, "the layer is not eStargz (\(noTOC))")
             }
-            let digest = Digest(of: json)
+            let digest = json.withUnsafeReadableBytes { Digest(of: $0) }
             guard try digest == Digest(annotation) else {
                 throw CacheError(
                     .corrupted, "the digest of the table of contents is \(digest), its descriptor says \(annotation)")
             }
-            let entries = try json.withUnsafeBytes { bytes throws(CacheError) in try TOCReader.entries(bytes) }
-            return try LazyLayer(descriptor, source, entries, tocOffset: offset)
+            let entries = try json.withUnsafeReadableBytes { try TOCReader.entries($0) }
+            return try LazyLayer(descriptor, source, limit, entries, tocOffset: offset)
         } catch let error as CacheError {
             throw error.adding(operation: "open", subject: "\(descriptor.digest)")
         }
@@ -93,35 +101,70 @@ public struct LazyLayer: Sendable {
     private static let noTOC = "convert it with compression=estargz,force-compression=true"
 
     private init(
-        _ descriptor: Descriptor, _ source: any BlobSource, _ entries: [Entry], tocOffset: Int64
+        _ descriptor: Descriptor, _ source: any BlobSource, _ limit: DecompressionLimit, _ entries: [Entry],
+        tocOffset: Int64
     ) throws(CacheError) {
         self.descriptor = descriptor
         self.source = source
-        var last: [[UInt8]: Int] = [:]
-        for (position, entry) in entries.enumerated() { last[Array(entry.path.utf8)] = position }
-        self.entries = last.values.sorted().map { entries[$0] }
-        index = Dictionary(uniqueKeysWithValues: self.entries.enumerated().map { (Array($1.path.utf8), $0) })
-        let members = Set(entries.flatMap { $0.chunks.map(\.member) }).sorted()
+        self.limit = limit
+        boundaries = try LazyLayer.boundaries(entries, tocOffset)
+        let last = LazyLayer.index(entries)
+        if last.count == entries.count {
+            (self.entries, index) = (entries, last)
+        } else {
+            self.entries = entries.enumerated().filter { last[ExactText($1.path)] == Int32($0) }.map(\.element)
+            index = LazyLayer.index(self.entries)
+        }
+    }
+
+    /// The last place of each path.
+    private static func index(_ entries: [Entry]) -> [ExactText: Int32] {
+        var index: [ExactText: Int32] = [:]
+        index.reserveCapacity(entries.count)
+        for (place, entry) in entries.enumerated() { index[ExactText(entry.path)] = Int32(place) }
+        return index
+    }
+
+    private static func boundaries(_ entries: [Entry], _ tocOffset: Int64) throws(CacheError) -> [Int64] {
+        var members: [Int64] = []
+        for entry in entries {
+            for chunk in entry.chunks where chunk.member != members.last { members.append(chunk.member) }
+        }
+        members.sort()
         guard members.last.map({ $0 < tocOffset }) ?? true else {
             throw CacheError(.corrupted, "the table of contents names data that lies behind the layer's files")
         }
-        boundaries = members + [tocOffset]
+        var boundaries: [Int64] = []
+        boundaries.reserveCapacity(members.count + 1)
+        for member in members + [tocOffset] where member != boundaries.last { boundaries.append(member) }
+        return boundaries
+    }
+
+    /// The offset of the next gzip member with data behind `member`, or of the table of contents.
+    private func end(ofMember member: Int64) -> Int64? {
+        var (low, high) = (0, boundaries.count)
+        while low < high {
+            let middle = low + (high - low) / 2
+            if boundaries[middle] > member { high = middle } else { low = middle + 1 }
+        }
+        return low < boundaries.count ? boundaries[low] : nil
     }
 
     /// What the layer has at `path`, or `nil`.
     ///
     /// Slashes at either end, `.` and `..` change nothing. Links are not followed.
-    public subscript(path: String) -> Entry? { index[LazyLayer.key(path)].map { entries[$0] } }
+    public subscript(path: String) -> Entry? { index[LazyLayer.key(path)].map { entries[Int($0)] } }
 
-    private static func key(_ path: String) -> [UInt8] { Array(EStargz.path(path).utf8) }
+    private static func key(_ path: String) -> ExactText { ExactText(EStargz.path(path)) }
 
     /// Reads a file, or the bytes `range` of it; hard links are followed, symbolic links are not.
     ///
     /// Fetches only the gzip members that hold these bytes, 4 MiB of the file each. A chunk is handed out once all of it
     /// proved right.
     ///
-    /// - Throws: `CacheError` `.notFound` if there is no such path, `.unsupported` if there is no file; `.corrupted` if
-    ///   `range` leaves the file, and while reading if bytes are not those that the table of contents promises.
+    /// - Throws: `CacheError` `.notFound` if the layer has no such path, `.unsupported` if the path is not a file; `.corrupted` if
+    ///   `range` leaves the file, and while reading if bytes are not those that the table of contents promises, `.limitExceeded`
+    ///   past the limit that the layer was opened with.
     public func read(_ path: String, range: Range<Int64>? = nil) async throws -> BlobStream {
         let entry = try file(at: path)
         let range = range ?? 0..<entry.size
@@ -131,10 +174,11 @@ public struct LazyLayer: Sendable {
         let chunks = entry.chunks.filter {
             $0.offsetInFile < range.upperBound && range.lowerBound < $0.offsetInFile + $0.size
         }
-        guard let first = chunks.first, let last = chunks.last, let end = boundaries.first(where: { $0 > last.member })
-        else { return BlobStream(ByteBuffer()) }
+        guard let first = chunks.first, let last = chunks.last, let end = end(ofMember: last.member) else {
+            return BlobStream(ByteBuffer())
+        }
         let members = try await source.open(descriptor, range: first.member..<end)
-        let data = try LayerDecoder().decode(members, mediaType: .layer(.gzip))
+        let data = try LayerDecoder(limit, stored: descriptor.size).decode(members, mediaType: .layer(.gzip))
         return BlobStream(length: Int64(range.count)) {
             var pieces = PieceReader(data)
             var rest = chunks[...]
@@ -162,19 +206,19 @@ public struct LazyLayer: Sendable {
         // Hard links to hard links are rare, and a circle of them is nonsense.
         for _ in 0..<16 {
             guard let position = index[wanted] else { throw error(.notFound, "the layer has no such file", path) }
-            let entry = entries[position]
+            let entry = entries[Int(position)]
             switch entry.kind {
             case .file: return entry
             case .hardLink: wanted = LazyLayer.key(entry.linkTarget)
-            default: throw error(.unsupported, "it is no file but a \(entry.kind.rawValue)", path)
+            default: throw error(.unsupported, "it is a \(entry.kind.rawValue), not a file", path)
             }
         }
-        throw error(.corrupted, "its hard links lead to no file", path)
+        throw error(.corrupted, "its hard links do not lead to a file", path)
     }
 
     private func error(_ code: CacheError.Code, _ problem: String, _ path: String) -> CacheError {
         CacheError(
-            code, "\(path.prefix(256).debugDescription): \(problem)",
+            code, "\(path.quoted): \(problem)",
             context: .init(operation: "read", subject: "\(descriptor.digest)"))
     }
 }

@@ -78,11 +78,10 @@ final class ParallelGunzip {
 
     private func append(_ chunk: ByteBuffer) {
         guard input.readableBytes > 0 else { return input = chunk }
-        // Writing to the input itself would keep all that was ever read from it.
-        var joined = ByteBufferAllocator().buffer(capacity: input.readableBytes + chunk.readableBytes)
-        joined.writeImmutableBuffer(input)
-        joined.writeImmutableBuffer(chunk)
-        input = joined
+        // Else all that was ever read from it would be kept. Nothing moves where nothing was read since the last chunk, so small
+        // chunks of a large member cost no more than large ones.
+        input.discardReadBytes()
+        input.writeImmutableBuffer(chunk)
     }
 
     /// Cuts members off the input, if it can tell where they end: a large one, or several small ones.

@@ -111,7 +111,9 @@ public struct ScratchStore: Sendable {
     ) async throws -> StoredLayer {
         do {
             let encoder = try LayerEncoder(options)
-            guard options.force, let form = try await StoredForm(of: descriptor, in: source, wanted: options.type)
+            guard options.force,
+                let form = try await StoredForm(
+                    of: descriptor, in: source, wanted: options.type, limit: decompressionLimit)
             else {
                 return StoredLayer(descriptor: descriptor, source: source)
             }
@@ -197,7 +199,7 @@ public struct ScratchStore: Sendable {
         to file: AtomicFile
     ) async throws -> Conversion {
         let whole = StreamDigest()
-        let decoder = LayerDecoder(maxUncompressedBytes: decompressionLimit.maximum(stored: descriptor.size))
+        let decoder = LayerDecoder(decompressionLimit, stored: descriptor.size)
         let tar: BlobStream
         switch form {
         case .tar:
@@ -306,16 +308,23 @@ public struct StoredLayer: Sendable {
     public var source: any BlobSource
 }
 
-/// How a layer that must be converted is stored now.
+/// The form in which a layer that must be converted is stored now.
 enum StoredForm: Hashable, Sendable {
     case tar, compressed
     case estargz(toc: Int64)
 
-    /// Looks at a layer; `nil` if it satisfies `wanted` as it is, or is no layer.
+    /// Looks at a layer; `nil` if it satisfies `wanted` as it is, or is not a layer.
     ///
+    /// A layer of a compressed type is what its type says. One of an uncompressed type is looked at: if it is gzip or zstd, it is to be
+    /// decompressed first, or it would be compressed twice.
+    ///
+    /// - Throws: `CacheError` `.unsupported` for an unknown type of layers, `.limitExceeded` for a table of contents past `limit` or
+    ///   ``ContentLimit``; what `source` throws.
     /// - Source: `spec/compression.md` §3 `NeedsConversion`. BuildKit takes a layer that was not downloaded yet for plain
     ///   gzip; here its end is looked at wherever it is.
-    init?(of descriptor: Descriptor, in source: any BlobSource, wanted: Compression) async throws {
+    init?(
+        of descriptor: Descriptor, in source: any BlobSource, wanted: Compression, limit: DecompressionLimit
+    ) async throws {
         guard let layer = descriptor.mediaType.layer else {
             let layerTypes = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."]
             guard layerTypes.contains(where: { descriptor.mediaType.text.hasPrefix($0) }) else { return nil }
@@ -323,16 +332,26 @@ enum StoredForm: Hashable, Sendable {
                 .unsupported,
                 "layers of type \(descriptor.mediaType.text.quoted) cannot be converted (turn force-compression off)")
         }
-        switch (layer.compression, wanted) {
-        case (.uncompressed, .uncompressed), (.zstd, .zstd): return nil
-        case (.uncompressed, _): self = .tar
-        default:
-            let toc = try await EStargz.tocOffset(of: descriptor, in: source)
-            switch (layer.compression, wanted, toc) {
-            case (.gzip, .gzip, nil), (_, .estargz, .some): return nil
-            case (_, _, .some(let toc)): self = .estargz(toc: toc)
-            case (_, _, nil): self = .compressed
-            }
+        if layer.compression == .uncompressed, try await StoredForm.isTar(descriptor, in: source) {
+            if wanted == .uncompressed { return nil }
+            self = .tar
+            return
         }
+        if layer.compression == .zstd, wanted == .zstd { return nil }
+        let toc = try await EStargz.tocOffset(of: descriptor, in: source, limit: limit)
+        switch (layer.compression, wanted, toc) {
+        case (.gzip, .gzip, nil), (.gzip, .estargz, .some), (.zstd, .estargz, .some): return nil
+        case (_, _, .some(let toc)): self = .estargz(toc: toc)
+        case (_, _, nil): self = .compressed
+        }
+    }
+
+    /// Whether a layer of an uncompressed type is uncompressed.
+    private static func isTar(_ descriptor: Descriptor, in source: any BlobSource) async throws -> Bool {
+        guard descriptor.size > 0 else { return true }
+        let start = 0..<min(descriptor.size, Int64(TarBlock.size))
+        var pieces = PieceReader(try await source.open(descriptor, range: start))
+        let head = try await pieces.next(start.count) ?? ByteBuffer()
+        return SniffedFormat(head, isLabelledTar: true) == .tar
     }
 }

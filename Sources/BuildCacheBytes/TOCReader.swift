@@ -1,19 +1,13 @@
 import BuildCacheCore
 import BuildCacheJSON
 
-/// Reads the table of contents of an eStargz layer, whoever wrote it.
+/// Reads the table of contents of an eStargz layer.
 ///
 /// - Source: `spec/compression.md` §5.3; stargz-snapshotter `estargz/types.go: TOCEntry`.
 enum TOCReader {
-    // Larger chunks cannot be verified without holding them.
-    private static let maximumChunkSize: Int64 = 64 << 20
-    // Ten times what the largest images hold; what an entry takes in memory is more than the JSON that makes it.
-    private static let maximumCount = 1 << 20
-
     /// The entries in `json`, in its order, each file with its chunks.
     ///
-    /// - Throws: `CacheError` `.corrupted` for what is no table of contents, `.limitExceeded` for chunks above 64 MiB or
-    ///   more than 2²⁰ entries and chunks.
+    /// - Throws: `CacheError` `.corrupted` for bytes that are not a table of contents, `.limitExceeded` past ``ContentLimit``.
     static func entries(_ json: UnsafeRawBufferPointer) throws(CacheError) -> [LazyLayer.Entry] {
         var reader = JSONReader(json, document: "table of contents")
         var entries: [LazyLayer.Entry] = []
@@ -27,8 +21,9 @@ enum TOCReader {
                 guard try reader.beginArray() else { continue }
                 while try reader.nextElement() {
                     count += 1
-                    guard count <= maximumCount else {
-                        throw CacheError(.limitExceeded, "the table of contents has more than \(maximumCount) entries")
+                    guard count <= ContentLimit.entries else {
+                        throw CacheError(
+                            .limitExceeded, "the table of contents has more than \(ContentLimit.entries) entries")
                     }
                     try add(try row(&reader), to: &entries, reader)
                 }
@@ -60,9 +55,9 @@ enum TOCReader {
         guard try reader.beginObject() else { throw reader.invalid("an entry is null") }
         while let key = try reader.nextKey() {
             switch key {
-            case "name": row.name = try reader.string() ?? ""
+            case "name": row.name = try name(&reader)
             case "type": row.type = try reader.string() ?? ""
-            case "linkName": row.linkName = try reader.string() ?? ""
+            case "linkName": row.linkName = try name(&reader)
             case "size": row.size = try reader.integer()
             case "mode": row.mode = try reader.integer()
             case "digest": row.digest = try digest(&reader)
@@ -77,6 +72,17 @@ enum TOCReader {
         return row
     }
 
+    private static func name(_ reader: inout JSONReader) throws(CacheError) -> String {
+        let name = try reader.string() ?? ""
+        guard name.utf8.count <= ContentLimit.nameBytes else {
+            throw CacheError(
+                .limitExceeded,
+                "the table of contents has a name of \(name.utf8.count) bytes: expected at most \(ContentLimit.nameBytes)"
+            )
+        }
+        return name
+    }
+
     private static func digest(_ reader: inout JSONReader) throws(CacheError) -> Digest? {
         let text = try reader.string() ?? ""
         return text.isEmpty ? nil : try Digest(text)
@@ -89,7 +95,7 @@ enum TOCReader {
         if row.type != "chunk" {
             guard row.size >= 0 else { throw reader.invalid("a file has a negative size") }
             guard let kind = LazyLayer.Entry.Kind(rawValue: row.type) else {
-                throw reader.invalid("\(row.type.prefix(64).debugDescription) is no type of an entry")
+                throw reader.invalid("an entry has the unknown type \(row.type.quoted)")
             }
             entries.append(
                 LazyLayer.Entry(
@@ -98,13 +104,21 @@ enum TOCReader {
                     digest: row.digest))
             guard kind == .file, row.size > 0 else { return }
         }
-        guard let last = entries.indices.last, entries[last].path == path, entries[last].kind == .file else {
+        guard let last = entries.indices.last, entries[last].path.utf8.elementsEqual(path.utf8),
+            entries[last].kind == .file
+        else {
             throw reader.invalid("a chunk does not follow its file")
         }
         // Files of one chunk written by old versions have the digest of the file only.
         guard let digest = row.chunkDigest ?? row.digest, row.offset >= 0, row.innerOffset >= 0, row.chunkOffset >= 0,
             row.chunkSize >= 0
         else { throw reader.invalid("a chunk has no digest, or a negative offset") }
+        guard row.innerOffset <= ContentLimit.chunkBytes else {
+            throw CacheError(
+                .limitExceeded,
+                "a chunk of \(path.quoted) lies \(row.innerOffset) bytes into its gzip member: "
+                    + "expected at most \(ContentLimit.chunkBytes)")
+        }
         entries[last].chunks.append(
             LazyLayer.Chunk(
                 member: row.offset, offsetInMember: row.innerOffset, offsetInFile: row.chunkOffset,
@@ -122,16 +136,18 @@ enum TOCReader {
             guard entry.chunks[index].offsetInFile == end, size > 0, next <= entry.size,
                 entry.chunks[index].member >= member,
                 [0, size].contains(entry.chunks[index].size)
-            else { throw reader.invalid("the chunks of \(entry.path.prefix(256).debugDescription) are not the file") }
-            guard size <= maximumChunkSize else {
-                throw CacheError(.limitExceeded, "a chunk of \(entry.path.prefix(256).debugDescription) is too large")
+            else { throw reader.invalid("the chunks of \(entry.path.quoted) are not the file") }
+            guard size <= ContentLimit.chunkBytes else {
+                throw CacheError(
+                    .limitExceeded,
+                    "a chunk of \(entry.path.quoted) has \(size) bytes: expected at most \(ContentLimit.chunkBytes)")
             }
             entry.chunks[index].size = size
             end = next
             member = entry.chunks[index].member
         }
         guard end == entry.size else {
-            throw reader.invalid("the chunks of \(entry.path.prefix(256).debugDescription) are not the file")
+            throw reader.invalid("the chunks of \(entry.path.quoted) are not the file")
         }
     }
 }

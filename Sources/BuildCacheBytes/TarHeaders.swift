@@ -31,8 +31,8 @@ struct TarEntry: Hashable, Sendable {
 
 /// Puts the headers of a tar together to entries, one block after the other.
 ///
-/// It understands V7, ustar, PAX and GNU, each as Go's `archive/tar` does. It never reads data: whoever calls it passes over
-/// the data of an entry, padding included, before the next block.
+/// It understands V7, ustar, PAX and GNU, each as Go's `archive/tar` does, and passes over global PAX headers, as containerd does. It
+/// never reads data: the caller passes over the data of an entry, padding included, before the next block.
 ///
 /// - Source: POSIX pax, "ustar Interchange Format" and "pax Extended Header"; GNU tar manual, "Basic Tar Format".
 struct TarHeaders {
@@ -48,10 +48,7 @@ struct TarHeaders {
         case end
     }
 
-    // As much as Go's reader takes; names and attributes of Linux are far shorter.
-    private static let maximumExtensionSize: Int64 = 1 << 20
-
-    private enum Extension { case pax, name, linkName }
+    private enum Extension { case pax, globalPAX, name, linkName }
 
     // What the headers before the entry's own say of it.
     private var records: [[UInt8]: [UInt8]] = [:]
@@ -61,12 +58,12 @@ struct TarHeaders {
     private var zeroBlocks = 0
 
     /// Whether the headers of an entry have begun, so that a tar may not end here.
-    var isInsideEntry: Bool { awaited != nil || !records.isEmpty || longName != nil || longLinkName != nil }
+    private(set) var isInsideEntry = false
 
     /// Takes the next block.
     ///
-    /// - Throws: `CacheError` `.corrupted` for what is no header, `.unsupported` for entries that no layer has, sparse
-    ///   files among them.
+    /// - Throws: `CacheError` `.corrupted` for a block that is not a header, `.unsupported` for entries that no layer has, sparse
+    ///   files among them, `.limitExceeded` past ``ContentLimit``.
     mutating func take(_ block: ByteBuffer) throws(CacheError) -> Step {
         let (header, isZero) = block.withUnsafeReadableBytes { bytes in
             (HeaderBlock(bytes), bytes.allSatisfy { $0 == 0 })
@@ -80,37 +77,55 @@ struct TarHeaders {
         }
         switch header.type {
         case UInt8(ascii: "x"): return try extend(.pax, header)
+        case UInt8(ascii: "g"): return try extend(.globalPAX, header)
         case UInt8(ascii: "L"): return try extend(.name, header)
         case UInt8(ascii: "K"): return try extend(.linkName, header)
         default:
-            defer {
-                records = [:]
-                longName = nil
-                longLinkName = nil
-            }
+            defer { forget() }
             return .entry(try entry(header))
         }
     }
 
+    /// Forgets what the headers before an entry's own said.
+    private mutating func forget() {
+        records = [:]
+        longName = nil
+        longLinkName = nil
+        isInsideEntry = false
+    }
+
     /// Takes the bytes that ``Step/extension(_:)`` asked for.
     ///
-    /// - Throws: `CacheError` `.corrupted`.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`.
     mutating func takeExtension(_ bytes: ByteBuffer) throws(CacheError) {
         guard let (kind, size) = awaited else { return }
         awaited = nil
         let bytes = Array(bytes.readableBytesView.prefix(size))
         switch kind {
-        case .pax: try readRecords(bytes)
-        case .name: longName = Array(bytes.prefix { $0 != 0 })
-        case .linkName: longLinkName = Array(bytes.prefix { $0 != 0 })
+        case .pax: records = try TarHeaders.records(bytes)
+        case .globalPAX:
+            // Go's reader returns it as an entry of its own, so that the headers before it belong to it.
+            _ = try TarHeaders.records(bytes)
+            forget()
+        case .name: longName = TarHeaders.text(bytes)
+        case .linkName: longLinkName = TarHeaders.text(bytes)
         }
+    }
+
+    /// The text up to the first zero byte, `nil` if it is empty: then the entry's own counts.
+    private static func text(_ bytes: [UInt8]) -> [UInt8]? {
+        let text = bytes.prefix { $0 != 0 }
+        return text.isEmpty ? nil : Array(text)
     }
 
     private mutating func extend(_ kind: Extension, _ header: HeaderBlock) throws(CacheError) -> Step {
         guard let size = header.size, size >= 0 else { throw TarHeaders.badNumber("size") }
-        guard size <= TarHeaders.maximumExtensionSize else {
-            throw CacheError(.limitExceeded, "a header of the tar has \(size) bytes, more than a MiB")
+        guard size <= ContentLimit.headerBytes else {
+            throw CacheError(
+                .limitExceeded,
+                "a header of the tar has \(size) bytes: expected at most \(ContentLimit.headerBytes)")
         }
+        isInsideEntry = true
         awaited = (kind, Int(size))
         if size == 0 {
             try takeExtension(ByteBuffer())
@@ -119,22 +134,37 @@ struct TarHeaders {
         return .extension((Int(size) + TarBlock.size - 1) / TarBlock.size * TarBlock.size)
     }
 
-    /// Reads records of the form `<length> <key>=<value>\n`.
-    private mutating func readRecords(_ bytes: [UInt8]) throws(CacheError) {
+    /// The records of a PAX header, each of the form `<length> <key>=<value>\n`; of equal keys the last counts.
+    private static func records(_ bytes: [UInt8]) throws(CacheError) -> [[UInt8]: [UInt8]] {
+        let malformed = CacheError(.corrupted, "a PAX header of the tar is malformed")
+        var records: [[UInt8]: [UInt8]] = [:]
+        var count = 0
         var rest = bytes[...]
         while !rest.isEmpty {
+            count += 1
+            guard count <= ContentLimit.headerRecords else {
+                throw CacheError(
+                    .limitExceeded, "a PAX header of the tar has more than \(ContentLimit.headerRecords) records")
+            }
             guard let space = rest.firstIndex(of: UInt8(ascii: " ")),
                 let length = Int(String(decoding: rest[..<space], as: UTF8.self)), length > space - rest.startIndex,
                 length <= rest.count, rest[rest.startIndex + length - 1] == UInt8(ascii: "\n")
-            else { throw CacheError(.corrupted, "a PAX header of the tar is malformed") }
+            else { throw malformed }
             let record = rest[(space + 1)..<(rest.startIndex + length - 1)]
             guard let equals = record.firstIndex(of: UInt8(ascii: "=")), equals > record.startIndex else {
-                throw CacheError(.corrupted, "a PAX header of the tar is malformed")
+                throw malformed
             }
-            records[Array(record[..<equals])] = Array(record[(equals + 1)...])
+            let (key, value) = (Array(record[..<equals]), Array(record[(equals + 1)...]))
+            // A zero byte would end the text for some readers and not for others.
+            guard !(texts.contains(key) ? value : key).contains(0) else { throw malformed }
+            records[key] = value
             rest = rest[(rest.startIndex + length)...]
         }
+        return records
     }
+
+    /// The keys of records whose value is a text.
+    private static let texts = ["path", "linkpath", "uname", "gname"].map { Array($0.utf8) }
 
     // MARK: Entries
 
@@ -144,6 +174,13 @@ struct TarHeaders {
         entry.linkName = longLinkName ?? text("linkpath") ?? header.linkName
         entry.userName = text("uname") ?? header.userName
         entry.groupName = text("gname") ?? header.groupName
+        for text in [entry.name, entry.linkName, entry.userName, entry.groupName] {
+            guard text.count <= ContentLimit.nameBytes else {
+                throw CacheError(
+                    .limitExceeded,
+                    "the tar has a name of \(text.count) bytes: expected at most \(ContentLimit.nameBytes)")
+            }
+        }
         entry.kind = try kind(header.type, named: entry.name)
         guard let mode = header.mode else { throw TarHeaders.badNumber("mode") }
         entry.mode = mode
@@ -226,7 +263,7 @@ struct TarHeaders {
     }
 }
 
-/// The fields of one header block; numbers that are none are `nil`.
+/// The fields of one header block; a field that is not a number is `nil`.
 private struct HeaderBlock {
     let type: UInt8
     let name: [UInt8]

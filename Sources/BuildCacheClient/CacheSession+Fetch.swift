@@ -15,7 +15,7 @@ extension CacheSession {
         }
     }
 
-    /// Looks a step up and brings the layers of its result into the store.
+    /// Looks a step up and brings the layers of its result into the store, with their digests and diffIDs verified.
     ///
     /// A layer that is gone or damaged by now costs that result: the next best one is taken, and a miss is declared when none is left.
     ///
@@ -76,8 +76,9 @@ extension CacheSession {
         let layers = Set(hit.layers)
         progress(.planned(layers: layers.count, bytes: layers.reduce(0) { $0.saturatingAdding($1.size) }))
         let outcomes = try await TrafficMeter.$current.withValue(meter) {
-            try await layers.mapConcurrently(limit: options.fetchesInFlight) { layer in
+            try await layers.mapConcurrently(limit: options.fetchesInFlight) { [self] layer in
                 let outcome = try await store.put(layer, from: source)
+                try await verifyDiffID(of: layer)
                 progress(.finished(layer.digest, outcome))
                 return (layer, outcome)
             }
@@ -85,6 +86,21 @@ extension CacheSession {
         state.withLock { state in
             for (layer, outcome) in outcomes { state.report.addFetched(layer.size, outcome) }
         }
+    }
+
+    /// Checks that a layer in the store has the diffID that its cache claims, once for all steps that have it.
+    ///
+    /// A tool that names snapshots by diffIDs would else keep one layer under the name of another.
+    ///
+    /// - Throws: ``LostLayer``; what the store throws.
+    private func verifyDiffID(of layer: Descriptor) async throws {
+        guard let diffID = layer.diffID, state.withLock({ $0.diffIDs[layer.digest] != diffID }) else { return }
+        do {
+            try await store.checkDiffID(of: layer)
+        } catch let error as CacheError where error.code == .corrupted || error.code == .limitExceeded {
+            throw LostLayer(digest: layer.digest, cause: error)
+        }
+        state.withLock { $0.diffIDs[layer.digest] = diffID }
     }
 
     /// The layers of the caches, without those of the store.

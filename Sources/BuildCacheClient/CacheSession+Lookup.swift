@@ -12,6 +12,8 @@ public struct CacheHit: Hashable, Sendable {
     /// When the result was made.
     public var createdAt: Timestamp
     /// Its layers, the lowest first.
+    ///
+    /// The diffID of a layer is a claim of the cache's writer until the layer was fetched, or read with `openTar`.
     public var layers: [Descriptor]
     /// The name of the first source that has them.
     public var source: String

@@ -97,6 +97,8 @@ public final class CacheSession: Sendable {
         var matchesVersion = -1
         /// Blobs that were not there although a cache has them.
         var lost: Set<Digest> = []
+        /// The diffIDs of fetched layers, computed from their bytes.
+        var diffIDs: [Digest: DiffID] = [:]
         var hits: [RecordID: CacheHit] = [:]
         var misses: Set<RecordID> = []
         /// What is being fetched ahead.

@@ -2,6 +2,11 @@
 ///
 /// - Source: OCI image-spec, descriptor.md; field order as BuildKit writes it, `spec/cache-format.md` §5.
 public struct Descriptor: Hashable, Sendable {
+    /// The most bytes that a document may say a blob has: 2⁵⁰.
+    ///
+    /// Larger sizes are refused where they are read, so that sums and products of sizes stay far below the largest number.
+    public static let maximumSize: Int64 = 1 << 50
+
     /// What the bytes are.
     public var mediaType: MediaType
     /// The digest of the bytes as stored, compressed if they are.
@@ -33,7 +38,9 @@ public struct Descriptor: Hashable, Sendable {
         self.artifactType = artifactType
     }
 
-    /// The digest of the uncompressed tar, from ``Annotation/uncompressed``; `nil` when absent or no digest.
+    /// The digest of the uncompressed tar, from ``Annotation/uncompressed``; `nil` when absent or not a digest.
+    ///
+    /// In a cache it is a claim of the cache's writer until the layer was read: opening the tar checks it.
     public var diffID: DiffID? {
         annotations[Annotation.uncompressed].flatMap { try? DiffID($0) }
     }

@@ -1,6 +1,6 @@
 /// What some bytes are, as in `application/vnd.oci.image.manifest.v1+json`.
 ///
-/// Any text is a media type; the known ones have names here and a meaning for layers in ``layer``.
+/// Any text is a media type; the known ones have names here and a meaning for layers in ``layer``. Two are equal if their bytes are.
 public struct MediaType: Hashable, Sendable, CustomStringConvertible, ExpressibleByStringLiteral {
     /// The text.
     public let text: String
@@ -10,6 +10,12 @@ public struct MediaType: Hashable, Sendable, CustomStringConvertible, Expressibl
     public init(stringLiteral text: String) { self.text = text }
     /// The text.
     public var description: String { text }
+
+    /// Compares the bytes of the text.
+    public static func == (left: MediaType, right: MediaType) -> Bool { ExactText(left.text) == ExactText(right.text) }
+
+    /// Hashes the bytes of the text.
+    public func hash(into hasher: inout Hasher) { ExactText(text).hash(into: &hasher) }
 
     /// BuildKit's cache config: records, links and layers.
     public static let cacheConfig: MediaType = "application/vnd.buildkit.cacheconfig.v0"

@@ -13,7 +13,7 @@ public enum CacheConfigLayers: Sendable {
     case undescribed
 }
 
-/// How much a cache config may ask of who reads it.
+/// Limits for decoding a cache config.
 public struct CacheConfigLimits: Hashable, Sendable {
     /// Bytes of JSON.
     ///
@@ -21,7 +21,7 @@ public struct CacheConfigLimits: Hashable, Sendable {
     public var maximumBytes: Int
     /// Entries of each table: layers, records, links, results.
     ///
-    /// Default 4 194 304.
+    /// Default 4 194 304; never more than 2³¹ - 2, however large this is.
     public var maximumEntries: Int
 
     /// Makes limits.
@@ -35,7 +35,7 @@ extension LayerGraph {
     /// Reads a cache config.
     ///
     /// A result whose layers are not described, or have no digest that could be one, is left out and its record kept: it is a miss,
-    /// not a fault. A record with a `random:` digest is ephemeral. Unknown keys are ignored and keys may differ in case, as for BuildKit.
+    /// not a fault. A layer whose size is outside 0...2⁵⁰ counts as not described. A record with a `random:` digest is ephemeral. Unknown keys are ignored and keys may differ in case, as for BuildKit.
     ///
     /// - Throws: `CacheError` `.corrupted` for what is no such JSON, for an index out of range, an input without links, and records or
     ///   layers that loop: then nothing of the config can be trusted. `.limitExceeded` past `limits`.
@@ -121,7 +121,7 @@ private struct CacheConfigDecoder {
             if try reader.beginObject() {
                 while let key = try reader.nextKey() {
                     switch key {
-                    case "blob": blob = try reader.rawString().digest ?? .none
+                    case "blob": blob = try reader.string { Digest(utf8: $0) } ?? .none
                     case "parent": parent = try reader.integer()
                     case "annotations" where isAnnotated: descriptor = try readAnnotations(&reader)
                     default: try reader.skipValue()
@@ -129,14 +129,16 @@ private struct CacheConfigDecoder {
                 }
             }
             rowBlob.append(blob)
-            // Out of Int32 is out of range all the same, and is reported where a result needs the row.
-            rowParent.append(Int32(exactly: parent) ?? .max)
+            rowParent.append(row(parent))
             if var descriptor, blob != .none {
                 descriptor.digest = blob
                 descriptors[blob] = descriptor
             }
         }
     }
+
+    /// A number of a row as the tables keep it: out of Int32 is out of range all the same, and is reported where the row is needed.
+    private func row(_ number: Int64) -> Int32 { Int32(clamping: number) }
 
     private var isAnnotated: Bool { if case .annotated = source { true } else { false } }
 
@@ -148,7 +150,7 @@ private struct CacheConfigDecoder {
         while let key = try reader.nextKey() {
             switch key {
             case "mediaType": descriptor.mediaType = MediaType(try reader.string() ?? "")
-            case "diffID": diffID = try reader.rawString().digest
+            case "diffID": diffID = try reader.string { Digest(utf8: $0) }
             case "size": descriptor.size = try reader.integer()
             case "createdAt":
                 let createdAt = try readTime(&reader)
@@ -156,7 +158,7 @@ private struct CacheConfigDecoder {
             default: try reader.skipValue()
             }
         }
-        guard let diffID, descriptor.size >= 0 else { return nil }
+        guard let diffID, (0...Descriptor.maximumSize).contains(descriptor.size) else { return nil }
         descriptor.annotations[Annotation.uncompressed] = diffID.description
         return descriptor
     }
@@ -186,13 +188,16 @@ private struct CacheConfigDecoder {
     }
 
     private mutating func readDigest(of record: Int32, _ reader: inout JSONReader) throws(CacheError) -> Bool {
-        let text = try reader.rawString()
-        if let digest = text.digest {
+        let (digest, text) = try reader.string { utf8 in
+            let digest = Digest(utf8: utf8)
+            return (digest, digest == nil ? String(decoding: utf8, as: UTF8.self) : "")
+        }
+        if let digest {
             graph.records[Int(record)].digest = digest
-        } else if text.text.hasPrefix("random:") {
+        } else if text.utf8.starts(with: "random:".utf8) {
             graph.records[Int(record)].isEphemeral = true
         } else {
-            throw reader.invalid("record \(record) has the digest \(text.text.quoted), which is none")
+            throw reader.invalid("the digest of record \(record) is \(text.quoted): expected sha256: and 64 hex digits")
         }
         return true
     }
@@ -225,7 +230,7 @@ private struct CacheConfigDecoder {
         while let key = try reader.nextKey() {
             switch key {
             case "selector": link.selector = graph.selectors.number(of: try reader.string() ?? "")
-            case "link": link.record = Int32(exactly: try reader.integer()) ?? -1
+            case "link": link.record = row(try reader.integer())
             default: try reader.skipValue()
             }
         }
@@ -250,7 +255,7 @@ private struct CacheConfigDecoder {
                 }
             }
             graph.appendResult(
-                ResultKey(layer: Int32(exactly: row) ?? -1, createdAt: createdAt), isImported: true, to: record)
+                ResultKey(layer: self.row(row), createdAt: createdAt), isImported: true, to: record)
         }
     }
 
@@ -270,7 +275,7 @@ private struct CacheConfigDecoder {
                         while try reader.nextElement() {
                             try checkRoom(chainRows, "layers of chains", reader)
                             chainRows += 1
-                            rows.append(Int32(exactly: try reader.integer()) ?? -1)
+                            rows.append(row(try reader.integer()))
                         }
                     case "createdAt": createdAt = try readTime(&reader)
                     default: try reader.skipValue()
@@ -282,18 +287,20 @@ private struct CacheConfigDecoder {
     }
 
     private func readTime(_ reader: inout JSONReader) throws(CacheError) -> Timestamp {
-        let text = try reader.rawString()
-        if let utf8 = text.utf8, let time = Timestamp(utf8: utf8) { return time }
-        let string = text.text
-        if string.isEmpty { return .zero }
-        do { return try Timestamp(string) } catch { throw reader.invalid(error.message) }
+        let (time, text) = try reader.string { utf8 in
+            let time = utf8.isEmpty ? .zero : Timestamp(utf8: utf8)
+            return (time, time == nil ? String(decoding: utf8, as: UTF8.self) : "")
+        }
+        if let time { return time }
+        do { return try Timestamp(text) } catch { throw reader.invalid(error.message) }
     }
 
     private func checkRoom(_ count: Int, _ what: StaticString, _ reader: JSONReader) throws(CacheError) {
-        guard count < limits.maximumEntries else {
+        // Rows are counted in 32 bits, and the highest number stands for all that are out of range.
+        let limit = min(limits.maximumEntries, Int(Int32.max) - 1)
+        guard count < limit else {
             throw CacheError(
-                .limitExceeded,
-                "the cache config has more than \(limits.maximumEntries) \(what); raise the limit to read it")
+                .limitExceeded, "the cache config has more than \(limit) \(what); raise the limit to read it")
         }
     }
 }
@@ -434,8 +441,8 @@ private struct LayerRows {
         var open: [Int32] = []
         var next = row
         var parent: State = .layer(-1)
-        // Down to a row that is done, or to the lowest …
-        while next != -1 {
+        // Down to a row that is done, or to the lowest. -1 ends a chain, but is not a layer itself.
+        repeat {
             guard rowBlob.indices.contains(Int(next)) else {
                 throw CacheError(
                     .corrupted, "the cache config refers to layer \(next), but has only \(rowBlob.count) layers")
@@ -450,8 +457,8 @@ private struct LayerRows {
             state[Int(next)] = .open
             open.append(next)
             next = rowParent[Int(next)]
-        }
-        // … and up again.
+        } while next != -1
+        // And up again.
         for row in open.reversed() {
             let blob = rowBlob[Int(row)]
             if case .layer(let index) = parent, isDescribed(blob) {
@@ -465,9 +472,4 @@ private struct LayerRows {
         guard case .layer(let index) = parent, index >= 0 else { return nil }
         return index
     }
-}
-
-extension JSONKey {
-    /// The digest that the string is, or `nil`.
-    fileprivate var digest: Digest? { utf8.flatMap { Digest(utf8: $0) } }
 }

@@ -4,12 +4,15 @@ package import BuildCacheCore
 ///
 /// The caller asks for what it expects (`beginObject`, `nextKey`, `integer` …) and skips the rest. Nothing recurses, nothing is
 /// kept but a position, and what is skipped may nest ``maximumDepth`` deep. `null` reads as the zero value.
-/// A number with a fraction or exponent is refused where an integer is expected, as in Go.
+/// A number with a fraction or exponent is refused where an integer is expected, as in Go. A string with more than 256 combining
+/// characters in a row is refused with `.limitExceeded`: see `hasLongCombiningRun`.
 ///
 /// The bytes must outlive the reader; both are used inside one `withUnsafeBytes`.
 package struct JSONReader {
     /// Go's own limit on nesting.
     package static let maximumDepth = 10_000
+
+    private static let shortString = 512
 
     private let bytes: UnsafeRawBufferPointer
     private let document: StaticString
@@ -86,6 +89,23 @@ package struct JSONReader {
         return value
     }
 
+    /// An integer within `range`; sizes and offsets that outlive the reader are checked here, so that no later sum can overflow.
+    ///
+    /// - Parameter field: Names the number in errors.
+    /// - Throws: `CacheError` `.corrupted` outside of `range`, or if no integer stands next.
+    package mutating func integer(
+        _ field: StaticString, in range: ClosedRange<Int64>
+    ) throws(CacheError) -> Int64 {
+        let value: Int64
+        do { value = try integer() } catch {
+            throw CacheError(error.code, "invalid \(field): \(error.message)")
+        }
+        guard range.contains(value) else {
+            throw invalid("invalid \(field) \(value): expected \(range.lowerBound)...\(range.upperBound)")
+        }
+        return value
+    }
+
     package mutating func bool() throws(CacheError) -> Bool {
         if try readNull() { return false }
         if consume("true") { return true }
@@ -98,10 +118,12 @@ package struct JSONReader {
         try readNull() ? nil : scanString().text
     }
 
-    /// A string as it stands, without making a `String` of it; `null` reads as empty.
-    package mutating func rawString() throws(CacheError) -> JSONKey {
-        try readNull()
-            ? JSONKey(UnsafeRawBufferPointer(rebasing: bytes[index..<index]), hasEscapes: false) : scanString()
+    /// Returns what `body` makes of the UTF-8 of a string, escapes resolved; `null` reads as empty.
+    ///
+    /// Makes a `String` only of a string with escapes: digests and times, which are most of a cache, are parsed where they stand.
+    package mutating func string<Value>(_ body: (UnsafeRawBufferPointer) -> Value) throws(CacheError) -> Value {
+        if try readNull() { return body(UnsafeRawBufferPointer(rebasing: bytes[index..<index])) }
+        return try scanString().withUTF8(body)
     }
 
     /// Passes over one value of any kind and returns its bytes.
@@ -188,6 +210,7 @@ package struct JSONReader {
         let start = index + 1
         var end = start
         var hasEscapes = false
+        var allBits: UInt8 = 0
         while end < bytes.count {
             let byte = bytes[end]
             if byte == UInt8(ascii: "\"") {
@@ -196,8 +219,17 @@ package struct JSONReader {
                 guard !hasEscapes || key.hasValidEscapes else {
                     throw malformed("a string with valid escapes before it")
                 }
+                // Each combining character has two bytes at least, so short strings need not be looked at.
+                let mayBeLongRun = (hasEscapes || allBits >= 0x80) && end - start > JSONReader.shortString
+                if mayBeLongRun, key.text.hasLongCombiningRun {
+                    throw CacheError(
+                        .limitExceeded,
+                        "\(document) has a string with more than 256 combining characters in a row before byte \(index)"
+                    )
+                }
                 return key
             }
+            allBits |= byte
             guard byte >= 0x20 else {
                 index = end
                 throw malformed("a printable character")
@@ -280,8 +312,12 @@ package struct JSONKey {
         self.hasEscapes = hasEscapes
     }
 
-    /// The bytes of the string, without its quotes; `nil` when escapes must be resolved first, as ``text`` does.
-    package var utf8: UnsafeRawBufferPointer? { hasEscapes ? nil : bytes }
+    /// Returns what `body` makes of the string's UTF-8, escapes resolved.
+    fileprivate func withUTF8<Value>(_ body: (UnsafeRawBufferPointer) -> Value) -> Value {
+        guard hasEscapes else { return body(bytes) }
+        var text = text
+        return text.withUTF8 { body(UnsafeRawBufferPointer($0)) }
+    }
 
     /// The string, escapes resolved.
     ///
@@ -361,11 +397,7 @@ package struct JSONKey {
 
     /// Whether this is `name`, upper and lower case of ASCII being equal as in Go.
     package static func ~= (name: StaticString, key: JSONKey) -> Bool {
-        guard !key.hasEscapes else {
-            var text = key.text
-            return text.withUTF8 { JSONKey.matches(name, UnsafeRawBufferPointer($0)) }
-        }
-        return matches(name, key.bytes)
+        key.withUTF8 { matches(name, $0) }
     }
 
     private static func matches(_ name: StaticString, _ key: UnsafeRawBufferPointer) -> Bool {

@@ -12,11 +12,18 @@ package struct JSONWriter {
     private let isIndented: Bool
     private var depth = 0
     private var followsKey = false
+    private var hasBegun = false
 
     /// Starts a document; with `indented`, it is laid out as Go's `MarshalIndent` does with a tab for each level.
     package init(reservingCapacity capacity: Int = 0, indented: Bool = false) {
         isIndented = indented
         bytes.reserveCapacity(capacity)
+    }
+
+    /// Returns the bytes written since this was last called, which the writer then forgets.
+    package mutating func takeBytes() -> [UInt8] {
+        defer { bytes.removeAll(keepingCapacity: true) }
+        return bytes
     }
 
     // MARK: Structure
@@ -168,10 +175,11 @@ package struct JSONWriter {
         if !followsKey { breakLine() }
         needsComma = true
         followsKey = false
+        hasBegun = true
     }
 
     private mutating func breakLine() {
-        guard isIndented, !bytes.isEmpty else { return }
+        guard isIndented, hasBegun else { return }
         bytes.append(UInt8(ascii: "\n"))
         bytes.append(contentsOf: repeatElement(UInt8(ascii: "\t"), count: depth))
     }

@@ -45,7 +45,13 @@ extension OCILayout {
         } catch let error as CacheError where error.code == .corrupted && passingDamaged {
             return nil
         }
-        do throws(CacheError) { return try Document(decoding: bytes) } catch {
+        do throws(CacheError) {
+            var unusable = UnusableEntries()
+            let document = try Document(decoding: bytes, leavingOut: &unusable)
+            // The others of a list lead to what they lead to. But where one makes sense to other programs, that is unknown.
+            if let error = unusable.first(.unsupported) { throw error }
+            return document
+        } catch {
             guard error.code == .corrupted else { throw error }
             return nil
         }

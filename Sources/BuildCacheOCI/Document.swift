@@ -34,9 +34,32 @@ public enum Document: Hashable, Sendable {
     ///   `mediaType` contradicts the content, or if the content is that of a manifest and of an index;
     ///   `.unsupported` if a digest is not SHA-256.
     public init(decoding bytes: [UInt8], limit: Int = defaultLimit) throws(CacheError) {
-        let fields = try readDocument(bytes, "manifest", limit: limit) { (reader) throws(CacheError) in
-            try ManifestFields(&reader)
+        let fields = try ManifestFields(bytes, limit: limit)
+        for unusable in [fields.unusableEntries, fields.unusableSubject] {
+            if let error = unusable.errors.first { throw error }
         }
+        try self.init(fields)
+    }
+
+    /// Tells what `bytes` are and decodes what can be used of them: all but some entries of its list, and perhaps its subject.
+    ///
+    /// An index, and a cache's list of layers, are good without some entries. The layers of an image are not, but they still are what it
+    /// leads to.
+    ///
+    /// - Parameters:
+    ///   - bytes: The JSON.
+    ///   - limit: The most bytes to accept.
+    ///   - unusable: Notes the entries that the document returned is without.
+    /// - Throws: `CacheError` as ``init(decoding:limit:)``, not for single entries.
+    package init(
+        decoding bytes: [UInt8], limit: Int = defaultLimit, leavingOut unusable: inout UnusableEntries
+    ) throws(CacheError) {
+        let fields = try ManifestFields(bytes, limit: limit)
+        try self.init(fields)
+        unusable.note(fields.unusableEntries)
+    }
+
+    private init(_ fields: ManifestFields) throws(CacheError) {
         self = try fields.isManifest ? Document.manifest(fields) : Document.index(fields)
     }
 
@@ -103,8 +126,17 @@ private struct ManifestFields {
     // Whether the key is there at all, be it with null: this is what BuildKit goes by.
     var isManifest = false
     var hasManifests = false
+    // Of `layers` and `manifests`.
+    var unusableEntries = UnusableEntries()
+    var unusableSubject = UnusableEntries()
 
-    init(_ reader: inout JSONReader) throws(CacheError) {
+    init(_ bytes: [UInt8], limit: Int) throws(CacheError) {
+        self = try readDocument(bytes, "manifest", limit: limit) { (reader) throws(CacheError) in
+            try ManifestFields(&reader)
+        }
+    }
+
+    private init(_ reader: inout JSONReader) throws(CacheError) {
         guard try reader.beginObject() else { throw reader.invalid("a manifest cannot be null") }
         while let key = try reader.nextKey() {
             switch key {
@@ -115,12 +147,16 @@ private struct ManifestFields {
                 config = try reader.descriptor()
                 isManifest = true
             case "layers":
-                layers = try reader.descriptors()
+                layers = try reader.descriptors(leavingOut: &unusableEntries)
                 isManifest = true
             case "manifests":
-                manifests = try reader.descriptors()
+                manifests = try reader.descriptors(leavingOut: &unusableEntries)
                 hasManifests = true
-            case "subject": subject = try reader.descriptor()
+            case "subject":
+                subject =
+                    try reader.value(notedIn: &unusableSubject) { (reader) throws(CacheError) in
+                        try reader.descriptor()
+                    } ?? nil
             case "annotations": annotations = try reader.stringsByKey()
             default: try reader.skipValue()
             }

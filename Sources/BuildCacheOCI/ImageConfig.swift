@@ -89,9 +89,9 @@ public struct ImageConfig: Hashable, Sendable {
             try reader.skipValue()
             return nil
         }
-        let text = try reader.rawString()
-        let bytes = if let plain = text.utf8 { Base64.decode(plain) } else { Base64.decode(text.text.utf8) }
-        guard let bytes else { throw reader.invalid("the inline cache is no base64") }
+        guard let bytes = try reader.string({ Base64.decode($0) }) else {
+            throw reader.invalid("the inline cache is not base64")
+        }
         return bytes
     }
 }

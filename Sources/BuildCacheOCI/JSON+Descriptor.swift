@@ -9,8 +9,8 @@ package import BuildCacheJSON
 extension JSONReader {
     /// A descriptor, or `nil` for `null`.
     ///
-    /// - Throws: `CacheError` `.corrupted` without a digest, for a negative size or another shape; `.unsupported` for a
-    ///   digest that is not SHA-256.
+    /// - Throws: `CacheError` `.corrupted` without a digest, for a size outside 0...2⁵⁰ or another shape; `.unsupported` for
+    ///   a digest that is not SHA-256.
     package mutating func descriptor() throws(CacheError) -> Descriptor? {
         guard try beginObject() else { return nil }
         var mediaType: MediaType = ""
@@ -24,9 +24,7 @@ extension JSONReader {
             switch key {
             case "mediaType": mediaType = MediaType(try string() ?? "")
             case "digest": digest = try Digest(try string() ?? "")
-            case "size":
-                size = try integer()
-                guard size >= 0 else { throw invalid("a descriptor has the size \(size)") }
+            case "size": size = try integer("size of a descriptor", in: 0...Descriptor.maximumSize)
             case "urls": urls = try strings()
             case "annotations": annotations = try stringsByKey()
             case "platform": platform = try self.platform()
@@ -40,9 +38,9 @@ extension JSONReader {
             artifactType: artifactType)
     }
 
-    /// Every descriptor of an array.
-    mutating func descriptors() throws(CacheError) -> [Descriptor] {
-        try list { (reader) throws(CacheError) in
+    /// Every usable descriptor of an array.
+    mutating func descriptors(leavingOut unusable: inout UnusableEntries) throws(CacheError) -> [Descriptor] {
+        try list(leavingOut: &unusable) { (reader) throws(CacheError) in
             guard let descriptor = try reader.descriptor() else { throw reader.invalid("a descriptor is null") }
             return descriptor
         }

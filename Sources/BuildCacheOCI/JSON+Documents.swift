@@ -39,6 +39,37 @@ extension JSONReader {
         return elements
     }
 
+    /// Every element of an array that `read` accepts; none for `null`.
+    ///
+    /// - Parameter unusable: Notes the elements that are JSON and that `read` refuses.
+    mutating func list<Element>(
+        leavingOut unusable: inout UnusableEntries, _ read: (inout JSONReader) throws(CacheError) -> Element
+    ) throws(CacheError) -> [Element] {
+        var elements: [Element] = []
+        guard try beginArray() else { return elements }
+        while try nextElement() {
+            try checkCount(elements.count + unusable.count)
+            if let element = try value(notedIn: &unusable, read) { elements.append(element) }
+        }
+        return elements
+    }
+
+    /// Returns the next value as `read` makes it, or `nil` if `read` refuses it and it is JSON all the same.
+    mutating func value<Value>(
+        notedIn unusable: inout UnusableEntries, _ read: (inout JSONReader) throws(CacheError) -> Value
+    ) throws(CacheError) -> Value? {
+        var attempt = self
+        do throws(CacheError) {
+            let value = try read(&attempt)
+            self = attempt
+            return value
+        } catch {
+            try skipValue()
+            unusable.note(error)
+            return nil
+        }
+    }
+
     /// The members of an object in their order, each value as it stands; `nil` for `null`.
     ///
     /// Of equal keys the first one's place and the last one's value stay. Keys are equal if their bytes are, as in Go:

@@ -22,6 +22,9 @@ public struct OCILayoutIndex: Sendable {
         /// The tag of a cache that the entry may be; `nil` for an image with a full name, and for what has no name.
         package var cacheTag: String? { (imageName ?? "").isEmpty ? referenceName : nil }
 
+        /// Whether the entry may be the cache of this tag; tags are equal if their bytes are.
+        fileprivate func isCache(tagged tag: String) -> Bool { cacheTag.map(ExactText.init) == ExactText(tag) }
+
         /// The document the entry stands for.
         ///
         /// - Throws: `CacheError` `.corrupted` or `.unsupported` if the entry is no usable descriptor; the others of the

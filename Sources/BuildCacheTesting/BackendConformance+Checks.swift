@@ -162,7 +162,8 @@ extension BackendConformance {
     private func check(_ descriptor: Descriptor, of cache: ImportedCache) async throws {
         let stored = try await cache.blobs.open(descriptor, range: nil)
         var tar: [UInt8] = []
-        for try await chunk in try LayerDecoder().decode(stored, mediaType: descriptor.mediaType) {
+        let decoder = LayerDecoder(DecompressionLimit(), stored: descriptor.size)
+        for try await chunk in try decoder.decode(stored, mediaType: descriptor.mediaType) {
             tar += chunk.readableBytesView
         }
         try expect(

@@ -11,12 +11,14 @@ extension ImportedCache {
 
     /// Finds the cache that a manifest is or leads to: a cache of its own, or those inside the images of an index.
     ///
-    /// An image without a cache gives no part, and one whose cache cannot be read gives a warning: the other platforms' count all the same.
+    /// An image without a cache gives no part. An entry of an index that cannot be used, and an image whose cache cannot be read, give a
+    /// warning: the other platforms' count all the same. So does a layer of a cache whose descriptor cannot be used.
     ///
     /// - Parameters:
     ///   - manifest: Where to start.
     ///   - blobs: Manifests, configs and layers.
-    ///   - stored: The source of layers for later, verified by whoever makes it.
+    ///   - stored: The source of layers for later; it verifies them.
+    ///   - limits: Limits of each cache config, and of all documents below an index together.
     /// - Throws: `CacheError` `.corrupted` if the manifest or its cache config is broken, `.notFound` if they are gone.
     /// - Source: `spec/cache-format.md` §6.1 and §6.2.
     package init(
@@ -24,30 +26,52 @@ extension ImportedCache {
         limits: CacheConfigLimits
     ) async throws {
         let bytes = try await blobs.document(manifest, limit: limits.maximumBytes)
-        switch try Document(decoding: bytes, limit: limits.maximumBytes) {
+        var unusable = UnusableEntries()
+        switch try Document(decoding: bytes, limit: limits.maximumBytes, leavingOut: &unusable) {
         case .cache(let cache):
             let config = try await blobs.document(cache.config, limit: limits.maximumBytes)
             let graph = try LayerGraph(decodingConfig: config, layers: .described(cache.layers), limits: limits)
-            try self.init(parts: [Part(manifest: manifest, graph: graph)], blobs: stored)
+            try self.init(
+                parts: [Part(manifest: manifest, graph: graph)], blobs: stored,
+                problems: unusable.problems(about: "a layer of the cache"))
         case .image(let image):
-            let reader = InlineReader(blobs: blobs, limits: limits)
+            if let error = unusable.errors.first { throw error }
+            var reader = InlineReader(blobs: blobs, limits: limits)
             let part = try await reader.part(manifest, image)
             try self.init(parts: part.map { [$0] } ?? [], blobs: stored)
         case .index(let index):
-            let reader = InlineReader(blobs: blobs, limits: limits)
+            var reader = InlineReader(blobs: blobs, limits: limits)
             let (parts, problems) = try await reader.parts(below: index.manifests, maximumImages: Self.maximumImages)
-            try self.init(parts: parts, blobs: stored, problems: problems)
+            try self.init(
+                parts: parts, blobs: stored, problems: unusable.problems(about: InlineReader.entry) + problems)
         }
+    }
+}
+
+extension UnusableEntries {
+    fileprivate func problems(about subject: String) -> [CacheProblem] {
+        warnings(about: subject).map { CacheProblem(.unreadableCache, $0) }
     }
 }
 
 /// Reads the caches inside images.
 private struct InlineReader {
-    let blobs: any BlobSource
-    let limits: CacheConfigLimits
+    /// An entry of an index, in problems.
+    static let entry = "an entry of the index"
+
+    private let blobs: any BlobSource
+    private let limits: CacheConfigLimits
+    // Bytes of documents that may still be read.
+    private var rest: Int
+
+    init(blobs: any BlobSource, limits: CacheConfigLimits) {
+        self.blobs = blobs
+        self.limits = limits
+        rest = limits.maximumBytes
+    }
 
     /// The caches of all images that these entries lead to, in their order.
-    func parts(
+    mutating func parts(
         below entries: [Descriptor], maximumImages: Int
     ) async throws -> (parts: [ImportedCache.Part], problems: [CacheProblem]) {
         var parts: [ImportedCache.Part] = []
@@ -60,11 +84,16 @@ private struct InlineReader {
                 throw CacheError(.limitExceeded, "the index leads to more than \(maximumImages) images")
             }
             do {
-                let bytes = try await blobs.document(entry, limit: limits.maximumBytes)
-                switch try Document(decoding: bytes, limit: limits.maximumBytes) {
+                var unusable = UnusableEntries()
+                let bytes = try await document(entry)
+                switch try Document(decoding: bytes, limit: limits.maximumBytes, leavingOut: &unusable) {
                 case .image(let image):
+                    // The cache names layers by their position.
+                    if let error = unusable.errors.first { throw error }
                     if let part = try await part(entry, image) { parts.append(part) }
-                case .index(let index): waiting += index.manifests.reversed()
+                case .index(let index):
+                    waiting += index.manifests.reversed()
+                    problems += unusable.problems(about: InlineReader.entry)
                 case .cache:
                     problems.append(
                         CacheProblem(
@@ -72,7 +101,7 @@ private struct InlineReader {
                             "the index leads to a cache of its own, \(entry.digest), which is not read; import it by digest",
                             subject: entry.digest.description))
                 }
-            } catch let error as CacheError where error.code == .corrupted || error.code == .notFound {
+            } catch let error as CacheError where InlineReader.concernsOne.contains(error.code) {
                 problems.append(
                     CacheProblem(
                         .unreadableCache,
@@ -82,14 +111,22 @@ private struct InlineReader {
         return (parts, problems)
     }
 
+    /// The codes of errors that say something of one entry and nothing of the others.
+    private static let concernsOne: Set<CacheError.Code> = [.corrupted, .notFound, .unsupported, .limitExceeded]
+
+    private mutating func document(_ descriptor: Descriptor) async throws -> [UInt8] {
+        let bytes = try await blobs.document(descriptor, limit: rest)
+        rest -= bytes.count
+        return bytes
+    }
+
     /// The cache inside an image, `nil` if it has none.
-    func part(_ manifest: Descriptor, _ image: ImageManifest) async throws -> ImportedCache.Part? {
+    mutating func part(_ manifest: Descriptor, _ image: ImageManifest) async throws -> ImportedCache.Part? {
         // Attestations are images too, by their shape; their config is no image config.
         guard let descriptor = image.config, !image.layers.isEmpty,
             [.ociConfig, .dockerConfig, ""].contains(descriptor.mediaType)
         else { return nil }
-        let config = try ImageConfig(
-            decoding: try await blobs.document(descriptor, limit: limits.maximumBytes), limit: limits.maximumBytes)
+        let config = try ImageConfig(decoding: try await document(descriptor), limit: limits.maximumBytes)
         guard let records = config.inlineCache, let layers = config.cacheLayers(of: image) else { return nil }
         let graph = try LayerGraph(decodingConfig: records, layers: .image(layers), limits: limits)
         return ImportedCache.Part(manifest: manifest, graph: graph)
@@ -103,7 +140,7 @@ extension ImportedCache {
     ///
     /// - Parameters:
     ///   - configs: What was found, with the name that it was found under.
-    ///   - layers: The source of layers for later, verified by whoever makes it.
+    ///   - layers: The source of layers for later; it verifies them.
     ///   - limits: How much a config may hold.
     /// - Throws: `CacheError` `.corrupted` or `.limitExceeded` if none of them can be read.
     /// - Source: `spec/cache-format.md` §5.2.

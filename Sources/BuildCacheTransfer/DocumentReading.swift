@@ -16,7 +16,7 @@ extension BlobSource {
         }
         guard descriptor.size <= Int64(limit) else { throw tooLarge() }
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(Int(descriptor.size))
+        bytes.reserveCapacity(max(0, Int(descriptor.size)))
         for try await chunk in try await open(descriptor, range: nil) {
             guard bytes.count + chunk.readableBytes <= limit else { throw tooLarge() }
             bytes.append(contentsOf: chunk.readableBytesView)

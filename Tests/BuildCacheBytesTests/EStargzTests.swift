@@ -8,7 +8,7 @@ struct EStargzTests {
     @Test("is told from plain gzip by its content")
     func recognized() async throws {
         for layer in Fixtures.layers {
-            let toc = try await EStargz.tocOffset(of: layer.descriptor, in: layer.source)
+            let toc = try await EStargz.tocOffset(of: layer.descriptor, in: layer.source, limit: DecompressionLimit())
             #expect((toc != nil) == layer.isEStargz, "\(layer.layout) \(layer.descriptor.digest)")
         }
     }
@@ -27,7 +27,9 @@ struct EStargzTests {
                     let diffID = try #require(restored.descriptor.diffID)
                     #expect(tars.contains(diffID), "\(layer.layout) \(layer.descriptor.digest)")
                     #expect(restored.descriptor.annotations == [Annotation.uncompressed: "\(diffID)"])
-                    #expect(try await EStargz.tocOffset(of: restored.descriptor, in: restored.source) == nil)
+                    let toc = try await EStargz.tocOffset(
+                        of: restored.descriptor, in: restored.source, limit: DecompressionLimit())
+                    #expect(toc == nil)
                     converted += 1
                 }
             }

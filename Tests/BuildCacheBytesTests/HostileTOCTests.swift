@@ -87,8 +87,122 @@ struct HostileTOCTests {
         #expect(error?.code == .corrupted)
     }
 
-    @Test(
-        "is refused when the file is read and its data is elsewhere", arguments: ["1", "4096", "9223372036854775807"])
+    /// A layer that is nothing but a table of contents of this JSON, in `data` of a tar.
+    private static func layer(json: ByteBuffer, tar: ByteBuffer? = nil) throws -> (Descriptor, MemorySource) {
+        let tar = tar ?? TarSample.tar([.file("stargz.index.json", json)])
+        let blob = try EStargzReader.deflate(tar) + EStargzReader.footer(tocOffset: 0)
+        let annotations = [Annotation.estargzTOCDigest: "\(Digest(of: json))"]
+        return (Descriptor(layer: blob, .layer(.gzip), annotations: annotations), MemorySource(blob))
+    }
+
+    @Test("about names is refused when one has more than 32 KiB, however few bytes the layer has")
+    func longNames() async throws {
+        for (name, link) in [
+            (String(repeating: "a/", count: 1 << 19), ""), (String(repeating: "n", count: (32 << 10) + 1), ""),
+            ("l", String(repeating: "n", count: (32 << 10) + 1)),
+        ] {
+            let rows = #"{"name":"\#(name)","type":"symlink","linkName":"\#(link)"}"#
+            let (descriptor, source) = try HostileTOCTests.layer(json: ByteBuffer(string: HostileTOCTests.table(rows)))
+            #expect(descriptor.size < 10_000)
+            let error = await #expect(throws: CacheError.self) { _ = try await LazyLayer.open(descriptor, in: source) }
+            #expect(error?.code == .limitExceeded)
+        }
+        let longest = String(repeating: "a/", count: 16 << 10)
+        let rows = #"{"name":"\#(longest)","type":"dir"}"#
+        let (descriptor, source) = try HostileTOCTests.layer(json: ByteBuffer(string: HostileTOCTests.table(rows)))
+        #expect(try await LazyLayer.open(descriptor, in: source).entries.map(\.path) == [String(longest.dropLast())])
+    }
+
+    @Test("is refused when it is larger than any table of a layer of that size")
+    func largeTables() async throws {
+        let empty = ByteBuffer(string: HostileTOCTests.table(""))
+        let json = empty + ByteBuffer(repeating: UInt8(ascii: " "), count: 32 << 20)
+        let (descriptor, source) = try HostileTOCTests.layer(json: json)
+        let error = await #expect(throws: CacheError.self) { _ = try await LazyLayer.open(descriptor, in: source) }
+        #expect(error?.code == .limitExceeded)
+        // Nor is such a layer taken for one that is stored as it should be.
+        await #expect(throws: CacheError.self) {
+            try await ScratchStore.withTemporary { store in
+                _ = try await store.layer(
+                    from: descriptor, in: source, to: CompressionOptions(type: .estargz, force: true))
+            }
+        }
+    }
+
+    @Test("is read up to the caller's limit on decompression, by every reader of it")
+    func limits() async throws {
+        let rows = #"{"name":"d","type":"dir"}"#
+        let json = ByteBuffer(string: HostileTOCTests.table(rows) + String(repeating: " ", count: 3_000_000))
+        let (descriptor, source) = try HostileTOCTests.layer(json: json)
+        for (bytes, code) in [(Int64(json.readableBytes), CacheError.Code?.none), (2_999_999, .limitExceeded)] {
+            let limit = DecompressionLimit(bytes: bytes, ratio: 1)
+            let opened = await self.code { _ = try await LazyLayer.open(descriptor, in: source, limit: limit) }
+            #expect(opened == code)
+            let converted = await self.code {
+                try await ScratchStore.withTemporary { store in
+                    var store = store
+                    store.decompressionLimit = limit
+                    _ = try await store.layer(
+                        from: descriptor, in: source, to: CompressionOptions(type: .estargz, force: true))
+                }
+            }
+            #expect(converted == code)
+        }
+    }
+
+    @Test("with zeros without end behind it is taken for the end of plain gzip")
+    func endlessPadding() async throws {
+        let json = ByteBuffer(string: HostileTOCTests.table(""))
+        let tar = TarSample.tar([.file("stargz.index.json", json)])
+        for (padding, code) in [(1000, CacheError.Code?.none), (2 << 20, .unsupported)] {
+            let (descriptor, source) = try HostileTOCTests.layer(json: json, tar: tar + .zeros(padding))
+            let opened = await self.code { _ = try await LazyLayer.open(descriptor, in: source) }
+            #expect(opened == code)
+        }
+    }
+
+    @Test("of a layer is read, and a file of it not, past the caller's limit")
+    func limitsReading() async throws {
+        let (descriptor, source) = try HostileTOCTests.layer(HostileTOCTests.table(HostileTOCTests.file()))
+        for (bytes, code) in [(Int64(4096), CacheError.Code?.none), (4095, .limitExceeded)] {
+            let layer = try await LazyLayer.open(
+                descriptor, in: source, limit: DecompressionLimit(bytes: bytes, ratio: 0))
+            let read = await self.code { _ = try await layer.read("f").bytes() }
+            #expect(read == code)
+        }
+    }
+
+    @Test("that lets a file begin more than 64 MiB into a gzip member is refused")
+    func farInsideMember() async throws {
+        for (offset, code) in [("67108864", CacheError.Code?.none), ("67108865", .limitExceeded)] {
+            let rows = HostileTOCTests.file(",\"innerOffset\":\(offset)")
+            let (descriptor, source) = try HostileTOCTests.layer(HostileTOCTests.table(rows))
+            let opened = await self.code { _ = try await LazyLayer.open(descriptor, in: source) }
+            #expect(opened == code)
+        }
+    }
+
+    @Test("of very many small files gives each of them")
+    func manyFiles() async throws {
+        let rows = (0..<2000).map { index in
+            #"{"name":"\#(index % 1500)","type":"symlink","linkName":"\#(index)"}"#
+        }
+        let (descriptor, source) = try HostileTOCTests.layer(HostileTOCTests.table(rows.joined(separator: ",")))
+        let layer = try await LazyLayer.open(descriptor, in: source)
+        #expect(layer.entries.map(\.linkTarget) == (500..<2000).map { "\($0)" })
+        #expect((0..<1500).allSatisfy { layer["\($0)"]?.linkTarget == "\($0 < 500 ? $0 + 1500 : $0)" })
+    }
+
+    private func code(_ body: () async throws -> Void) async -> CacheError.Code? {
+        do {
+            try await body()
+            return nil
+        } catch {
+            return (error as? CacheError)?.code
+        }
+    }
+
+    @Test("is refused when the file is read and its data is elsewhere", arguments: ["1", "4096", "67108864"])
     func refusesData(_ innerOffset: String) async throws {
         let rows = HostileTOCTests.file(",\"innerOffset\":\(innerOffset)")
         let (descriptor, source) = try HostileTOCTests.layer(HostileTOCTests.table(rows))

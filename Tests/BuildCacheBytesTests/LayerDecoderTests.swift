@@ -45,11 +45,27 @@ struct LayerDecoderTests {
         }
     }
 
-    @Test("takes an uncompressed layer as it is, even if it looks compressed")
-    func neverSniffsUncompressed() async throws {
-        let stored = try await encode(.gzip, TarSample.small)
-        #expect(try await decode(stored, as: .layer(.uncompressed)) == stored)
-        #expect(try await decode(stored, as: "application/vnd.docker.image.rootfs.diff.tar") == stored)
+    private static let uncompressedTypes: [MediaType] = [
+        .layer(.uncompressed), "application/vnd.docker.image.rootfs.diff.tar",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    ]
+
+    @Test("decompresses gzip and zstd of an uncompressed type, too", arguments: uncompressedTypes)
+    func sniffsUncompressed(_ type: MediaType) async throws {
+        for compression in [Compression.uncompressed, .gzip, .zstd] {
+            let stored = try await encode(compression, TarSample.small)
+            #expect(try await decode(stored, as: type) == TarSample.small)
+            #expect(try await decode(stored, as: type, chunks: 1) == TarSample.small)
+        }
+    }
+
+    @Test("takes a tar of an uncompressed type as it is, even if it begins as gzip does", arguments: uncompressedTypes)
+    func prefersTar(_ type: MediaType) async throws {
+        let tar = TarSample.tar([.file("\u{1F}\u{8B}\u{8}", ByteBuffer(string: "x"))])
+        #expect(try await decode(tar, as: type) == tar)
+        for other in [ByteBuffer.random(5000), .zeros(700), .zeros(0), ByteBuffer(bytes: [0x1F])] {
+            #expect(try await decode(other, as: type) == other)
+        }
     }
 
     @Test("refuses a media type that is no layer's")
@@ -124,11 +140,87 @@ struct LayerDecoderTests {
     func limits(_ type: Compression) async throws {
         let tar = ByteBuffer.zeros(3_000_000)
         let stored = try await encode(type, tar)
-        let enough = try LayerDecoder(maxUncompressedBytes: 3_000_000).decode(.chunks(stored), mediaType: .layer(type))
+        let enough = try LayerDecoder(DecompressionLimit(bytes: 3_000_000, ratio: 0), stored: 0)
+            .decode(.chunks(stored), mediaType: .layer(type))
         #expect(try await enough.bytes() == tar)
-        let tooFew = try LayerDecoder(maxUncompressedBytes: 2_999_999).decode(.chunks(stored), mediaType: .layer(type))
+        let tooFew = try LayerDecoder(DecompressionLimit(bytes: 2_999_999, ratio: 0), stored: 0)
+            .decode(.chunks(stored), mediaType: .layer(type))
         let error = await #expect(throws: CacheError.self) { _ = try await tooFew.bytes() }
         #expect(error?.code == .limitExceeded)
+    }
+
+    /// A zstd frame that asks for a window of 2^`log` bytes and holds one raw block.
+    private func frame(windowLog log: UInt8, _ content: ByteBuffer) -> ByteBuffer {
+        var frame = ByteBuffer(bytes: [0x28, 0xB5, 0x2F, 0xFD, 0, (log - 10) << 3])
+        let header = UInt32(content.readableBytes) << 3 | 1
+        frame.writeBytes([UInt8(header & 0xFF), UInt8(header >> 8 & 0xFF), UInt8(header >> 16)])
+        return frame + content
+    }
+
+    @Test("reads zstd with windows of up to 512 MiB", arguments: [UInt8(10), 27, 28, 29], [1, 1 << 20])
+    func readsWindows(_ log: UInt8, _ chunks: Int) async throws {
+        let stored = frame(windowLog: log, TarSample.small.prefix(1000))
+        #expect(
+            try await decode(stored + stored, as: .layer(.zstd), chunks: chunks) == TarSample.small.prefix(1000)
+                + TarSample.small.prefix(1000))
+    }
+
+    @Test(
+        "says how large a window is that exceeds the limit, and does not call the layer damaged",
+        arguments: [1, 1 << 20])
+    func refusesWindows(_ chunks: Int) async throws {
+        let tar = TarSample.small.prefix(1000)
+        let small = DecompressionLimit(zstdWindow: (1 << 20) + 5)
+        // A frame without a window of its own, whose content has 3 MiB.
+        var single = ByteBuffer(bytes: [0x28, 0xB5, 0x2F, 0xFD, 0xA0])
+        single.writeInteger(UInt32(3 << 20), endianness: .little)
+        single.writeBytes([1, 0, 0])
+        for (stored, limit, window) in [
+            (frame(windowLog: 30, tar), DecompressionLimit(), "1073741824"),
+            (frame(windowLog: 41, tar), DecompressionLimit(zstdWindow: .max), "2199023255552"),
+            (frame(windowLog: 21, tar), small, "2097152"), (single, small, "3145728"),
+            (frame(windowLog: 20, tar) + frame(windowLog: 21, tar), small, "2097152"),
+        ] {
+            let error = await #expect(throws: CacheError.self) {
+                _ = try await LayerDecoder(limit, stored: 0)
+                    .decode(.chunks(stored, of: chunks), mediaType: .layer(.zstd)).bytes()
+            }
+            #expect(error?.code == .limitExceeded)
+            #expect(error?.message.contains("window of \(window) bytes") == true)
+        }
+        let allowed = try LayerDecoder(small, stored: 0)
+            .decode(.chunks(frame(windowLog: 20, tar), of: chunks), mediaType: .layer(.zstd))
+        #expect(try await allowed.bytes() == tar)
+    }
+
+    @Test("fills a large window only in proportion to the layer")
+    func boundsWindowMemory() async throws {
+        // Raw blocks of 128 KiB cannot be small, so these repeat one byte: 4 bytes of layer each.
+        func zeros(_ mebibytes: Int, windowLog: UInt8) -> ByteBuffer {
+            var frame = ByteBuffer(bytes: [0x28, 0xB5, 0x2F, 0xFD, 0, (windowLog - 10) << 3])
+            for block in 1...mebibytes * 8 {
+                let header = UInt32(128 << 10) << 3 | 2 | (block == mebibytes * 8 ? 1 : 0)
+                frame.writeBytes([UInt8(header & 0xFF), UInt8(header >> 8 & 0xFF), UInt8(header >> 16), 0])
+            }
+            return frame
+        }
+        func read(_ stored: ByteBuffer, size: Int64) async throws -> Int64 {
+            try await LayerDecoder(DecompressionLimit(), stored: size)
+                .decode(.chunks(stored), mediaType: .layer(.zstd)).value().size
+        }
+        #expect(try await read(zeros(128, windowLog: 29), size: 0) == 128 << 20)
+        #expect(try await read(zeros(129, windowLog: 27), size: 0) == 129 << 20)
+        #expect(try await read(zeros(129, windowLog: 29), size: 1 << 20) == 129 << 20)
+        let error = await #expect(throws: CacheError.self) { _ = try await read(zeros(129, windowLog: 28), size: 0) }
+        #expect(error?.code == .limitExceeded)
+        #expect(error?.message.contains("window of 268435456 bytes") == true)
+    }
+
+    @Test("reads a large gzip member that comes in very small chunks")
+    func smallChunks() async throws {
+        let tar = ByteBuffer.random(300_000)
+        let stored = try EStargzReader.deflate(tar)
+        #expect(try await decode(stored, chunks: 3) == tar)
     }
 
     @Test("gives a bomb's bytes in small chunks", arguments: [Compression.gzip, .zstd])

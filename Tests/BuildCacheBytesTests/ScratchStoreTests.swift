@@ -47,6 +47,30 @@ struct ScratchStoreTests {
         }
     }
 
+    /// A compressed layer whose type says that it is not.
+    private static let mislabelled = Compression.allCases.filter { $0 != .uncompressed }
+
+    @Test(
+        "decompresses a layer that is compressed though its type says tar, whether or not its diffID is known",
+        arguments: mislabelled, Compression.allCases)
+    func convertsMislabelled(_ from: Compression, _ to: Compression) async throws {
+        let bytes = try await stored(from)
+        let whole = try await LayerDecoder().decode(.chunks(bytes), mediaType: .layer(.gzip)).bytes()
+        for annotations in [[:], [Annotation.uncompressed: "\(Digest(of: whole))"]] {
+            let descriptor = Descriptor(layer: bytes, .layer(.uncompressed), annotations: annotations)
+            try await ScratchStore.withTemporary { store in
+                let layer = try await store.layer(from: descriptor, in: MemorySource(bytes), to: forced(to))
+                #expect(layer.descriptor.mediaType == .layer(to))
+                let converted = try await VerifiedSource(layer.source).open(layer.descriptor, range: nil)
+                let tar = try await LayerDecoder().decode(converted, mediaType: layer.descriptor.mediaType).bytes()
+                #expect(tar.prefix(self.tar.readableBytes) == self.tar)
+                #expect(layer.descriptor.diffID?.digest == Digest(of: tar))
+                // Not a compressed tar that was called a tar.
+                if to == .uncompressed { #expect(layer.descriptor.digest == layer.descriptor.diffID?.digest) }
+            }
+        }
+    }
+
     @Test("gives back the very layers it converted", .enabled(if: Fixtures.areThere), arguments: Compression.writable)
     func convertsFixtures(_ type: Compression) async throws {
         try await ScratchStore.withTemporary { store in

@@ -81,6 +81,11 @@ extension LayerEncoder {
     }
 }
 
+extension LayerDecoder {
+    /// A decoder with the default limits.
+    init() { self.init(DecompressionLimit(), stored: 0) }
+}
+
 extension Digest {
     init(of bytes: ByteBuffer) { self = bytes.withUnsafeReadableBytes { Digest(of: $0) } }
 }

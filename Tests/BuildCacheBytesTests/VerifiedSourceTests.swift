@@ -36,6 +36,57 @@ struct VerifiedSourceTests {
         #expect(received == (bytes.readableBytes - 1) / chunkSize * chunkSize)
     }
 
+    /// A stream of these chunks.
+    private func stream(_ chunks: [ByteBuffer]) -> BlobStream {
+        BlobStream(length: nil) {
+            var rest = chunks[...]
+            return { rest.popFirst() }
+        }
+    }
+
+    @Test("holds the last bytes back until they proved right, however many empty chunks follow", arguments: [1, 3])
+    func withholdsBeforeEmptyChunks(_ count: Int) async {
+        let parts = [bytes.prefix(10), ByteBuffer(), bytes.dropFirst(10).flipping(20)]
+        let descriptor = Descriptor(layer: bytes, .layer(.gzip))
+        var received = 0
+        let error = await #expect(throws: CacheError.self) {
+            let all = parts + [ByteBuffer](repeating: ByteBuffer(), count: count)
+            for try await chunk in stream(all).verified(as: descriptor) { received += chunk.readableBytes }
+        }
+        #expect(error?.code == .corrupted)
+        #expect(received == 10)
+    }
+
+    @Test("passes a blob of chunks some of which are empty")
+    func passesEmptyChunks() async throws {
+        let parts = [ByteBuffer(), bytes.prefix(10), ByteBuffer(), bytes.dropFirst(10), ByteBuffer()]
+        let descriptor = Descriptor(layer: bytes, .layer(.gzip))
+        #expect(try await stream(parts).verified(as: descriptor).bytes() == bytes)
+    }
+
+    @Test("hands out a tar whose diffID is the one that its layer claims, and holds back the end of any other")
+    func verifiesDiffID() async throws {
+        let right = Descriptor(
+            layer: .random(5), .layer(.gzip), annotations: [Annotation.uncompressed: "\(Digest(of: bytes))"])
+        #expect(try await BlobStream.chunks(bytes, of: 1000).verified(diffIDOf: right).bytes() == bytes)
+        var none = right
+        for annotations in [[:], [Annotation.uncompressed: "md5:0"]] {
+            none.annotations = annotations
+            #expect(try await BlobStream.chunks(bytes, of: 1000).verified(diffIDOf: none).bytes() == bytes)
+        }
+        var wrong = right
+        wrong.annotations[Annotation.uncompressed] = "\(Digest(of: "other".utf8))"
+        var received = 0
+        let error = await #expect(throws: CacheError.self) {
+            for try await chunk in BlobStream.chunks(bytes, of: 1000).verified(diffIDOf: wrong) {
+                received += chunk.readableBytes
+            }
+        }
+        #expect(error?.code == .corrupted)
+        #expect(error?.message.contains("\(Digest(of: bytes))") == true)
+        #expect(received == 99_000)
+    }
+
     @Test("refuses a blob that is too short, too long or empty", arguments: [0, 1, 99_999, 100_001])
     func refusesSizes(_ size: Int) async {
         let descriptor = Descriptor(layer: bytes, .layer(.gzip))

@@ -189,6 +189,25 @@ struct SessionTests {
         #expect(session.report.hits == 1)
     }
 
+    @Test("takes a layer with another diffID than its cache claims for a damaged one, also if the store has it already")
+    func wrongDiffIDs() async throws {
+        let layer = SampleLayer("step")
+        var claimed = layer.descriptor
+        claimed.annotations[Annotation.uncompressed] = Digest(of: "another layer".utf8).description
+        var graph = LayerGraph()
+        let root = try graph.addRecord(Sample.root)
+        let result = CacheResult(layer: try graph.addLayer(claimed), createdAt: .zero)
+        try graph.addRecord(Sample("step").digest, inputs: [[Link(root)]], results: [result])
+        let cache = try ImportedCache(
+            parts: [.init(manifest: nil, graph: graph)], blobs: MemorySource([layer.stored]))
+        let store = MemoryStore()
+        for _ in 0..<2 {
+            let session = session([endpoint("poisoned", ScriptedBackend(importing: { cache }))], store: store)
+            #expect(try await session.fetch(try Sample("step").record(in: session)) == nil)
+            #expect(session.report.problems.map(\.kind) == [.damagedLayer])
+        }
+    }
+
     @Test("misses when no result is left, and notes none")
     func missesWithoutLayers() async throws {
         let sample = Sample("step")

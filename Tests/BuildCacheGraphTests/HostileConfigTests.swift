@@ -49,6 +49,22 @@ struct HostileConfigTests {
             ),
             (#"{"layers":[{"blob":"\#(a)","parent":-1.0}]}"#, "fraction"),
             (
+                #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"layer":-1}]}]}"#,
+                "negative layer"
+            ),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"layer":-2}]}]}"#,
+                "layer below -1"
+            ),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"layer":99999999999}]}]}"#,
+                "layer past 32 bits"
+            ),
+            (
+                #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","chains":[{"layers":[-1]}]}]}"#,
+                "negative layer of a chain"
+            ),
+            (
                 #"{"layers":[{"blob":"\#(a)","parent":-1}],"records":[{"digest":"\#(a)","layers":[{"createdAt":"yesterday"}]}]}"#,
                 "bad time"
             ),
@@ -56,6 +72,30 @@ struct HostileConfigTests {
     func refuses(_ text: String, _ why: String) {
         let error = #expect(throws: CacheError.self, "\(why)") { try decode(text) }
         #expect(error?.code == .corrupted, "\(why)")
+    }
+
+    @Test(
+        "counts no layer as described whose size is absurd",
+        arguments: ["-1", "1125899906842625", "9223372036854775807"])
+    func absurdSizes(_ size: String) throws {
+        func results(_ size: String) throws -> [Int] {
+            let graph = try decode(
+                #"""
+                {"layers":[{"blob":"\#(Self.a)","parent":-1,"annotations":{"diffID":"\#(Self.a)","size":\#(size)}}],
+                 "records":[{"digest":"\#(Self.a)","layers":[{"layer":0}]}]}
+                """#, .annotated)
+            return try graph.recordIDs.map { try graph[$0].results.count }
+        }
+        #expect(try results(size) == [0])
+        #expect(try results("1125899906842624") == [1])
+    }
+
+    @Test("with a size of more than 64 bits is refused, as by Go")
+    func hugeSize() {
+        let error = #expect(throws: CacheError.self) {
+            try decode(#"{"layers":[{"annotations":{"size":9223372036854775808}}]}"#, .annotated)
+        }
+        #expect(error?.code == .corrupted)
     }
 
     @Test("cut anywhere is refused, never a crash")
@@ -170,6 +210,54 @@ struct HostileConfigTests {
             """#
         let selected = try decode(text).selected(.max)
         #expect(try selected.recordIDs.map { try selected[$0].inputs.map(\.count) } == [[], [1]])
+    }
+}
+
+@Suite("A cache config written with escapes")
+struct EscapedConfigTests {
+    /// The same JSON with every character of every string written as `\u` and four digits.
+    private func escaped(_ json: String) -> [UInt8] {
+        var result = ""
+        var isInString = false
+        for character in json {
+            if character == "\"" { isInString.toggle() }
+            guard isInString, character != "\"", let unit = character.utf16.first else {
+                result.append(character)
+                continue
+            }
+            let digits = String(unit, radix: 16)
+            result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+        }
+        return Array(result.utf8)
+    }
+
+    private let a = Digest(of: "a".utf8)
+    private let b = Digest(of: "b".utf8)
+
+    @Test("is read as the same without them: digests, times, selectors, media types, keys")
+    func bare() throws {
+        let json = #"""
+            {"layers":[{"blob":"\#(a)","parent":-1,"annotations":{"mediaType":"\#(MediaType.layer(.zstd))","diffID":"\#(b)",
+             "size":3,"createdAt":"2026-01-02T03:04:05Z"}}],
+             "records":[{"digest":"\#(a)"},{"digest":"random:x"},{"digest":"\#(b)","inputs":[[{"link":0,"selector":"s/t"}]],
+             "layers":[{"layer":0,"createdAt":"2026-01-02T03:04:05.5+01:00"}],"chains":[{"layers":[0]}]}]}
+            """#
+        let plain = try LayerGraph(decodingConfig: Array(json.utf8), layers: .annotated)
+        let graph = try LayerGraph(decodingConfig: escaped(json), layers: .annotated)
+        #expect(graph == plain)
+        #expect(graph.descriptors == plain.descriptors)
+        #expect(graph.descriptors[a]?.mediaType == .layer(.zstd))
+        #expect(try graph.recordIDs.map { try graph[$0].results.count } == [0, 0, 2])
+        #expect(try graph.encodeConfig().bytes == plain.encodeConfig().bytes)
+    }
+
+    @Test("inside an image is read as the same without them")
+    func inline() throws {
+        let json = #"[{"digest":"\#(a)","layers":[{"layer":0,"createdAt":"2026-01-02T03:04:05Z"}]}]"#
+        let layers = CacheConfigLayers.image([Descriptor(mediaType: .layer(.gzip), digest: b, size: 1)])
+        let graph = try LayerGraph(decodingConfig: escaped(json), layers: layers)
+        #expect(try graph.recordIDs.map { try graph[$0].digest } == [a])
+        #expect(try graph.recordIDs.map { try graph[$0].results.count } == [1])
     }
 }
 

@@ -38,6 +38,51 @@ struct JSONReaderTests {
         #expect(error?.code == .corrupted)
     }
 
+    @Test(
+        "refuses a number out of its bounds, and names the field",
+        arguments: ["-1", "11", "9223372036854775808", "1e3"])
+    func boundsNumbers(_ text: String) throws {
+        let error = #expect(throws: CacheError.self) { try read(text.utf8) { try $0.integer("size", in: 0...10) } }
+        #expect(error?.code == .corrupted)
+        #expect(error?.message.contains("size") == true)
+        for (text, number) in [("0", Int64(0)), ("10", 10), ("null", 0)] {
+            #expect(try read(text.utf8) { try $0.integer("size", in: 0...10) } == number)
+        }
+    }
+
+    /// Characters that are sorted when strings are compared: two marks of different classes, and vowels composed of such.
+    @Test(
+        "refuses a string with more than 256 combining characters in a row, which takes minutes to compare",
+        arguments: ["\u{301}", "\u{323}\u{301}", "\u{F73}", #"\u0301"#, #"\u0323\u0301"#], [257, 100_000])
+    func refusesCombiningRuns(_ mark: String, _ count: Int) throws {
+        let marks = mark.hasPrefix("\\") ? mark.utf8.count / 6 : mark.unicodeScalars.count
+        func text(_ count: Int) -> String { "\"a" + String(repeating: mark, count: count) + "\"" }
+        for json in [text(count), "{\(text(count)):1}", "[\(text(count))]"] {
+            let error = #expect(throws: CacheError.self) {
+                try read(json.utf8) { reader in
+                    switch reader.peek() {
+                    case UInt8(ascii: "{"):
+                        _ = try reader.beginObject()
+                        _ = try reader.nextKey()
+                    case UInt8(ascii: "["): try reader.skipValue()
+                    default: _ = try reader.string()
+                    }
+                }
+            }
+            #expect(error?.code == .limitExceeded)
+        }
+        let allowed = try read(text(256 / marks).utf8) { try $0.string() }
+        #expect(allowed?.unicodeScalars.count == 257)
+        let words = String(repeating: "a" + String(repeating: "\u{301}", count: 200), count: 500)
+        let long = try read("\"\(words)\"".utf8) { try $0.string() }
+        #expect(long?.utf8.elementsEqual(words.utf8) == true)
+    }
+
+    @Test("gives the bytes of a string with its escapes resolved", arguments: [#""a/b""#, #""\u0061\/\u0062""#])
+    func resolvesEscapesOfBytes(_ json: String) throws {
+        #expect(try read(json.utf8) { try $0.string { Array($0) } } == Array("a/b".utf8))
+    }
+
     @Test("reads null as the zero value of everything")
     func readsNull() throws {
         let text = "[null,null,null,null,null,null]"
@@ -51,7 +96,7 @@ struct JSONReaderTests {
             isThere = try reader.nextElement()
             #expect(try reader.string() == nil)
             isThere = try reader.nextElement()
-            #expect(try reader.rawString().text == "")
+            #expect(try reader.string { $0.count } == 0)
             isThere = try reader.nextElement()
             #expect(try reader.beginObject() == false)
             isThere = try reader.nextElement()

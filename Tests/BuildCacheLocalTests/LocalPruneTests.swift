@@ -62,6 +62,26 @@ struct LocalPruneTests {
         }
     }
 
+    @Test(
+        "keeps what the usable entries of an index lead to, whatever the others are",
+        arguments: [#"{"digest":"sha256:zz","size":1}"#, #"{"digest":"\#(Digest(of: "a".utf8))","size":-1}"#, "null"])
+    func brokenEntries(_ entry: String) async throws {
+        try await withCaches { cache in
+            try await cache("image").export(try .diamond())
+            let layout = OCILayout(path: folder.layout)
+            let manifest = try #require(try await layout.manifest(.tag("image")))
+            let index = Array(
+                #"{"manifests":[\#(entry),{"digest":"\#(manifest.digest)","size":\#(manifest.size)}]}"#.utf8)
+            let descriptor = Descriptor(of: index, mediaType: .ociIndex)
+            try await layout.put(descriptor, from: MemorySource([index]))
+            try await layout.setTag("image", to: descriptor)
+            try folder.ageBlobs(by: 3600)
+            let plan = try await cache("image").planPrune(Retention(maximumCount: 0), now: later)
+            #expect(plan.blobs == [])
+            #expect(plan.names.map(\.verdict) == [.notACache])
+        }
+    }
+
     @Test("of a directory that does not exist is an error that names it, and makes nothing")
     func absent() async throws {
         try await withCaches { cache in

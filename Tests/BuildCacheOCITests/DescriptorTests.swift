@@ -65,6 +65,28 @@ struct DescriptorTests {
         #expect(error?.code == .corrupted)
     }
 
+    @Test(
+        "has a size from 0 to 2^50, else an error names the size",
+        arguments: ["-1", "1125899906842625", "9223372036854775807"])
+    func boundsSize(_ size: String) throws {
+        let error = #expect(throws: CacheError.self) {
+            try Self.decode(#"{"digest":"\#(Self.digest)","size":\#(size)}"#)
+        }
+        #expect(error?.code == .corrupted)
+        #expect(error?.message.contains("invalid size of a descriptor \(size)") == true)
+        let largest = try Self.decode(#"{"digest":"\#(Self.digest)","size":1125899906842624}"#)
+        #expect(largest.size == Descriptor.maximumSize)
+    }
+
+    @Test("may be written with escapes everywhere")
+    func escapes() throws {
+        let json = #"""
+            {"\u0064igest":"sha256\u003a\#(Self.digest.hex)","mediaType":"a\u002fb","siz\u0065":1,"annotations":{"\u0061":"\u0062"}}
+            """#
+        let plain = Descriptor(mediaType: "a/b", digest: Self.digest, size: 1, annotations: ["a": "b"])
+        #expect(try Self.decode(json) == plain)
+    }
+
     @Test("with a digest of another algorithm is not supported")
     func refusesOtherAlgorithms() {
         let error = #expect(throws: CacheError.self) {

@@ -104,6 +104,79 @@ struct DocumentTests {
         #expect(cache.layers.map(\.digest) == [Digest(of: "layer".utf8), Digest(of: "layer".utf8)])
     }
 
+    // MARK: Single entries
+
+    private static let unusable = [
+        #"{"mediaType":"\#(MediaType.ociManifest)","digest":"sha512:\#(String(repeating: "ab", count: 64))","size":9}"#,
+        #"{"digest":"sha256:0"}"#, #"{"digest":"\#(Digest(of: "a".utf8))","size":-1}"#, "null", "5", "[]", "{}",
+        #"{"digest":"\#(Digest(of: "a".utf8))","platform":"linux"}"#,
+    ]
+
+    @Test("loses an entry that cannot be used, and no other", arguments: unusable)
+    func leavesOut(_ entry: String) throws {
+        for json in [
+            #"{"manifests":[\#(entry),\#(Self.imageConfig),\#(entry)]}"#,
+            #"{"manifests":[\#(entry),\#(Self.cacheConfig),\#(Self.layer),\#(entry)]}"#,
+            #"{"config":\#(Self.cacheConfig),"layers":[\#(entry),\#(Self.layer),\#(entry)]}"#,
+        ] {
+            var unusable = UnusableEntries()
+            let document = try Document(decoding: Array(json.utf8), leavingOut: &unusable)
+            #expect(unusable.count == 2)
+            #expect(unusable.warnings(about: "an entry").count == 2)
+            switch document {
+            case .cache(let cache): #expect(cache.layers.map(\.digest) == [Digest(of: "layer".utf8)])
+            case .index(let index): #expect(index.manifests.map(\.digest) == [Digest(of: "image config".utf8)])
+            case .image: Issue.record("taken for an image")
+            }
+            #expect(throws: CacheError.self) { try Document(decoding: Array(json.utf8)) }
+        }
+    }
+
+    @Test("of an image is refused without one of its layers, and still leads to the others", arguments: unusable)
+    func needsLayers(_ entry: String) throws {
+        let json = #"{"config":\#(Self.imageConfig),"layers":[\#(Self.layer),\#(entry)]}"#
+        #expect(throws: CacheError.self) { try Document(decoding: Array(json.utf8)) }
+        var unusable = UnusableEntries()
+        let image = try Document(decoding: Array(json.utf8), leavingOut: &unusable)
+        #expect(image.references.map(\.digest) == [Digest(of: "layer".utf8), Digest(of: "image config".utf8)])
+        #expect(unusable.count == 1)
+    }
+
+    @Test("whose subject cannot be used is read without it")
+    func leavesOutSubject() throws {
+        var unusable = UnusableEntries()
+        let json = #"{"manifests":[\#(Self.layer)],"subject":\#(Self.unusable[0])}"#
+        guard case .index(let index) = try Document(decoding: Array(json.utf8), leavingOut: &unusable) else {
+            Issue.record("not taken for an index")
+            return
+        }
+        #expect(index.subject == nil)
+        #expect(index.manifests.count == 1)
+        #expect(unusable.count == 0)
+        #expect(throws: CacheError.self) { try Document(decoding: Array(json.utf8)) }
+    }
+
+    @Test("with a hundred unusable entries gives a few warnings and a count")
+    func countsUnusable() throws {
+        var unusable = UnusableEntries()
+        let entries = [String](repeating: "5", count: 100).joined(separator: ",")
+        _ = try Document(decoding: Array(#"{"manifests":[\#(entries)]}"#.utf8), leavingOut: &unusable)
+        #expect(unusable.count == 100)
+        #expect(unusable.warnings(about: "an entry").last == "an entry is left out: 92 more")
+        #expect(unusable.warnings(about: "an entry").count == 9)
+    }
+
+    @Test(
+        "that is not JSON in one entry is refused whole",
+        arguments: [#"{"manifests":[{"digest":}]}"#, #"{"manifests":[01]}"#])
+    func refusesMalformedEntries(_ json: String) {
+        var unusable = UnusableEntries()
+        let error = #expect(throws: CacheError.self) {
+            try Document(decoding: Array(json.utf8), leavingOut: &unusable)
+        }
+        #expect(error?.code == .corrupted)
+    }
+
     @Test("refers to all that it needs")
     func references() throws {
         let image = try Document(decoding: Array(#"{"config":\#(Self.imageConfig),"layers":[\#(Self.layer)]}"#.utf8))

@@ -107,6 +107,19 @@ struct OCILayoutIndexTests {
 
     // MARK: Reading
 
+    @Test("tells tags apart by their bytes")
+    func exactTags() throws {
+        // One is é, the other e and an accent: equal as strings, two tags.
+        let tags = ["caf\u{E9}", "cafe\u{301}"]
+        var index = OCILayoutIndex()
+        for tag in tags { index.put(Self.new, tag: tag) }
+        #expect(index.entries.count == 2)
+        let removed = index.remove(tag: tags[0])
+        #expect(removed)
+        #expect(index.entry(tag: tags[0]) == nil)
+        #expect(index.entry(tag: tags[1]) != nil)
+    }
+
     @Test("finds a tag by image name before reference name, the first of each")
     func finds() throws {
         let digests = (0...4).map { Digest(of: "\($0)".utf8) }

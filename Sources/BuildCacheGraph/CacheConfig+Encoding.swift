@@ -54,6 +54,9 @@ extension LayerGraph {
         return needsCleaning ? cleaned() : self
     }
 
+    /// A copy that holds what a config of this graph holds: of each record the best result, the layers of these, and no ephemeral records.
+    package func asWritten() -> LayerGraph { cleaned() }
+
     /// A copy without aliases and ephemeral records, all results that stay being the best ones.
     private func cleaned() -> LayerGraph {
         var isTaken = [Bool](repeating: false, count: records.count)

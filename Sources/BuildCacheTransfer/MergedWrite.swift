@@ -11,7 +11,7 @@ extension LayerGraph {
     package func merged(over other: LayerGraph) throws -> LayerGraph? {
         var merged = self
         try merged.merge(other, onlyMissingResults: true)
-        return merged.difference(from: other).isEmpty ? nil : merged
+        return merged.news(for: other)
     }
 
     /// This graph, which is stored, and what another holds beside it; of records that both have, the results here count.
@@ -19,9 +19,18 @@ extension LayerGraph {
     /// - Returns: `nil` if this one holds all of it already, so that there is nothing to write.
     /// - Throws: As `LayerGraph.merge(_:onlyMissingResults:)`.
     package func adding(_ other: LayerGraph) throws -> LayerGraph? {
-        var united = self
-        try united.merge(other, onlyMissingResults: true)
-        return united.difference(from: self).isEmpty ? nil : united
+        var merged = self
+        try merged.merge(other, onlyMissingResults: true)
+        return merged.news(for: self)
+    }
+
+    /// This graph as it would be written, unless another holds all of it.
+    ///
+    /// Layers of results that were not taken are not written, so they are not news: two writers with different results of one record would
+    /// write for ever.
+    private func news(for other: LayerGraph) -> LayerGraph? {
+        let written = asWritten()
+        return written.difference(from: other).isEmpty ? nil : written
     }
 }
 

@@ -21,6 +21,28 @@ struct BareExportTests {
         #expect(cache.problems == [])
     }
 
+    @Test("settles with another writer that has a different result of the same step: neither writes for ever")
+    func mergesSettle() async throws {
+        func step(_ content: String) throws -> (graph: LayerGraph, source: LayerSource) {
+            var graph = LayerGraph()
+            let layer = SampleLayer(content)
+            let root = try graph.addRecord(.record(content: Digest(of: "source".utf8)))
+            let result = CacheResult(layer: try graph.addLayer(layer.descriptor), createdAt: .zero)
+            try graph.addRecord(
+                .record(operation: Digest(of: "step".utf8), output: 0), inputs: [[Link(root)]], results: [result])
+            return (graph, LayerSource(blobs: MemorySource([layer.stored])))
+        }
+        let (one, two) = (try step("one"), try step("two"))
+        let (first, _) = try await export(one.graph, one.source)
+        let (second, _) = try await export(two.graph, two.source)
+        let stored = try #require(first.config).bytes
+        let over = try #require(try second.config(mergedWith: stored)).bytes
+        #expect(over != stored)
+        // The first one looks again and finds that nothing of it is missing, though the step has another layer now.
+        #expect(try first.config(mergedWith: over, isNewer: true)?.bytes == over)
+        #expect(try second.config(mergedWith: over, isNewer: true)?.bytes == over)
+    }
+
     @Test("says what each name leads to")
     func names() async throws {
         let sample = try SampleCache.diamond()

@@ -11,6 +11,9 @@ struct RandomBuildTests {
     private static let seconds =
         ProcessInfo.processInfo.environment["BUILD_CACHE_ORACLE_SECONDS"].flatMap(Int.init) ?? 30
 
+    /// The seed of a failure, to repeat it.
+    private static let seed = ProcessInfo.processInfo.environment["BUILD_CACHE_ORACLE_SEED"].flatMap(UInt64.init)
+
     @Test("never hit a result that is not that of the step, on any backend")
     func everyHitIsRight() async throws {
         try await withS3 { s3 in
@@ -20,7 +23,7 @@ struct RandomBuildTests {
                     var builds = 0
                     var hits = 0
                     repeat {
-                        let seed = UInt64.random(in: .min ... .max)
+                        let seed = Self.seed ?? .random(in: .min ... .max)
                         do {
                             let project = Project(seed: seed, backends: backends, kind: kind)
                             hits += try await project.run()

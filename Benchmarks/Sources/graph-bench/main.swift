@@ -64,7 +64,7 @@ func measureBuilding(_ count: Int) throws {
     }
     let (least, select) = seconds { graph.selected(.min) }
     let (lookup, index) = seconds { CacheLookup(least) }
-    guard lookup.matches(SyntheticConfig.digest("record", 0)).count == 1 else {
+    guard try lookup.matches(SyntheticConfig.digest("record", 0)).count == 1 else {
         throw CacheError(.corrupted, "the graph lost records")
     }
     print(count, "graph", [("build", build), ("select min", select), ("index", index)])

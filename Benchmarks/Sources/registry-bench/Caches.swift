@@ -19,31 +19,33 @@ func makeCache(in directory: String, layers: Int, bytes: Int) async throws {
     var layer: LayerID?
     for number in 0..<layers {
         let name = "step \(number)"
-        let made = try graph.addLayer(PendingLayer(name: name, createdAt: .zero), on: layer)
+        let made = try graph.addLayer(PendingLayer(name: name) { randomBytes(bytes) }, on: layer)
         last = try graph.addRecord(
             .record(operation: Digest(of: name.utf8), output: 0), inputs: [[Link(last)]],
             results: [CacheResult(layer: made, createdAt: .zero)])
         layer = made
     }
     try graph.setTargets([last])
-    let source = LayerSource(blobs: NoBlobs()) { _ in
-        BlobStream(length: nil) {
-            var random = SystemRandomNumberGenerator()
-            var rest = bytes
-            return {
-                let count = min(rest, 1 << 20)
-                guard count > 0 else { return nil }
-                rest -= count
-                var chunk = ByteBufferAllocator().buffer(capacity: count)
-                for _ in 0..<count / 8 { chunk.writeInteger(random.next()) }
-                return chunk
-            }
-        }
-    }
+    let source = LayerSource(blobs: NoBlobs())
     try await ScratchStore.withTemporary { [graph] scratch in
         let cache = try LocalCache(
             LocalOptions(dest: directory), export: ExportOptions(mode: .max), scratch: scratch)
         _ = try await cache.exportCache(graph, from: source, progress: .discarded)
+    }
+}
+
+private func randomBytes(_ count: Int) -> BlobStream {
+    BlobStream(length: nil) {
+        var random = SystemRandomNumberGenerator()
+        var rest = count
+        return {
+            let count = min(rest, 1 << 20)
+            guard count > 0 else { return nil }
+            rest -= count
+            var chunk = ByteBufferAllocator().buffer(capacity: count)
+            for _ in 0..<count / 8 { chunk.writeInteger(random.next()) }
+            return chunk
+        }
     }
 }
 

@@ -8,7 +8,7 @@ public func readGraph(of specs: [String], _ scratch: ScratchStore) async throws 
         guard let cache = try outcome.result.get() else {
             throw CacheError(.notFound, "\(outcome.source) has no cache yet")
         }
-        for warning in cache.problems { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
+        for problem in cache.problems { FileHandle.standardError.write(Data("warning: \(problem)\n".utf8)) }
     }
     return report.graph
 }

@@ -50,7 +50,6 @@ struct CIPipeline: AsyncParsableCommand {
             let session = client.openSession(store: scratch)
             defer { session.close() }
 
-            let made = MadeLayers()
             var layers: [CacheSession.ResultLayer] = []
             var above: [[Link]] = []
             for (name, reads) in [("dependencies", "lock file"), ("compile", sources), ("test", tests)] {
@@ -66,12 +65,12 @@ struct CIPipeline: AsyncParsableCommand {
                     break
                 } else {
                     print("  RUN    \(name)")
-                    layers.append(made.add([TarFile(path: name, bytes: Array("\(name) \(reads)".utf8))], by: name))
+                    layers.append(.files([TarFile(path: name, bytes: Array("\(name) \(reads)".utf8))], by: name))
                     try session.addResult(layers, to: step)
                 }
             }
             // Also after a failure: the next job begins where this one stopped.
-            try await session.exportCaches(from: made.source(scratch)).check()
+            try await session.exportCaches().check()
             print("  \(session.report)")
         }
     }

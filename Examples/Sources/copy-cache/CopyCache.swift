@@ -31,7 +31,7 @@ struct CopyCache: AsyncParsableCommand {
         }
         for outcome in report.imported.outcomes {
             guard case .success(let cache?) = outcome.result else { continue }
-            for warning in cache.problems { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
+            for problem in cache.problems { FileHandle.standardError.write(Data("warning: \(problem)\n".utf8)) }
             if json { continue }
             print("from \(outcome.source): \(cache.graph.recordCount) records, \(cache.graph.layerIDs.count) layers")
         }
@@ -45,7 +45,7 @@ struct CopyCache: AsyncParsableCommand {
         var copied = 0
         var skipped = 0
         var converted = 0
-        var warnings: [String] = []
+        var problems: [String] = []
         var error: String?
     }
 
@@ -57,7 +57,7 @@ struct CopyCache: AsyncParsableCommand {
             row.copied = receipt.transfers.values.count { $0 == .written }
             row.skipped = receipt.transfers.count - row.copied
             row.converted = receipt.converted.count
-            row.warnings = receipt.problems
+            row.problems = receipt.problems.map(\.description)
         case .failure(let error): row.error = error.description
         }
         if json {
@@ -68,7 +68,7 @@ struct CopyCache: AsyncParsableCommand {
             print(
                 "to \(row.destination): \(row.copied) blobs copied, \(row.skipped) skipped, \(row.converted) converted; \(names)"
             )
-            for warning in row.warnings { print("  warning: \(warning)") }
+            for problem in row.problems { print("  warning: \(problem)") }
         }
     }
 }

@@ -26,19 +26,20 @@ struct ExplainCache: AsyncParsableCommand {
         try await ScratchStore.withTemporary { scratch in
             let lookup = CacheLookup(try await readGraph(of: from, scratch))
             let built = try await readGraph(of: [build], scratch)
-            // What each record of the build is called in the cache.
+            // The records that each record of the build is in the cache.
             var known: [RecordID: [RecordID]] = [:]
             var rows: [(id: RecordID, row: Row)] = []
-            for id in built.recordIDs where !built[id].isEphemeral {
-                let record = built[id]
+            for id in built.recordIDs {
+                let record = try built[id]
+                if record.isEphemeral { continue }
                 let inputs = record.inputs.map { input in
                     input.flatMap { link in (known[link.record] ?? []).map { Link($0, selector: link.selector) } }
                 }
-                known[id] = lookup.matches(record.digest, inputs: inputs)
+                known[id] = try lookup.matches(record.digest, inputs: inputs)
                 // What a build has no result of, as its sources, is cached if it is known.
                 let miss =
                     record.results.isEmpty && known[id]?.isEmpty == false
-                    ? nil : lookup.explainMiss(record.digest, inputs: inputs)
+                    ? nil : try lookup.explainMiss(record.digest, inputs: inputs)
                 rows.append(
                     (
                         id,
@@ -46,7 +47,7 @@ struct ExplainCache: AsyncParsableCommand {
                             step: "\(record.digest)", isCached: miss == nil, why: miss?.text(in: lookup.graph))
                     ))
             }
-            print(try asJSON ? json(rows.map(\.row)) : mermaid ? flowchart(rows, built) : table(rows.map(\.row)))
+            print(try asJSON ? json(rows.map(\.row)) : mermaid ? try flowchart(rows, built) : table(rows.map(\.row)))
         }
     }
 
@@ -57,12 +58,12 @@ struct ExplainCache: AsyncParsableCommand {
         return (lines + ["\(rows.count { $0.isCached }) of \(rows.count) steps are cached"]).joined(separator: "\n")
     }
 
-    private func flowchart(_ rows: [(id: RecordID, row: Row)], _ graph: LayerGraph) -> String {
+    private func flowchart(_ rows: [(id: RecordID, row: Row)], _ graph: LayerGraph) throws -> String {
         let number = Dictionary(uniqueKeysWithValues: rows.enumerated().map { ($1.id, $0) })
         var lines = ["flowchart BT", "  classDef miss fill:#fdd,stroke:#c00"]
         for (index, (id, row)) in rows.enumerated() {
             lines.append("  r\(index)[\"\(row.step.dropFirst(7).prefix(12))\"]\(row.isCached ? "" : ":::miss")")
-            for (input, links) in graph[id].inputs.enumerated() {
+            for (input, links) in try graph[id].inputs.enumerated() {
                 lines += links.compactMap { number[$0.record].map { "  r\(index) -- \(input) --> r\($0)" } }
             }
         }

@@ -5,7 +5,7 @@
 //      25 %  3 of 12 layers     4.6 MiB     2.6 MiB/s    6 s to go
 //      …
 //     100 % 12 of 12 layers    18.3 MiB     5.0 MiB/s    0 s to go
-//     0 hits, 12 misses, 19229486 bytes moved, …
+//     0 hits, 12 misses, 0 bytes fetched, 19229486 bytes written, …
 import ArgumentParser
 import BuildCache
 import ExampleSupport
@@ -29,14 +29,13 @@ struct FollowProgress: AsyncParsableCommand {
             options.progress = { endpoint, event in meter.report(event, of: endpoint.name) }
             let session = client.openSession(store: scratch, options: options)
             defer { session.close() }
-            let made = MadeLayers()
             let source = try session.record(.record(content: Digest(of: "what all steps read".utf8)))
             for number in 1...layers {
                 let operation = Digest.record(operation: Digest(of: "step \(number)".utf8), output: 0)
                 let step = try session.record(operation, inputs: [[Link(source)]])
                 guard try await session.lookup(step) == nil else { continue }
                 let file = TarFile(path: "file", bytes: FollowProgress.bytes(mebibytes << 20, seed: UInt64(number)))
-                try session.addResult([made.add([file], by: "step \(number)")], to: step)
+                try session.addResult([.files([file], by: "step \(number)")], to: step)
             }
 
             let drawing = Task {
@@ -46,7 +45,7 @@ struct FollowProgress: AsyncParsableCommand {
                 }
             }
             defer { drawing.cancel() }
-            try await session.exportCaches(from: made.source(scratch)).check()
+            try await session.exportCaches().check()
             drawing.cancel()
             FollowProgress.show(meter.snapshot())
             print(session.report)

@@ -37,7 +37,7 @@ struct InlineCacheExample: AsyncParsableCommand {
                 try await cache.embed(
                     known.graph, into: oldName, as: name, in: store, progress: ProgressSink { bar.report($0) })
             }
-            for warning in receipt.problems { FileHandle.standardError.write(Data("warning: \(warning)\n".utf8)) }
+            for problem in receipt.problems { FileHandle.standardError.write(Data("warning: \(problem)\n".utf8)) }
             for (name, descriptor) in receipt.published {
                 print(
                     "\(name) is \(descriptor.digest): \(receipt.images.count) images, \(receipt.converted.count) layers converted"

@@ -12,13 +12,15 @@ struct Difference: Encodable {
     var addedBytes: Int64
     var removedBytes: Int64
 
-    init(of new: LayerGraph, from old: LayerGraph) {
+    init(of new: LayerGraph, from old: LayerGraph) throws {
         let difference = new.difference(from: old)
-        func names(_ records: [RecordID], in graph: LayerGraph) -> [String] { records.map { "\(graph[$0].digest)" } }
-        added = names(difference.added, in: new)
-        origins = names(difference.origins, in: new)
-        removed = names(difference.removed, in: old)
-        changed = names(difference.changed, in: new)
+        func names(_ records: [RecordID], in graph: LayerGraph) throws -> [String] {
+            try records.map { "\(try graph[$0].digest)" }
+        }
+        added = try names(difference.added, in: new)
+        origins = try names(difference.origins, in: new)
+        removed = try names(difference.removed, in: old)
+        changed = try names(difference.changed, in: new)
         addedBytes = Difference.bytes(of: difference.addedBlobs)
         removedBytes = Difference.bytes(of: difference.removedBlobs)
     }

@@ -33,11 +33,11 @@ struct InspectCache: AsyncParsableCommand {
         try await ScratchStore.withTemporary { scratch in
             let graph = try await readGraph(of: [from], scratch)
             if let diff {
-                let difference = Difference(of: graph, from: try await readGraph(of: [diff], scratch))
+                let difference = try Difference(of: graph, from: try await readGraph(of: [diff], scratch))
                 print(try asJSON ? json(difference) : difference.text)
                 return
             }
-            let listing = Listing(graph)
+            let listing = try Listing(graph)
             if asJSON {
                 print(try json(listing))
             } else if mermaid {

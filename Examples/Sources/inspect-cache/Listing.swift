@@ -16,10 +16,10 @@ struct Listing: Encodable {
     private(set) var layers: [Layer] = []
     private(set) var totals = Totals()
 
-    init(_ graph: LayerGraph) {
+    init(_ graph: LayerGraph) throws {
         let recordNumber = Dictionary(uniqueKeysWithValues: graph.recordIDs.enumerated().map { ($1, $0) })
         let layerNumber = Dictionary(uniqueKeysWithValues: graph.layerIDs.enumerated().map { ($1, $0) })
-        records = graph.recordIDs.map { graph[$0] }.map { record in
+        records = try graph.recordIDs.map { try graph[$0] }.map { record in
             Record(
                 digest: record.digest.description,
                 inputs: record.inputs.map {
@@ -31,10 +31,10 @@ struct Listing: Encodable {
                     Result(layer: layerNumber[$0.layer] ?? -1, createdAt: $0.createdAt.description)
                 })
         }
-        layers = graph.layerIDs.map { id in
-            let descriptor = graph.descriptor(of: id)
+        layers = try graph.layerIDs.map { id in
+            let descriptor = try graph.descriptor(of: id)
             return Layer(
-                blob: descriptor?.digest.description, parent: graph[id].parent.flatMap { layerNumber[$0] },
+                blob: descriptor?.digest.description, parent: try graph[id].parent.flatMap { layerNumber[$0] },
                 size: descriptor?.size,
                 mediaType: descriptor?.mediaType.text, diffID: descriptor?.diffID?.description,
                 createdAt: descriptor?.createdAt?.description)

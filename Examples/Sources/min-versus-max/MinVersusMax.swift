@@ -19,12 +19,12 @@ struct MinVersusMax {
         func step(_ name: String, on inputs: [RecordID], layer parent: LayerID?) throws -> (RecordID, LayerID) {
             let key = Digest.record(operation: Digest(of: name.utf8), output: 0)
             names[key] = name
-            let layer = try graph.addLayer(PendingLayer(name: name), on: parent)
+            let layer = try graph.addLayer(PendingLayer(name: name) { try await .file(at: "\(name).tar") }, on: parent)
             let result = CacheResult(layer: layer, createdAt: .now())
             return (try graph.addRecord(key, inputs: inputs.map { [Link($0)] }, results: [result]), layer)
         }
         let sources = try graph.addRecord(.record(content: Digest(of: "the files".utf8)))
-        names[graph[sources].digest] = "sources"
+        names[try graph[sources].digest] = "sources"
         // The first stage has layers of its own, which are not in the image.
         let (compiled, _) = try step("compile", on: [sources], layer: nil)
         // The image is the chain of the second stage.
@@ -35,15 +35,15 @@ struct MinVersusMax {
         let (min, max) = (graph.selected(.min), graph.selected(.max))
         print(row("step", "min", "max"))
         for id in graph.recordIDs {
-            let key = graph[id].digest
-            print(row(names[key] ?? "", taken(key, of: min), taken(key, of: max)))
+            let key = try graph[id].digest
+            print(row(names[key] ?? "", try taken(key, of: min), try taken(key, of: max)))
         }
     }
 
     /// What a selection has of a step.
-    private static func taken(_ key: Digest, of graph: LayerGraph) -> String {
-        guard let id = graph.recordIDs.first(where: { graph[$0].digest == key }) else { return "nothing" }
-        return graph[id].results.isEmpty ? "key" : "result"
+    private static func taken(_ key: Digest, of graph: LayerGraph) throws -> String {
+        guard let id = try graph.recordIDs.first(where: { try graph[$0].digest == key }) else { return "nothing" }
+        return try graph[id].results.isEmpty ? "key" : "result"
     }
 
     private static func row(_ step: String, _ min: String, _ max: String) -> String {

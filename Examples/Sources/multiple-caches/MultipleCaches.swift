@@ -5,11 +5,11 @@
 //     CACHED compile  from main
 //     CACHED test     from branch
 //     RUN    lint
-//     branch  2 records
-//     main    2 records
-//     missing no cache yet
-//     damaged local import: corrupted: …
-//     2 hits, 1 miss, …; 1 of 4 sources failed
+//     branch: loaded, 2 records
+//     main: loaded, 2 records
+//     missing: no cache yet
+//     damaged: failed: local import …/damaged/index.json: corrupted: …
+//     2 hits, 1 miss, …; 1 problem: damaged: the cache counts as one without hits: …
 import ArgumentParser
 import BuildCache
 import ExampleSupport
@@ -30,15 +30,7 @@ struct MultipleCaches: AsyncParsableCommand {
             let steps = ["compile", "test", "lint"]
             let report = try await build(
                 steps, from: ["branch", "main", "missing", "damaged"], to: [], in: top, scratch, say: { print($0) })
-            for source in report.sources {
-                let name = source.name.padding(toLength: 8, withPad: " ", startingAt: 0)
-                switch source.state {
-                case .loaded(let records): print("\(name)\(records) records")
-                case .absent: print("\(name)no cache yet")
-                case .failed(let error): print("\(name)\(error)")
-                default: print("\(name)not there yet")
-                }
-            }
+            for source in report.sources { print(source) }
             print(report)
         }
     }
@@ -61,7 +53,6 @@ struct MultipleCaches: AsyncParsableCommand {
             })
         let session = client.openSession(store: scratch)
         defer { session.close() }
-        let made = MadeLayers()
         let sources = try session.record(.record(content: Digest(of: "what all steps read".utf8)))
         for name in steps {
             let operation = Digest.record(operation: Digest(of: "make \(name)".utf8), output: 0)
@@ -70,10 +61,10 @@ struct MultipleCaches: AsyncParsableCommand {
                 say("CACHED \(name.padding(toLength: 9, withPad: " ", startingAt: 0))from \(hit.source)")
             } else {
                 say("RUN    \(name)")
-                try session.addResult([made.add([TarFile(path: name, bytes: Array(name.utf8))], by: name)], to: step)
+                try session.addResult([.files([TarFile(path: name, bytes: Array(name.utf8))], by: name)], to: step)
             }
         }
-        try await session.exportCaches(from: made.source(scratch)).check()
+        try await session.exportCaches().check()
         return session.report
     }
 }

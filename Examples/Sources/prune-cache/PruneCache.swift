@@ -5,6 +5,7 @@
 //     keep   main: protected by "main"
 //     remove feature-1: too old
 //     remove 1 of 2 names and 3 blobs, 12345 bytes
+//     23456 bytes now, 11111 bytes after, 0 of them unused and waiting for the grace period
 //     nothing is removed without --apply
 import ArgumentParser
 import BuildCache
@@ -14,11 +15,12 @@ import ExampleSupport
 struct PruneCache: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "prune-cache", abstract: "Prunes a build cache.")
     @Option(help: "The cache to prune, as docker buildx --cache-to takes it.") var cache: String
-    @Option(help: "Names that were written longer ago go.") var keepDays: Int64?
-    @Option(help: "So many of the newest names stay.") var keepCount: Int?
+    @Option(help: "Remove names that were last written longer ago.") var keepDays: Int64?
+    @Option(help: "The number of newest names that stay.") var keepCount: Int?
     @Option(help: "MiB that all names together may reach.") var keepMebibytes: Int64?
     @Option(help: "A name that stays whatever the limits say; * is any text.") var protect: [String] = []
-    @Option(help: "Blobs stay that were written or renewed within so many hours.") var graceHours: Int64 = 48
+    @Option(help: "Hours for which an unused blob stays after it was written or refreshed.") var graceHours: Int64 = 48
+    @Flag(help: "Remove names whose documents cannot be read.") var removeUnreadable = false
     @Flag(help: "Remove it.") var apply = false
     @Flag(name: .customLong("json"), help: "Print JSON.") var asJSON = false
 
@@ -33,10 +35,11 @@ struct PruneCache: AsyncParsableCommand {
     private struct Result: Encodable {
         struct Name: Encodable { var name: String, isRemoved: Bool, why: String }
         struct Removed: Encodable { var names: [String], blobs: Int, bytes: Int64 }
+        struct Bytes: Encodable { var now: Int64, after: Int64, waitingForGrace: Int64, freed: Int64 }
         var names: [Name]
         var blobs: [String]
-        var bytes: Int64
-        var warnings: [String]
+        var bytes: Bytes
+        var problems: [String]
         var removed: Removed?
     }
 
@@ -44,7 +47,7 @@ struct PruneCache: AsyncParsableCommand {
         let retention = Retention(
             maximumAge: keepDays.map { .seconds($0 * 86_400) }, maximumCount: keepCount,
             maximumBytes: keepMebibytes.map { $0 << 20 }, protectedNames: protect,
-            gracePeriod: .seconds(graceHours * 3600))
+            removesUnreadable: removeUnreadable, gracePeriod: .seconds(graceHours * 3600))
         try await ScratchStore.withTemporary { scratch in
             let spec = try CacheSpec(cache, for: .export)
             guard let backend = try spec.makeBackend(scratch: scratch) as? any PrunableBackend else {
@@ -60,7 +63,11 @@ struct PruneCache: AsyncParsableCommand {
                             names: plan.names.map {
                                 .init(name: $0.stored.name, isRemoved: $0.verdict.isRemoval, why: "\($0.verdict)")
                             },
-                            blobs: plan.blobs.map(\.id), bytes: plan.freedBytes, warnings: plan.problems,
+                            blobs: plan.blobs.map(\.id),
+                            bytes: .init(
+                                now: plan.bytes.now, after: plan.bytes.after,
+                                waitingForGrace: plan.bytes.waitingForGrace, freed: plan.freedBytes),
+                            problems: plan.problems.map(\.description),
                             removed: report.map {
                                 .init(names: $0.removedNames, blobs: $0.removedBlobs.count, bytes: $0.freedBytes)
                             })))

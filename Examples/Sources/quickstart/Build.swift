@@ -11,7 +11,6 @@ struct Build {
 
     let session: CacheSession
     let scratch: ScratchStore
-    let made = MadeLayers()
     private var done: [String: Done] = [:]
 
     init(_ session: CacheSession, _ scratch: ScratchStore) {
@@ -39,7 +38,7 @@ struct Build {
 
         let files = step.make(step.files + inputs.flatMap(\.files))
         let below = step.startsFromNothing ? [] : inputs.first?.layers ?? []
-        let layers = below + [made.add(files, by: step.name)]
+        let layers = below + [.files(files, by: step.name)]
         try session.addResult(layers, to: record)
         done[step.name] = Done(record: record, layers: layers, files: files)
         let bytes = files.reduce(0) { $0 + $1.bytes.count }

@@ -50,10 +50,9 @@ struct Quickstart: AsyncParsableCommand {
             let name = step.name.padding(toLength: 11, withPad: " ", startingAt: 0)
             print((isCached ? "CACHED " : "RUN    ") + name + note)
         }
-        for case .failed(let error) in session.report.sources.map(\.state) { print("warning: \(error)") }
-        let layers = build.made.source(scratch)
-        let report = try await ProgressBar.show(meter) { _ in try await session.exportCaches(from: layers) }
+        let report = try await ProgressBar.show(meter) { _ in try await session.exportCaches() }
         try report.check()
+        for problem in session.report.problems { print("warning: \(problem)") }
         for case .success(let receipt) in report.outcomes.map(\.result) {
             let written = receipt.transfers.values.filter { $0 == .written }.count
             for (name, manifest) in receipt.published {

@@ -2,6 +2,7 @@ import BuildCache
 import BuildCacheLocal
 import BuildCacheS3
 import BuildCacheTestServers
+import BuildCacheTesting
 import Foundation
 import TestServers
 import TestTools
@@ -19,6 +20,7 @@ struct Backends: Sendable {
     private let azure: AzureBlobOptions
     private let azureServer: AzureBlobServer
     private let github: GitHubActionsOptions
+    private let githubServer: GitHubCacheServer
     private let s3: S3Options?
 
     /// Runs servers without anything in them until `body` returns.
@@ -37,7 +39,7 @@ struct Backends: Sendable {
                                     accountURL: azureURL, accountName: azure.account, secretAccessKey: azure.key),
                                 azureServer: azure,
                                 github: GitHubActionsOptions(token: github.token(), urlV2: githubURL, version: 2),
-                                s3: s3, scratch: scratch))
+                                githubServer: github, s3: s3, scratch: scratch))
                     }
                 }
             }
@@ -46,10 +48,10 @@ struct Backends: Sendable {
 
     private init(
         registry: String, azure: AzureBlobOptions, azureServer: AzureBlobServer,
-        github: GitHubActionsOptions, s3: S3Options?, scratch: ScratchStore
+        github: GitHubActionsOptions, githubServer: GitHubCacheServer, s3: S3Options?, scratch: ScratchStore
     ) throws {
         (self.registry, self.azure, self.github, self.s3) = (registry, azure, github, s3)
-        (self.azureServer, self.scratch) = (azureServer, scratch)
+        (self.azureServer, self.githubServer, self.scratch) = (azureServer, githubServer, scratch)
         directory = try TemporaryDirectory()
         kinds = Kind.allCases.filter { $0 != .s3 || s3 != nil }
     }
@@ -147,6 +149,37 @@ struct Backends: Sendable {
         let config = RawDocument(mediaType: .ociConfig, bytes: Array(json.utf8))
         try await images.publish(config, as: nil)
         try await images.publish(ImageManifest(config: config.descriptor, layers: layers).encode(), as: "image")
+    }
+
+    /// Puts something under the name of a cache, which must be there, that is not a cache.
+    func occupy(_ kind: Kind, _ name: String) async throws {
+        let other = Array("a program of somebody else".utf8)
+        switch kind {
+        case .inline, .local:
+            let layout = kind == .inline ? images : OCILayout(path: directory.path + "/local")
+            let images = LocalImages(layout)
+            try await images.publish(RawDocument(mediaType: "text/plain", bytes: other), as: tag(name))
+            images.close()
+        case .registry:
+            let repository = try await RegistryRepository(Reference("\(registry)/cache:\(tag(name))"))
+            let config = RawDocument(mediaType: .ociConfig, bytes: Array("{}".utf8))
+            try await repository.put(config.descriptor, from: MemorySource([config.bytes]))
+            try await repository.publish(ImageManifest(config: config.descriptor, layers: []).encode(), as: tag(name))
+        case .gha:
+            let entry = try #require(githubServer.entries.last { $0.key.hasPrefix("index-\(tag(name))-") })
+            let hash = try #require(entry.key.lastIndex(of: "#"))
+            let number = try #require(Int(entry.key[hash...].dropFirst()))
+            var next = entry
+            next.key = "\(entry.key[..<hash])#\(number + 1)"
+            next.bytes = other
+            githubServer.put(next)
+        case .s3:
+            let options = try #require(s3)
+            let bucket = try await S3Bucket(options, client: S3Client(environment: .empty))
+            try await bucket.putObject(options.prefix + options.manifestsPrefix + tag(name), other)
+        case .azblob:
+            azureServer.put(other, as: "\(azure.manifestsPrefix)/\(tag(name))", in: azure.container)
+        }
     }
 
     /// The cache under a name, which must be there.

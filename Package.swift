@@ -240,8 +240,8 @@ let package = Package(
         .target(
             name: "TestServers",
             dependencies: [
-                "BuildCacheCore", "TestTools", asyncHTTPClient, hummingbird, httpTypes, nioCore, nioHTTP1, subprocess,
-                systemPackage,
+                "BuildCacheCore", "TestTools", asyncHTTPClient, hummingbird, httpTypes, logging, nioCore, nioPosix,
+                nioHTTP1, subprocess, systemPackage,
             ],
             path: "Tests/TestServers", swiftSettings: settings),
         // Programs that tests start; no product.

@@ -87,6 +87,8 @@ let package = Package(
         module("BuildCacheSpec", ["BuildCacheCore", "BuildCacheJSON"]),
         module("BuildCacheGraph", ["BuildCacheCore", "BuildCacheJSON"]),
         module("BuildCacheOCI", ["BuildCacheCore", "BuildCacheJSON"]),
+        // The answers of S3 and Azure.
+        module("BuildCacheXML", ["BuildCacheCore"]),
 
         // Bytes: opening, hashing, converting and moving them.
         module(
@@ -139,13 +141,13 @@ let package = Package(
             "BuildCacheS3",
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", nioCore, nioHTTP1, logging,
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheXML", nioCore, nioHTTP1, logging,
             ]),
         module(
             "BuildCacheAzure",
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "CCrypto", nioCore, nioHTTP1,
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheXML", "CCrypto", nioCore, nioHTTP1,
             ]),
         // The second version of GitHub's service stores through Azure.
         module(
@@ -173,12 +175,13 @@ let package = Package(
             "BuildCacheTestServers",
             [
                 "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure",
-                "TestServers", nioHTTP1,
+                "BuildCacheXML", "TestServers", nioHTTP1,
             ]),
 
         tests("BuildCacheCoreTests", ["BuildCacheCore"]),
         tests("BuildCacheJSONTests", ["BuildCacheJSON", "BuildCacheCore"]),
         tests("BuildCacheSpecTests", ["BuildCacheSpec", "BuildCacheCore"]),
+        tests("BuildCacheXMLTests", ["BuildCacheXML", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore"]),
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),

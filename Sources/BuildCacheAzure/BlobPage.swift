@@ -1,6 +1,7 @@
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
+import BuildCacheXML
 import NIOHTTP1
 
 /// One page of a list of blobs.

@@ -2,6 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheSpec
 import BuildCacheHTTP
+import BuildCacheXML
 import Logging
 import NIOCore
 import NIOHTTP1

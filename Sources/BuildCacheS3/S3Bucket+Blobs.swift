@@ -3,6 +3,7 @@ package import BuildCacheCore
 import BuildCacheSpec
 import BuildCacheHTTP
 import BuildCacheTransfer
+import BuildCacheXML
 import NIOCore
 import NIOHTTP1
 

@@ -1,5 +1,5 @@
 package import BuildCacheCore
-import BuildCacheHTTP
+import BuildCacheXML
 
 /// One page of a list of objects.
 ///

@@ -1,7 +1,8 @@
 import BuildCacheCore
 import BuildCacheSpec
-import NIOHTTP1
 import BuildCacheHTTP
+import BuildCacheXML
+import NIOHTTP1
 
 /// An answer of a service that refuses.
 struct S3Failure: Error {

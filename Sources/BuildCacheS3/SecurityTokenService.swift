@@ -2,6 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
+import BuildCacheXML
 import NIOCore
 import NIOHTTP1
 

@@ -15,7 +15,8 @@ import Tracing
 /// - **Time-outs**: none on a transfer as a whole, which may take as long as it needs while bytes move; see ``stallTimeout``.
 /// - **Redirects**: ten at most; credentials never leave the scheme, host and port they were meant for.
 /// - **Proxies and authorities**: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` of the environment, also in lower case;
-///   with a client of your own, whatever that has. An HTTP proxy is asked for a tunnel (`CONNECT`), whatever goes through it.
+///   with a client of your own, whatever that has. An HTTP proxy is asked for a tunnel (`CONNECT`), whatever goes through it. Loopback
+///   and link-local addresses, where metadata services are, are never reached through a proxy.
 /// - **Observability**: requests are logged at `debug`, without queries, headers and bodies; a span per request, counters and a timer
 ///   named `build_cache.http.…`.
 public struct HTTPTransport: Sendable {
@@ -184,7 +185,7 @@ public struct HTTPTransport: Sendable {
 
     private func execute(_ request: OutgoingRequest, _ client: HTTPClient) async throws -> IncomingResponse {
         let activity = Activity(patience: stallTimeout)
-        var message = HTTPClientRequest(url: request.url.exposed)
+        var message = HTTPClientRequest(url: request.url.exposed.encodingBehindHost)
         message.method = request.method
         message.headers = request.headers
         message.headers.add(contentsOf: request.credentials)

@@ -22,20 +22,25 @@ import Tracing
 public struct HTTPTransport: Sendable {
     /// When a request that failed is sent again.
     public var retry: RetryPolicy
-    /// How long a connection may stand still before it counts as broken.
+    /// The longest time in which a connection may move next to nothing before it counts as broken.
     ///
-    /// Default 60 seconds.
+    /// Default 60 seconds. Next to nothing is not a single byte of an upload, or fewer than 256 bytes a second of a download: a server that sends a
+    /// byte now and then is as good as one that sends none.
     public var stallTimeout: Duration
-    /// How long a server may think after it has got the whole body of a request, as when it assembles a large blob.
+    /// The longest time between the end of a request and the beginning of its response, as when a service assembles a large blob.
     ///
     /// Default 5 minutes.
     public var responseTimeout: Duration
+    /// The longest time in which the body of a document must arrive: a manifest, a config, a list, a token.
+    ///
+    /// Default 10 minutes, which a config of 64 MiB keeps at 110 KiB a second. Layers have no such limit.
+    public var documentTimeout: Duration
     /// Where requests are logged.
     public var logger: Logger
 
     /// What retries and time-outs are measured with.
     package var clock: any Clock<Duration> = ContinuousClock()
-    /// What pauses between tries are measured with, if not with ``clock``.
+    /// Measures pauses between tries, in place of ``clock``.
     package var retryClock: (any Clock<Duration>)?
     /// From 0 to 1, for pauses.
     package var jitter: @Sendable () -> Double = { Double.random(in: 0...1) }
@@ -93,6 +98,7 @@ public struct HTTPTransport: Sendable {
         retry = RetryPolicy()
         stallTimeout = .seconds(60)
         responseTimeout = .seconds(300)
+        documentTimeout = .seconds(600)
         logger = Logger(label: "build-cache.http")
     }
 
@@ -184,7 +190,7 @@ public struct HTTPTransport: Sendable {
     }
 
     private func execute(_ request: OutgoingRequest, _ client: HTTPClient) async throws -> IncomingResponse {
-        let activity = Activity(patience: stallTimeout)
+        let activity = Activity(patience: stallTimeout, slowestRate: 0)
         var message = HTTPClientRequest(url: request.url.exposed.encodingBehindHost)
         message.method = request.method
         message.headers = request.headers
@@ -210,7 +216,8 @@ public struct HTTPTransport: Sendable {
             count("bytes_sent", request.url, by: body?.sent ?? 0)
             return IncomingResponse(
                 status: response.status, headers: response.headers, url: request.url, summary: request.summary,
-                body: response.body, patience: stallTimeout, clock: clock, now: { Timestamp.now() })
+                body: response.body, patience: stallTimeout, documentTimeout: documentTimeout, clock: clock,
+                now: { Timestamp.now() })
         } catch {
             try Task.checkCancellation()
             if let cause = body?.sourceFailure { throw SourceFailure(cause: cause) }

@@ -54,7 +54,7 @@ final class OutgoingBody: AsyncSequence, Sendable {
     private let length: Int64
     private let open: @Sendable () async throws -> BlobStream
     private let activity: Activity
-    /// How long the other side may think once it has everything.
+    /// The longest time in which the other side must respond once it has everything.
     private let patience: Duration
     private let failure = Mutex<(any Error)?>(nil)
     private let count = Mutex<Int64>(0)
@@ -67,7 +67,7 @@ final class OutgoingBody: AsyncSequence, Sendable {
         self.open = open
     }
 
-    /// What the source of the bytes threw: no fault of the connection, which breaks off all the same.
+    /// The error of the source of the bytes: not a fault of the connection, which breaks off all the same.
     var sourceFailure: (any Error)? { failure.withLock { $0 } }
     /// Bytes handed to the connection.
     var sent: Int64 { count.withLock { $0 } }
@@ -91,11 +91,11 @@ final class OutgoingBody: AsyncSequence, Sendable {
             guard let piece = rest.readSlice(length: Swift.min(rest.readableBytes, OutgoingBody.pieceSize)),
                 piece.readableBytes > 0
             else {
-                body.activity.touch(patience: body.patience)
+                body.activity.ended(patience: body.patience)
                 return nil
             }
             body.count.withLock { $0 += Int64(piece.readableBytes) }
-            body.activity.touch()
+            body.activity.moved(piece.readableBytes)
             return piece
         }
 

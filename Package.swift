@@ -201,8 +201,8 @@ let package = Package(
         tests(
             "BuildCacheHTTPTests",
             [
-                "BuildCacheHTTP", "BuildCacheBytes", "BuildCacheCore", "BuildCacheSpec", "TestServers",
-                nioCore, nioHTTP1, logging,
+                "BuildCacheHTTP", "BuildCacheBytes", "BuildCacheCore", "BuildCacheSpec", "TestServers", "TestTools",
+                asyncHTTPClient, nioCore, nioPosix, nioHTTP1, nioSSL,
             ]),
         tests(
             "BuildCacheRegistryTests",

@@ -2,7 +2,6 @@ import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheJSON
 import BuildCacheSpec
-import NIOCore
 import NIOHTTP1
 
 /// Entra ID, which gives tokens to programs that prove who they are.
@@ -46,17 +45,13 @@ struct TokenEndpoint: Sendable {
             ])
     }
 
-    func token(tenant: String, client: String, _ proof: [(String, String)]) async throws -> AzureToken {
-        let form =
+    func token(tenant: String, client: String, _ proof: [(name: String, value: String)]) async throws -> AzureToken {
+        let form = CredentialForm(
             [
                 ("grant_type", "client_credentials"), ("client_id", client),
                 ("scope", AzureCredentials.resource + "/.default"),
-            ] + proof
-        let body = form.map { "\($0)=\($1.percentEncoded)" }.joined(separator: "&")
-        let request = OutgoingRequest(
-            .POST, try url(tenant: tenant), headers: ["Content-Type": "application/x-www-form-urlencoded"],
-            body: .bytes(ByteBuffer(string: body)))
-        let response = try await transport.send(request)
+            ] + proof)
+        let response = try await transport.send(OutgoingRequest(posting: form, to: try url(tenant: tenant)))
         guard response.status == .ok else {
             var error = await response.failure().error
             error.code = .denied

@@ -83,7 +83,7 @@ private struct PrunableRepository: PrunableStore {
             }
             problem = "the runner's token may not read \(index.scope)"
         } catch let error as CacheError where error.code == .limitExceeded {
-            problem = "\(error)"
+            problem = error.description
         }
         return StoredName(
             title, version: version, modifiedAt: newest.entry.createdAt, isCache: true,

@@ -79,7 +79,7 @@ struct GitHubListing: Sendable {
         var request = OutgoingRequest(
             method, try ServiceURL("\(root)/repos/\(path)/actions/caches\(rest)").adding(parameters),
             headers: ["Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"])
-        request.credentials = ["Authorization": "Bearer \(token.exposed)"]
+        try request.credentials.set("Authorization", Secret("Bearer \(token.exposed)"))
         return request
     }
 

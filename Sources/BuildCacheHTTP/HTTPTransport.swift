@@ -9,11 +9,14 @@ import NIOHTTP1
 package import NIOSSL
 import Tracing
 
-/// How all network backends speak HTTP: one pool of connections, one policy of retries, one way to fail.
+/// The HTTP of all network backends: one pool of connections, one policy of retries, one way to fail.
 ///
 /// - **Retries**: as ``RetryPolicy`` says, and the body of a request is opened afresh each time.
-/// - **Time-outs**: none on a transfer as a whole, which may take as long as it needs while bytes move; see ``stallTimeout``.
-/// - **Redirects**: ten at most; credentials never leave the scheme, host and port they were meant for.
+/// - **Time-outs**: none on the transfer of a layer as a whole, which may take as long as it needs while bytes move, see ``stallTimeout``; a
+///   document must arrive within ``documentTimeout``.
+/// - **Redirects**: ten at most; credentials never leave the scheme, host and port they were meant for. A redirect of a request with a
+///   credential from `https` to `http`, or of one with a credential in its body to another origin, is an error.
+/// - **TLS**: 1.2 or later; with a client of your own, whatever that has.
 /// - **Proxies and authorities**: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` of the environment, also in lower case;
 ///   with a client of your own, whatever that has. An HTTP proxy is asked for a tunnel (`CONNECT`), whatever goes through it. Loopback
 ///   and link-local addresses, where metadata services are, are never reached through a proxy.
@@ -127,7 +130,7 @@ public struct HTTPTransport: Sendable {
                 throw error.cause
             } catch let error as CacheError {
                 count("retries", request.url)
-                logger.debug("a request failed", metadata: ["error": "\(error)"])
+                logger.debug("a request failed", metadata: ["error": "\(error.description)"])
                 try await retries.pause(after: error)
             }
         }
@@ -149,22 +152,36 @@ public struct HTTPTransport: Sendable {
             }
             await response.discard()
             let target = try response.url.resolving(location)
-            // The older codes let a client change the method, so whoever sends a body cannot rely on them.
+            // The older codes let a client change the method, so a request with a body cannot rely on them.
             guard [307, 308].contains(response.status.code) || [.GET, .HEAD].contains(current.method) else {
                 throw CacheError(
                     .unsupported,
                     "\(current.summary) returned \(response.status.code) to \(target.base), which only reading may follow"
                 )
             }
-            if target.origin != current.url.origin {
-                current.credentials = [:]
-                // A client certificate is a credential, too, and an exception for one host is none for another.
-                current.tls = nil
+            // A reader of the plain request would learn what the credential was meant to protect.
+            guard target.scheme == "https" || current.url.scheme == "http" || !request.carriesCredentials else {
+                throw CacheError(
+                    .denied,
+                    "\(current.summary) redirects to \(target.base): a request with credentials does not go on without encryption"
+                )
             }
-            current.url = target
+            current = try current.redirected(to: target)
         }
         throw CacheError(
             .unsupported, "\(request.summary) is redirected more than \(HTTPTransport.maximumRedirects) times")
+    }
+
+    /// Whether a server responds to a request at all, whatever it responds; sends it once, and follows no redirect.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` or `.unsupported` if it cannot be sent; `CancellationError`.
+    package func isAnswered(_ request: OutgoingRequest) async throws -> Bool {
+        do {
+            await (try await exchange(request)).discard()
+            return true
+        } catch let error as CacheError where error.code == .unavailable {
+            return false
+        }
     }
 
     /// One request, one response.
@@ -194,7 +211,7 @@ public struct HTTPTransport: Sendable {
         var message = HTTPClientRequest(url: request.url.exposed.encodingBehindHost)
         message.method = request.method
         message.headers = request.headers
-        message.headers.add(contentsOf: request.credentials)
+        message.headers.add(contentsOf: request.credentials.exposed)
         if !message.headers.contains(name: "User-Agent") {
             message.headers.add(name: "User-Agent", value: "swift-build-cache")
         }
@@ -202,6 +219,7 @@ public struct HTTPTransport: Sendable {
         var body: OutgoingBody?
         switch request.body {
         case .bytes(let bytes): message.body = .bytes(bytes)
+        case .secret(let bytes): message.body = .bytes(bytes.exposed)
         case .stream(let length, let open):
             let stream = OutgoingBody(length: length, activity: activity, patience: responseTimeout, open: open)
             message.body = .stream(stream, length: .known(length))

@@ -60,7 +60,7 @@ public struct TLSOptions: Hashable, Sendable {
 
     private func read<Value>(_ file: String, _ what: String, _ body: () throws -> Value) throws(CacheError) -> Value {
         do { return try body() } catch {
-            throw CacheError(.invalidSpec, "the \(what) \(file) cannot be read: \(error)", cause: error)
+            throw CacheError(.invalidSpec, "cannot read the \(what) \(file.quoted): \(shortDescription(of: error))")
         }
     }
 }

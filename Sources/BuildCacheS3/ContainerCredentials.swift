@@ -28,7 +28,7 @@ public struct ContainerCredentials: AWSCredentialProvider {
     public func credentials(region: String) async throws -> AWSCredentials? {
         guard let url = try url() else { return nil }
         var request = OutgoingRequest(.GET, url)
-        if let token = try await token() { request.credentials.add(name: "Authorization", value: token) }
+        if let token = try await token() { try request.credentials.set("Authorization", Secret(token)) }
         let response = try await transport.send(request)
         guard response.status == .ok else { throw await response.failure().error }
         let source = "the credentials service of this container"

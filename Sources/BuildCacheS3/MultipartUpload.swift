@@ -171,7 +171,8 @@ extension S3Bucket {
         } catch let failure as S3Failure where failure.code == "NoSuchUpload" || failure.status == 404 {
             // Somebody else was faster.
         } catch {
-            transport.logger.warning("an upload is left behind", metadata: ["key": "\(key)", "error": "\(error)"])
+            transport.logger.warning(
+                "an upload is left behind", metadata: ["key": "\(key)", "error": "\(S3Failure.summary(of: error))"])
         }
     }
 
@@ -202,7 +203,8 @@ extension S3Bucket {
                 await abort(upload.key, upload.id)
             }
         } catch {
-            transport.logger.debug("leftovers cannot be looked for", metadata: ["error": "\(error)"])
+            transport.logger.debug(
+                "unfinished uploads cannot be listed", metadata: ["error": "\(S3Failure.summary(of: error))"])
         }
     }
 

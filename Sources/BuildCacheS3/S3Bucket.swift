@@ -158,6 +158,7 @@ package struct S3Bucket: Sendable {
             // Encoded for the way, bytes would be others than those of the digest.
             headers.append(("Accept-Encoding", "identity"))
         }
+        let url = try ServiceURL(endpoint.origin + path + (query.isEmpty ? "" : "?" + query))
         var secrets: [(name: String, value: String)] = []
         if let token = credentials.sessionToken { secrets.append(("x-amz-security-token", token.exposed)) }
         let authorization = signer.authorization(
@@ -166,10 +167,10 @@ package struct S3Bucket: Sendable {
                 headers: headers + secrets + [("host", endpoint.host)], payloadHash: request.payloadHash),
             accessKeyID: credentials.accessKeyID, secretAccessKey: credentials.secretAccessKey, at: now)
         var outgoing = OutgoingRequest(
-            request.method, try ServiceURL(endpoint.origin + path + (query.isEmpty ? "" : "?" + query)),
-            headers: HTTPHeaders(headers.map { ($0.name, $0.value) }), body: request.body)
-        outgoing.credentials = HTTPHeaders(
-            secrets.map { ($0.name, $0.value) } + [("Authorization", authorization)])
+            request.method, url, headers: HTTPHeaders(headers.map { ($0.name, $0.value) }), body: request.body)
+        for (name, value) in secrets + [("Authorization", authorization)] {
+            try outgoing.credentials.set(name, Secret(value))
+        }
         outgoing.returnsEveryAnswer = true
         return outgoing
     }

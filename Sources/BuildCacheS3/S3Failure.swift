@@ -39,6 +39,11 @@ struct S3Failure: Error {
         "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded",
     ]
 
+    /// An error for a log.
+    static func summary(of error: any Error) -> String {
+        (error as? S3Failure)?.error.description ?? shortDescription(of: error)
+    }
+
     init(_ response: IncomingResponse, _ request: S3Request, in bucket: S3Bucket) async {
         let failure = await response.failure { bytes in
             // An answer without a body, as to HEAD, is none, and one that is no XML speaks for itself.

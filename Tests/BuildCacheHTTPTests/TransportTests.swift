@@ -25,7 +25,7 @@ struct TransportTests {
                 try await HTTPTransport.forTests { transport, _ in
                     var request = OutgoingRequest(.GET, try ServiceURL("http://\(address)/first"))
                     request.headers.add(name: "Accept", value: "text/plain")
-                    request.credentials.add(name: "Authorization", value: "Bearer secret")
+                    try request.credentials.set("Authorization", Secret("Bearer secret"))
                     let response = try await transport.send(request)
                     await response.discard()
                     #expect(response.url.path == "/third")

@@ -80,6 +80,7 @@ let package = Package(
             name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
         .systemLibrary(
             name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"]), .brew(["libdeflate"])]),
+        .systemLibrary(name: "CPipe"),
 
         // Pure: values and documents, no input or output.
         module("BuildCacheCore", ["CCrypto"]),
@@ -106,8 +107,8 @@ let package = Package(
         module(
             "BuildCacheHTTP",
             [
-                "BuildCacheCore", "BuildCacheJSON", "BuildCacheBytes", "BuildCacheSpec", asyncHTTPClient, nioCore,
-                nioPosix, nioHTTP1,
+                "BuildCacheCore", "BuildCacheJSON", "BuildCacheBytes", "BuildCacheSpec", "CPipe", asyncHTTPClient,
+                nioCore, nioPosix, nioHTTP1,
                 nioSSL, logging, metrics, tracing, subprocess, systemPackage,
             ]),
 

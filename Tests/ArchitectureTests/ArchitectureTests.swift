@@ -26,7 +26,7 @@ private let allowed: [String: Set<String>] = [
         "BuildCacheTransfer", "NIOCore", "Synchronization",
     ],
     "BuildCacheHTTP": [
-        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheBytes", "AsyncHTTPClient", "NIOCore",
+        "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheBytes", "CPipe", "AsyncHTTPClient", "NIOCore",
         "NIOPosix", "NIOHTTP1", "NIOSSL", "Logging", "Metrics", "Tracing", "Synchronization", "Subprocess", "System",
         "SystemPackage",
     ],

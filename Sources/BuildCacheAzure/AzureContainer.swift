@@ -8,7 +8,7 @@ import NIOHTTP1
 package struct AzureContainer: BlobStore {
     let requests: BlobRequests
     private let account: ServiceURL
-    private let container: String
+    let container: String
     let names: AzureNames
 
     /// - Parameter options: Where, and the prefixes of names.

@@ -41,7 +41,9 @@ public struct HTTPTransport: Sendable {
     /// Where requests are logged.
     public var logger: Logger
 
-    /// What retries and time-outs are measured with.
+    /// Limits of lists that come in pages.
+    package var listLimits = ListLimits()
+    /// Measures retries and time-outs.
     package var clock: any Clock<Duration> = ContinuousClock()
     /// Measures pauses between tries, in place of ``clock``.
     package var retryClock: (any Clock<Duration>)?

@@ -208,20 +208,18 @@ extension S3Bucket {
         }
     }
 
-    /// The uploads under way of objects whose names begin so, a thousand pages at most.
+    /// The uploads under way of objects whose keys begin with `prefix`.
+    ///
+    /// - Throws: `CacheError` `.limitExceeded` past a million uploads or 15 minutes.
     package func uploads(_ prefix: String) async throws -> [UploadPage.Upload] {
-        var found: [UploadPage.Upload] = []
-        var marker: (key: String, id: String)?
-        for _ in 0..<1000 {
+        let list = Paginator("the list of uploads of \(options.bucket)", transport)
+        return try await list.entries(from: UploadPage.Place?.none, name: \.key) { place in
             var request = S3Request(.GET, nil, permission: "s3:ListBucketMultipartUploads on \(options.bucket)")
             request.query = [("uploads", ""), ("prefix", prefix)]
-            if let marker { request.query += [("key-marker", marker.key), ("upload-id-marker", marker.id)] }
+            if let place { request.query += [("key-marker", place.key), ("upload-id-marker", place.id)] }
             let page = try await document(request) { try UploadPage($0) }
-            found += page.uploads
-            guard let next = page.next else { break }
-            marker = next
+            return Paginator.Page(page.uploads, next: page.next)
         }
-        return found
     }
 }
 

@@ -43,9 +43,14 @@ package struct UploadPage {
         package var id: String
         package var initiatedAt: Timestamp?
     }
+    /// The place behind which a page begins.
+    struct Place: Hashable {
+        var key: String
+        var id: String
+    }
     var uploads: [Upload]
     /// Where the next page begins, `nil` if this is the last.
-    var next: (key: String, id: String)?
+    var next: Place?
 
     init(_ bytes: [UInt8]) throws(CacheError) {
         let root = try XMLNode.parse(bytes, "ListMultipartUploadsResult")
@@ -54,7 +59,7 @@ package struct UploadPage {
             return Upload(key: key, id: id, initiatedAt: upload.value("Initiated").flatMap { try? Timestamp($0) })
         }
         if root.value("IsTruncated") == "true", let key = root.value("NextKeyMarker") {
-            next = (key, root.value("NextUploadIdMarker") ?? "")
+            next = Place(key: key, id: root.value("NextUploadIdMarker") ?? "")
         }
     }
 }

@@ -9,8 +9,8 @@ package enum AzureAuthorization: Sendable {
     case sharedKey(SharedKey)
     /// The URL carries a signature.
     case signedURL
-    /// A token of Entra ID.
-    case token(AzureTokens)
+    /// A token of Entra ID, which is good for all accounts of an identity: sent to the places that it may be sent to.
+    case token(AzureTokens, CredentialOrigin)
 
     /// Adds the proof to `request`.
     ///
@@ -22,13 +22,14 @@ package enum AzureAuthorization: Sendable {
             request.headers.replaceOrAdd(name: "x-ms-date", value: now.httpDate)
             let value = key.authorization(request.method, request.url, request.headers, length: request.bodyLength)
             try request.credentials.set("Authorization", value)
-        case .token(let tokens):
+        case .token(let tokens, let origin):
+            // Stricter than for other credentials: not even a host that the program allows gets it in the clear.
             guard request.url.scheme == "https" || request.url.isLoopback else {
                 throw CacheError(
-                    .invalidSpec,
-                    "\(request.url.base) is no https:// address, and a token that is sent there could be read on the way"
-                )
+                    .denied,
+                    "\(origin.credential) is not sent to \(request.url.origin) without encryption: use https://")
             }
+            try origin.check(request.url, isAmbient: true)
             request.headers.replaceOrAdd(name: "x-ms-date", value: now.httpDate)
             try request.credentials.set("Authorization", Secret("Bearer \(try await tokens.current().exposed)"))
         }

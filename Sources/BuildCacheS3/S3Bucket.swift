@@ -160,7 +160,11 @@ package struct S3Bucket: Sendable {
         }
         let url = try ServiceURL(endpoint.origin + path + (query.isEmpty ? "" : "?" + query))
         var secrets: [(name: String, value: String)] = []
-        if let token = credentials.sessionToken { secrets.append(("x-amz-security-token", token.exposed)) }
+        if let token = credentials.sessionToken {
+            // A token that came with the endpoint is the caller's own.
+            if options.sessionToken == nil { try client.sessionTokens.check(url, isAmbient: true) }
+            secrets.append(("x-amz-security-token", token.exposed))
+        }
         let authorization = signer.authorization(
             for: SignatureV4.Message(
                 method: request.method.rawValue, path: path, query: request.query,

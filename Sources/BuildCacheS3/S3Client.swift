@@ -3,12 +3,14 @@ package import BuildCacheCore
 public import BuildCacheSpec
 import Synchronization
 
-/// What all caches in S3 share: who has credentials, what was learned about each service, and the memory that uploads may take.
+/// The state that all caches in S3 share: credentials, the traits of each service, and the memory that uploads may take.
 ///
 /// Give all backends of one program the same client.
 public struct S3Client: Sendable {
     let transport: HTTPTransport
     let environment: Environment
+    /// The places that a session token of the environment may be sent to.
+    let sessionTokens: CredentialOrigin
     /// How large layers are cut.
     package var parts = PartSizes()
     /// Seconds after which an upload of anybody counts as left behind.
@@ -26,14 +28,20 @@ public struct S3Client: Sendable {
     /// Makes a client with an empty memory.
     ///
     /// - Parameters:
-    ///   - credentials: Who is asked for credentials that the options of a cache do not have; `nil` for
-    ///     ``CredentialChain/standard(environment:transport:)``.
-    ///   - environment: Where `AWS_…` variables are looked up.
-    ///   - transport: How services are spoken to.
+    ///   - credentials: The source of credentials that the options of a cache do not have; `nil`, the default, for
+    ///     ``CredentialChain/standard(environment:transport:)``. Its keys sign requests to any `endpoint_url` and are never sent; its
+    ///     session tokens are sent over TLS, to this machine, or to a host that `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names.
+    ///   - allowedHosts: Hosts that such session tokens may also be sent to without TLS; default none.
+    ///   - environment: The source of `AWS_…` variables.
+    ///   - transport: The connections.
     public init(
-        credentials: (any AWSCredentialProvider)? = nil, environment: Environment = .process,
-        transport: HTTPTransport = .shared
+        credentials: (any AWSCredentialProvider)? = nil, allowedHosts: CredentialHosts = .none,
+        environment: Environment = .process, transport: HTTPTransport = .shared
     ) {
+        sessionTokens = CredentialOrigin(
+            "the session token of AWS", domains: nil,
+            environment: [environment["AWS_ENDPOINT_URL_S3"], environment["AWS_ENDPOINT_URL"]],
+            remedy: "set AWS_ENDPOINT_URL_S3, give access_key_id with its secret and token", allowed: allowedHosts)
         self.transport = transport
         self.environment = environment
         provider = credentials ?? CredentialChain.standard(environment: environment, transport: transport)
@@ -55,7 +63,7 @@ public struct S3Client: Sendable {
         }
     }
 
-    /// Who signs requests to a bucket.
+    /// The credentials that sign requests to a bucket.
     func credentials(for options: S3Options, region: String) -> CredentialCache {
         if let id = options.accessKeyID, let secret = options.secretAccessKey {
             let known = AWSCredentials(
@@ -114,16 +122,16 @@ final class S3Service: Sendable {
         pace = Pace()
     }
 
-    /// Who it is, as far as one can tell.
+    /// The vendor, as far as its host or its responses tell.
     var vendor: S3Vendor { learned.withLock { $0 } ?? assumed }
 
-    /// Whether conditions on writes are honoured, `nil` while nobody has asked.
+    /// Whether conditions on writes are honoured, `nil` as long as that is not known.
     var swaps: Bool? {
         get { swapping.withLock { $0 } }
         set { swapping.withLock { $0 = newValue } }
     }
 
-    /// Takes note of who answers: a host of nobody in particular says it in a header.
+    /// Learns the vendor from a `Server` header, where the host does not tell it.
     func heard(from server: String?) {
         guard assumed == .unknown, let server else { return }
         learned.withLock { if $0 == nil { $0 = S3Vendor.answering(server) } }

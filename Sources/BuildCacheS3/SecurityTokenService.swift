@@ -44,6 +44,15 @@ struct SecurityTokenService: Sendable {
         fields += more
         let form = CredentialForm(fields)
         let url = try endpoint(region)
+        if credentials == nil {
+            // A signature is worth nothing elsewhere; the token of a web identity is a credential by itself.
+            guard url.scheme == "https" || url.isLoopback else {
+                throw CacheError(
+                    .denied,
+                    "the token of the web identity is not sent to \(url.origin) without encryption: use https:// in "
+                        + "AWS_ENDPOINT_URL_STS")
+            }
+        }
         let retries = transport.retries()
         while true {
             do {

@@ -32,9 +32,8 @@ package struct AzureContainer: BlobStore {
     }
 
     private func url(_ rest: String) throws(CacheError) -> ServiceURL {
-        let base = account.base.hasSuffix("/") ? String(account.base.dropLast()) : account.base
         let signature = account.query.map { "?" + $0.exposed } ?? ""
-        return try ServiceURL("\(base)/\(container.pathSegmentEncoded)\(rest)\(signature)")
+        return try account.appending("/\(container.pathSegmentEncoded)\(rest)\(signature)")
     }
 
     // MARK: Blobs

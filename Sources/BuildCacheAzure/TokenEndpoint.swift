@@ -23,15 +23,14 @@ struct TokenEndpoint: Sendable {
     func url(tenant: String) throws(CacheError) -> ServiceURL {
         // It becomes part of a path, and must not lead elsewhere.
         guard tenant.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == ".") }) else {
-            throw CacheError(.invalidSpec, "AZURE_TENANT_ID is no tenant: letters, digits, '.' and '-' are expected")
+            throw CacheError(.invalidSpec, "invalid AZURE_TENANT_ID: expected letters, digits, '.' and '-'")
         }
-        let base = authority.hasSuffix("/") ? String(authority.dropLast()) : authority
         let url: ServiceURL
-        do { url = try ServiceURL("\(base)/\(tenant)/oauth2/v2.0/token") } catch {
-            throw CacheError(.invalidSpec, "AZURE_AUTHORITY_HOST cannot be used: \(error.message)")
+        do { url = try ServiceURL(authority).appending("/\(tenant)/oauth2/v2.0/token") } catch {
+            throw CacheError(.invalidSpec, "invalid AZURE_AUTHORITY_HOST: \(error.message)")
         }
         guard url.scheme == "https" || url.isLoopback else {
-            throw CacheError(.invalidSpec, "AZURE_AUTHORITY_HOST cannot be used: it is no https:// address")
+            throw CacheError(.invalidSpec, "invalid AZURE_AUTHORITY_HOST \(authority.quoted): expected an https:// URL")
         }
         return url
     }

@@ -74,10 +74,9 @@ struct GitHubListing: Sendable {
         guard names.count == 2, names.allSatisfy({ !$0.isEmpty }) else {
             throw CacheError(.invalidSpec, "repository is no owner/name")
         }
-        let root = api.base.hasSuffix("/") ? String(api.base.dropLast()) : api.base
         let path = names.map { String($0).percentEncoded }.joined(separator: "/")
         var request = OutgoingRequest(
-            method, try ServiceURL("\(root)/repos/\(path)/actions/caches\(rest)").adding(parameters),
+            method, try api.appending("/repos/\(path)/actions/caches\(rest)").adding(parameters),
             headers: ["Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"])
         try request.credentials.set("Authorization", Secret("Bearer \(token.exposed)"))
         return request

@@ -78,14 +78,34 @@ public struct S3Client: Sendable {
         }
     }
 
-    /// The region of a bucket: that of its options, else that of the profile.
+    /// The region of a bucket: that of its options, else that of the environment or the profile.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` without one, or for a text that cannot be one, whatever the endpoint is: a region becomes part of
+    ///   signatures and of the hosts of other services.
     func region(of options: S3Options) async throws -> String {
+        guard let region = try await givenRegion(of: options) else {
+            throw CacheError(
+                .invalidSpec, "no region is set: write region=…, or set AWS_REGION or the region of your profile",
+                context: .init(backend: "s3"))
+        }
+        // Services other than Amazon's also have regions with capitals and underscores.
+        guard (1...63).contains(region.utf8.count),
+            region.utf8.allSatisfy({
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || $0 == UInt8(ascii: "-")
+                    || $0 == UInt8(ascii: "_")
+            })
+        else {
+            throw CacheError(
+                .invalidSpec, "invalid region \(region.quoted): expected a name like eu-west-1",
+                context: .init(backend: "s3"))
+        }
+        return region
+    }
+
+    private func givenRegion(of options: S3Options) async throws -> String? {
         if !options.region.isEmpty { return options.region }
         if let region = environment.first("AWS_REGION", "AWS_DEFAULT_REGION") { return region }
-        if let region = try await SharedProfiles.read(environment).current["region"] { return region }
-        throw CacheError(
-            .invalidSpec, "no region is set: write region=…, or set AWS_REGION or the region of your profile",
-            context: .init(backend: "s3"))
+        return try await SharedProfiles.read(environment).current["region"]
     }
 }
 

@@ -72,10 +72,10 @@ struct SecurityTokenService: Sendable {
     private func endpoint(_ region: String) throws(CacheError) -> ServiceURL {
         if let text = environment.first("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL") {
             do { return try ServiceURL(text.hasSuffix("/") ? text : text + "/") } catch {
-                throw CacheError(.invalidSpec, "AWS_ENDPOINT_URL_STS is no URL: \(error.message)")
+                throw CacheError(.invalidSpec, "invalid AWS_ENDPOINT_URL_STS: \(error.message)")
             }
         }
-        return try ServiceURL("https://sts.\(region).\(AWSPartition.suffix(of: region))/")
+        return try AWSPartition.url(of: "sts", in: region).appending("/")
     }
 
     private func request(

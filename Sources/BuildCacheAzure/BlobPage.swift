@@ -21,7 +21,9 @@ struct BlobPage {
         blobs = (root.first("Blobs")?.all("Blob") ?? []).compactMap { blob in
             // The name as it is: space at its ends is part of it.
             guard let name = blob.first("Name")?.text, let properties = blob.first("Properties"),
-                let size = properties.value("Content-Length").flatMap({ Int64($0) })
+                let size = properties.value("Content-Length").flatMap({
+                    Int64(decimal: $0, in: 0...Int64.largestBlobSize)
+                })
             else { return nil }
             return Blob(
                 name: name,

@@ -133,11 +133,11 @@ extension JSONReader {
         guard try beginObject() else { return nil }
         while let key = try nextKey() {
             switch key {
-            case "id": entry.number = try integer()
+            case "id": entry.number = try number(as: "id", in: 0...Int64.max)
             case "key": entry.key = try string() ?? ""
             case "ref": entry.scope = try string() ?? ""
             case "version": version = try string()
-            case "size_in_bytes": entry.size = try integer()
+            case "size_in_bytes": entry.size = try number(as: "size_in_bytes", in: 0...Int64.largestBlobSize)
             case "created_at": entry.createdAt = try string().flatMap { try? Timestamp($0) }
             case "last_accessed_at": entry.accessedAt = try string().flatMap { try? Timestamp($0) }
             default: try skipValue()

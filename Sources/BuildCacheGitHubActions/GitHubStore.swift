@@ -311,7 +311,7 @@ extension BlobStream {
     /// All bytes, which are as many as was said.
     fileprivate func collect(size: Int64) async throws -> [UInt8] {
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(Int(size))
+        bytes.reserveCapacity(Int(clamping: Swift.max(0, size)))
         for try await chunk in self { bytes += chunk.readableBytesView }
         return bytes
     }

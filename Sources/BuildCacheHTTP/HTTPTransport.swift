@@ -223,6 +223,12 @@ public struct HTTPTransport: Sendable {
         case .bytes(let bytes): message.body = .bytes(bytes)
         case .secret(let bytes): message.body = .bytes(bytes.exposed)
         case .stream(let length, let open):
+            guard (0...Int64.largestBlobSize).contains(length) else {
+                throw CacheError(
+                    .limitExceeded,
+                    "\(request.summary) cannot be sent with a body of \(length) bytes: expected 0 to \(Int64.largestBlobSize)"
+                )
+            }
             let stream = OutgoingBody(length: length, activity: activity, patience: responseTimeout, open: open)
             message.body = .stream(stream, length: .known(length))
             body = stream

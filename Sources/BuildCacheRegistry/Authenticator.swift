@@ -203,7 +203,7 @@ final class Authenticator: Sendable {
             state.generation += 1
             state.tokens.append(
                 Token(
-                    text: answer.token, scopes: scopes, expires: started + .milliseconds(min(lifetime, 1 << 32) * 900),
+                    text: answer.token, scopes: scopes, expires: started + .milliseconds(lifetime * 900),
                     generation: state.generation))
             return Authorization(header: Secret("Bearer " + answer.token.exposed), generation: state.generation)
         }
@@ -274,7 +274,8 @@ private struct TokenAnswer {
                     case "access_token": fields.accessToken = try reader.nonEmptyString()
                     // Some write a fraction; a token of unknown life lives shortly.
                     case "expires_in":
-                        fields.expiresIn = Int64(String(decoding: try reader.skipValue(), as: UTF8.self)) ?? 0
+                        let text = String(decoding: try reader.skipValue(), as: UTF8.self)
+                        fields.expiresIn = Int64(decimal: text, in: 0...1 << 32) ?? 0
                     default: try reader.skipValue()
                     }
                 }

@@ -87,7 +87,7 @@ struct MultipartUpload: Sendable {
 
     /// Sends a stream, several parts at once.
     func send(_ stream: BlobStream, size: Int64) async throws -> [CompletedParts.Part] {
-        let partSize = bucket.client.parts.size(for: size)
+        let partSize = try bucket.client.parts.size(for: size)
         return try await withThrowingTaskGroup(of: CompletedParts.Part.self) { group in
             var reader = PartReader(stream)
             var parts: [CompletedParts.Part] = []
@@ -233,6 +233,8 @@ private func uncancelled(_ body: @escaping @Sendable () async -> Void) async { a
 
 /// Cuts a stream into parts.
 private struct PartReader {
+    private static let largestReserve = 8 << 20
+
     private var chunks: BlobStream.AsyncIterator
     private var rest = ByteBuffer()
 
@@ -241,7 +243,8 @@ private struct PartReader {
     /// The next so many bytes.
     mutating func next(_ length: Int) async throws -> ByteBuffer {
         var part = ByteBuffer()
-        part.reserveCapacity(length)
+        // The length is a claim as long as the bytes are not there.
+        part.reserveCapacity(min(length, PartReader.largestReserve))
         while part.readableBytes < length {
             if rest.readableBytes == 0 {
                 guard let chunk = try await chunks.next() else {

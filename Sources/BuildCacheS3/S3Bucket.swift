@@ -62,11 +62,13 @@ package struct S3Bucket: Sendable {
     private static func attempts(_ options: S3Options, _ environment: Environment) throws(CacheError) -> Int {
         if let attempts = options.retryMaxAttempts { return attempts }
         guard let text = environment.first("AWS_MAX_ATTEMPTS") else { return 3 }
-        guard let attempts = Int(text), attempts > 0 else {
-            throw CacheError(.invalidSpec, "AWS_MAX_ATTEMPTS is \"\(text)\" and not a number from 1 on")
+        guard let attempts = Int(decimal: text, in: 1...mostAttempts) else {
+            throw CacheError(.invalidSpec, "invalid AWS_MAX_ATTEMPTS \(text.quoted): expected 1...\(mostAttempts)")
         }
         return attempts
     }
+
+    private static let mostAttempts = 1000
 
     // MARK: Sending
 

@@ -109,7 +109,7 @@ public struct S3Client: Sendable {
     }
 }
 
-/// How layers are cut into parts.
+/// The sizes of the parts that layers are cut into.
 package struct PartSizes: Sendable {
     /// Larger layers go in parts, which cost requests and, without TLS, a digest each; smaller ones go whole, several at once.
     package var threshold: Int64 = 64 << 20
@@ -117,14 +117,33 @@ package struct PartSizes: Sendable {
     package var size: Int64 = 8 << 20
     /// Parts that an object may have.
     private static let mostParts: Int64 = 10_000
+    /// The largest part of an upload, which is held in memory; 10 000 of them are more than the 5 TiB that an object may have.
+    private static let largestUpload: Int64 = 528 << 20
+    /// The largest part of a copy, which the service makes: 5 GiB.
+    private static let largestCopy: Int64 = 5 << 30
 
     package init() {}
 
-    /// Bytes of each part but the last: some services insist on one size.
-    func size(for bytes: Int64) -> Int64 {
-        let needed = (bytes + PartSizes.mostParts - 1) / PartSizes.mostParts
+    /// Bytes of each part of an upload but the last: some services insist on one size.
+    ///
+    /// - Throws: `CacheError` `.limitExceeded` for more bytes than an object can have.
+    func size(for bytes: Int64) throws(CacheError) -> Int64 {
+        try PartSizes.size(of: bytes, from: size, to: PartSizes.largestUpload)
+    }
+
+    /// Bytes of each part of a copy but the last: 1 GiB, or more for an object that would have too many.
+    static func copiedSize(for bytes: Int64) throws(CacheError) -> Int64 {
+        try size(of: bytes, from: 1 << 30, to: largestCopy)
+    }
+
+    private static func size(of bytes: Int64, from least: Int64, to most: Int64) throws(CacheError) -> Int64 {
+        let needed = bytes.dividedRoundingUp(by: mostParts)
+        guard needed <= most else {
+            throw CacheError(
+                .limitExceeded, "a layer of \(bytes) bytes is too large for S3: expected at most \(mostParts * most)")
+        }
         let mebibyte: Int64 = 1 << 20
-        return max(size, needed <= size ? size : (needed + mebibyte - 1) / mebibyte * mebibyte)
+        return needed <= least ? least : needed.dividedRoundingUp(by: mebibyte) * mebibyte
     }
 }
 

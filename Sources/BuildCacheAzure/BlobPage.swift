@@ -22,7 +22,7 @@ struct BlobPage {
             // The name as it is: space at its ends is part of it.
             guard let name = blob.first("Name")?.text, let properties = blob.first("Properties"),
                 let size = properties.value("Content-Length").flatMap({
-                    Int64(decimal: $0, in: 0...Int64.largestBlobSize)
+                    Int64(decimal: $0, in: 0...Descriptor.maximumSize)
                 })
             else { return nil }
             return Blob(

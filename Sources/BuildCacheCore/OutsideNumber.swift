@@ -30,10 +30,3 @@ extension FixedWidthInteger {
         return self / divisor + (self % divisor > 0 ? 1 : 0)
     }
 }
-
-extension Int64 {
-    /// The most bytes that a blob may claim to have: 1 PiB, far more than the largest object of any service.
-    ///
-    /// Sizes up to this can be added, doubled and cut into parts without an overflow.
-    package static let largestBlobSize: Int64 = 1 << 50
-}

@@ -137,7 +137,7 @@ extension JSONReader {
             case "key": entry.key = try string() ?? ""
             case "ref": entry.scope = try string() ?? ""
             case "version": version = try string()
-            case "size_in_bytes": entry.size = try number(as: "size_in_bytes", in: 0...Int64.largestBlobSize)
+            case "size_in_bytes": entry.size = try number(as: "size_in_bytes", in: 0...Descriptor.maximumSize)
             case "created_at": entry.createdAt = try string().flatMap { try? Timestamp($0) }
             case "last_accessed_at": entry.accessedAt = try string().flatMap { try? Timestamp($0) }
             default: try skipValue()

@@ -35,9 +35,9 @@ package struct Download: Sendable {
 
     /// Opens the blob, or a part of it; a server that does not have it fails here and not when it is read.
     package func open(_ range: Range<Int64>?) async throws -> BlobStream {
-        guard (0...Int64.largestBlobSize).contains(size) else {
+        guard (0...Descriptor.maximumSize).contains(size) else {
             throw CacheError(
-                .corrupted, "invalid size of a blob, \(size): expected 0 to \(Int64.largestBlobSize) bytes")
+                .corrupted, "invalid size of a blob, \(size): expected 0 to \(Descriptor.maximumSize) bytes")
         }
         let wanted = range ?? 0..<size
         guard wanted.lowerBound >= 0, wanted.upperBound <= size else {
@@ -81,7 +81,7 @@ package struct Download: Sendable {
         guard response.status.code == 206 else { return nil }
         let text = response.headers.first(name: "Content-Range") ?? ""
         guard text.hasPrefix("bytes "),
-            let start = Int64(decimal: text.dropFirst(6).prefix { $0 != "-" }, in: 0...Int64.largestBlobSize)
+            let start = Int64(decimal: text.dropFirst(6).prefix { $0 != "-" }, in: 0...Descriptor.maximumSize)
         else {
             throw CacheError(.corrupted, "\(response.summary) returned a part without saying which")
         }

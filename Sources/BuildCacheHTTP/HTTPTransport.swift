@@ -223,10 +223,10 @@ public struct HTTPTransport: Sendable {
         case .bytes(let bytes): message.body = .bytes(bytes)
         case .secret(let bytes): message.body = .bytes(bytes.exposed)
         case .stream(let length, let open):
-            guard (0...Int64.largestBlobSize).contains(length) else {
+            guard (0...Descriptor.maximumSize).contains(length) else {
                 throw CacheError(
                     .limitExceeded,
-                    "\(request.summary) cannot be sent with a body of \(length) bytes: expected 0 to \(Int64.largestBlobSize)"
+                    "\(request.summary) cannot be sent with a body of \(length) bytes: expected 0 to \(Descriptor.maximumSize)"
                 )
             }
             let stream = OutgoingBody(length: length, activity: activity, patience: responseTimeout, open: open)

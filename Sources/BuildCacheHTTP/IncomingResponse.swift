@@ -26,7 +26,7 @@ package struct IncomingResponse: Sendable {
 
     /// Bytes of the body, if the server says so and no blob is larger than that.
     package var length: Int64? {
-        headers.first(name: "Content-Length").flatMap { Int64(decimal: $0, in: 0...Int64.largestBlobSize) }
+        headers.first(name: "Content-Length").flatMap { Int64(decimal: $0, in: 0...Descriptor.maximumSize) }
     }
 
     /// The body, in chunks of some 256 KiB.

@@ -23,7 +23,7 @@ struct ObjectPage {
         objects = root.all("Contents").compactMap { object in
             // The key as it is: space at its ends is part of it.
             guard let key = object.first("Key")?.text,
-                let size = object.value("Size").flatMap({ Int64(decimal: $0, in: 0...Int64.largestBlobSize) })
+                let size = object.value("Size").flatMap({ Int64(decimal: $0, in: 0...Descriptor.maximumSize) })
             else { return nil }
             return Object(
                 key: key, size: size, modifiedAt: object.value("LastModified").flatMap { try? Timestamp($0) },

@@ -176,7 +176,7 @@ struct HostileAccountTests {
             #expect(listed.count == (isSize ? 1 : 0))
             do {
                 let stat = try await container.stat(Digest(of: []))
-                #expect(stat.map { (0...Int64.largestBlobSize).contains($0.size) } ?? true)
+                #expect(stat.map { (0...Descriptor.maximumSize).contains($0.size) } ?? true)
             } catch let error as CacheError {
                 #expect([.unsupported, .unavailable, .limitExceeded].contains(error.code))
             }

@@ -14,7 +14,7 @@ struct OutsideNumberTests {
         ])
     func decimal(_ text: String, _ number: Int64?) {
         #expect(Int64(decimal: text, in: 0...Int64.max) == number)
-        #expect(Int64(decimal: text, in: 0...Int64.largestBlobSize) == number.flatMap { $0 <= 1 << 50 ? $0 : nil })
+        #expect(Int64(decimal: text, in: 0...Descriptor.maximumSize) == number.flatMap { $0 <= 1 << 50 ? $0 : nil })
         #expect(UInt8(decimal: text, in: 0...255) == number.flatMap { UInt8(exactly: $0) })
         #expect(Int64(decimal: text, in: 5...7) == (number == 7 ? 7 : nil))
     }

@@ -150,7 +150,7 @@ struct HostileCacheServiceTests {
                 do {
                     let entries = try await listing.entries("k", in: nil, retries: retries)
                     #expect(entries.count == 1)
-                    #expect(entries.allSatisfy { $0.number >= 0 && (0...Int64.largestBlobSize).contains($0.size) })
+                    #expect(entries.allSatisfy { $0.number >= 0 && (0...Descriptor.maximumSize).contains($0.size) })
                 } catch let error as CacheError {
                     #expect([.corrupted, .busy, .limitExceeded].contains(error.code))
                 }

@@ -115,7 +115,7 @@ struct HostileServiceTests {
             #expect((listed["k"] != nil) == isSize)
             do {
                 let stat = try await bucket.stat(Self.digest)
-                #expect(stat.map { (0...Int64.largestBlobSize).contains($0.size) } ?? true)
+                #expect(stat.map { (0...Descriptor.maximumSize).contains($0.size) } ?? true)
             } catch let error as CacheError {
                 #expect([.unsupported, .unavailable, .limitExceeded].contains(error.code))
             }

@@ -60,7 +60,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.81.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
-        .package(url: "https://github.com/swift-server/async-http-client", from: "1.24.0"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.29.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.29.0"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
         .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.1.0"),
@@ -80,6 +80,7 @@ let package = Package(
             name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl@3"])]),
         .systemLibrary(
             name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"]), .brew(["libdeflate"])]),
+        .systemLibrary(name: "CPipe"),
 
         // Pure: values and documents, no input or output.
         module("BuildCacheCore", ["CCrypto"]),
@@ -87,6 +88,8 @@ let package = Package(
         module("BuildCacheSpec", ["BuildCacheCore", "BuildCacheJSON"]),
         module("BuildCacheGraph", ["BuildCacheCore", "BuildCacheJSON"]),
         module("BuildCacheOCI", ["BuildCacheCore", "BuildCacheJSON"]),
+        // The answers of S3 and Azure.
+        module("BuildCacheXML", ["BuildCacheCore"]),
 
         // Bytes: opening, hashing, converting and moving them.
         module(
@@ -104,8 +107,8 @@ let package = Package(
         module(
             "BuildCacheHTTP",
             [
-                "BuildCacheCore", "BuildCacheJSON", "BuildCacheBytes", "BuildCacheSpec", asyncHTTPClient, nioCore,
-                nioPosix, nioHTTP1,
+                "BuildCacheCore", "BuildCacheJSON", "BuildCacheBytes", "BuildCacheSpec", "CPipe", asyncHTTPClient,
+                nioCore, nioPosix, nioHTTP1,
                 nioSSL, logging, metrics, tracing, subprocess, systemPackage,
             ]),
 
@@ -139,13 +142,13 @@ let package = Package(
             "BuildCacheS3",
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", nioCore, nioHTTP1, logging,
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheXML", nioCore, nioHTTP1, logging,
             ]),
         module(
             "BuildCacheAzure",
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "CCrypto", nioCore, nioHTTP1,
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheXML", "CCrypto", nioCore, nioHTTP1,
             ]),
         // The second version of GitHub's service stores through Azure.
         module(
@@ -173,12 +176,13 @@ let package = Package(
             "BuildCacheTestServers",
             [
                 "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure",
-                "TestServers", nioHTTP1,
+                "BuildCacheXML", "TestServers", nioHTTP1,
             ]),
 
         tests("BuildCacheCoreTests", ["BuildCacheCore"]),
         tests("BuildCacheJSONTests", ["BuildCacheJSON", "BuildCacheCore"]),
         tests("BuildCacheSpecTests", ["BuildCacheSpec", "BuildCacheCore"]),
+        tests("BuildCacheXMLTests", ["BuildCacheXML", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore"]),
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
@@ -198,8 +202,8 @@ let package = Package(
         tests(
             "BuildCacheHTTPTests",
             [
-                "BuildCacheHTTP", "BuildCacheBytes", "BuildCacheCore", "BuildCacheSpec", "TestServers",
-                nioCore, nioHTTP1, logging,
+                "BuildCacheHTTP", "BuildCacheBytes", "BuildCacheCore", "BuildCacheSpec", "TestServers", "TestTools",
+                asyncHTTPClient, nioCore, nioPosix, nioHTTP1, nioSSL,
             ]),
         tests(
             "BuildCacheRegistryTests",
@@ -240,8 +244,8 @@ let package = Package(
         .target(
             name: "TestServers",
             dependencies: [
-                "BuildCacheCore", "TestTools", asyncHTTPClient, hummingbird, httpTypes, nioCore, nioHTTP1, subprocess,
-                systemPackage,
+                "BuildCacheCore", "TestTools", asyncHTTPClient, hummingbird, httpTypes, logging, nioCore, nioPosix,
+                nioHTTP1, subprocess, systemPackage,
             ],
             path: "Tests/TestServers", swiftSettings: settings),
         // Programs that tests start; no product.

@@ -1,35 +1,37 @@
 package import BuildCacheCore
 import BuildCacheHTTP
 package import BuildCacheSpec
-import NIOCore
 import NIOHTTP1
 
-/// What makes the storage service believe a request.
+/// The ways in which a request proves to the storage service that it is allowed.
 package enum AzureAuthorization: Sendable {
     /// The account's key signs each request.
     case sharedKey(SharedKey)
     /// The URL carries a signature.
     case signedURL
-    /// A token of Entra ID.
-    case token(AzureTokens)
+    /// A token of Entra ID, which is good for all accounts of an identity: sent to the places that it may be sent to.
+    case token(AzureTokens, CredentialOrigin)
 
-    /// Adds to `request` what the service wants to see.
+    /// Adds the proof to `request`.
+    ///
+    /// - Throws: `CacheError` `.denied` for a URL that a token is not sent to; what getting a token throws.
     func authorize(_ request: inout OutgoingRequest, now: Timestamp) async throws {
         switch self {
         case .signedURL: return
         case .sharedKey(let key):
             request.headers.replaceOrAdd(name: "x-ms-date", value: now.httpDate)
             let value = key.authorization(request.method, request.url, request.headers, length: request.bodyLength)
-            request.credentials = ["Authorization": value.exposed]
-        case .token(let tokens):
+            try request.credentials.set("Authorization", value)
+        case .token(let tokens, let origin):
+            // Stricter than for other credentials: not even a host that the program allows gets it in the clear.
             guard request.url.scheme == "https" || request.url.isLoopback else {
                 throw CacheError(
-                    .invalidSpec,
-                    "\(request.url.base) is no https:// address, and a token that is sent there could be read on the way"
-                )
+                    .denied,
+                    "\(origin.credential) is not sent to \(request.url.origin) without encryption: use https://")
             }
+            try origin.check(request.url, isAmbient: true)
             request.headers.replaceOrAdd(name: "x-ms-date", value: now.httpDate)
-            request.credentials = ["Authorization": "Bearer \(try await tokens.current().exposed)"]
+            try request.credentials.set("Authorization", Secret("Bearer \(try await tokens.current().exposed)"))
         }
     }
 
@@ -48,17 +50,6 @@ package enum AzureAuthorization: Sendable {
         case .token where code.hasPrefix("Authorization"):
             return "; the identity needs the role Storage Blob Data Contributor, or Reader to import"
         case .token: return "; the storage account does not take this identity's token"
-        }
-    }
-}
-
-extension OutgoingRequest {
-    /// Bytes of the body.
-    fileprivate var bodyLength: Int64 {
-        switch body {
-        case .bytes(let bytes): Int64(bytes.readableBytes)
-        case .stream(let length, _): length
-        case nil: 0
         }
     }
 }

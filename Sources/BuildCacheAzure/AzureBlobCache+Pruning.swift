@@ -53,7 +53,7 @@ private struct PrunableContainer: PrunableStore {
         } catch let error as CacheError where error.code == .limitExceeded {
             return StoredName(
                 name, version: found.etag ?? "", modifiedAt: found.modifiedAt, isCache: true,
-                documentBytes: found.size, blobs: nil, problem: "\(error)")
+                documentBytes: found.size, blobs: nil, problem: error.description)
         }
     }
 

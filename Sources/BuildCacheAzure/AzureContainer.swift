@@ -8,7 +8,7 @@ import NIOHTTP1
 package struct AzureContainer: BlobStore {
     let requests: BlobRequests
     private let account: ServiceURL
-    private let container: String
+    let container: String
     let names: AzureNames
 
     /// - Parameter options: Where, and the prefixes of names.
@@ -32,9 +32,8 @@ package struct AzureContainer: BlobStore {
     }
 
     private func url(_ rest: String) throws(CacheError) -> ServiceURL {
-        let base = account.base.hasSuffix("/") ? String(account.base.dropLast()) : account.base
         let signature = account.query.map { "?" + $0.exposed } ?? ""
-        return try ServiceURL("\(base)/\(container.pathSegmentEncoded)\(rest)\(signature)")
+        return try account.appending("/\(container.pathSegmentEncoded)\(rest)\(signature)")
     }
 
     // MARK: Blobs

@@ -1,6 +1,7 @@
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
+import BuildCacheXML
 import NIOHTTP1
 
 /// One page of a list of blobs.
@@ -20,7 +21,9 @@ struct BlobPage {
         blobs = (root.first("Blobs")?.all("Blob") ?? []).compactMap { blob in
             // The name as it is: space at its ends is part of it.
             guard let name = blob.first("Name")?.text, let properties = blob.first("Properties"),
-                let size = properties.value("Content-Length").flatMap({ Int64($0) })
+                let size = properties.value("Content-Length").flatMap({
+                    Int64(decimal: $0, in: 0...Descriptor.maximumSize)
+                })
             else { return nil }
             return Blob(
                 name: name,
@@ -38,21 +41,17 @@ struct BlobPage {
 extension AzureContainer {
     private static let pageLimit = 64 << 20
 
-    /// All blobs whose names begin with `prefix`; none if the container is not there.
+    /// All blobs whose names begin with `prefix`; none if the container does not exist.
+    ///
+    /// - Throws: `CacheError` `.limitExceeded` past a million blobs or 15 minutes.
     func blobs(_ prefix: String) async throws -> [BlobPage.Blob] {
-        var blobs: [BlobPage.Blob] = []
-        var marker: String?
-        repeat {
+        let list = Paginator("the list of blobs of \(container)", requests.transport)
+        return try await list.entries(from: String?.none, name: \.name) { marker in
             let place = marker.map { [(name: "marker", value: $0)] } ?? []
-            let request = OutgoingRequest(.GET, try url([("comp", "list"), ("prefix", prefix)] + place))
-            guard let page = try await page(request) else { return [] }
-            blobs += page.blobs
-            guard page.next == nil || page.next != marker else {
-                throw CacheError(.unsupported, "the service lists blobs in pages, and each says that it is the next")
-            }
-            marker = page.next
-        } while marker != nil
-        return blobs
+            let page = try await page(
+                OutgoingRequest(.GET, try url([("comp", "list"), ("prefix", prefix)] + place)))
+            return Paginator.Page(page?.blobs ?? [], next: page?.next)
+        }
     }
 
     private func page(_ request: OutgoingRequest) async throws -> BlobPage? {

@@ -38,7 +38,8 @@ package struct BlobRequests: Sendable {
             try await authorization.authorize(&signed, now: now())
             do {
                 let response = try await transport.sendOnce(signed)
-                guard response.status == .unauthorized, case .token(let tokens) = authorization, !rejectedToken else {
+                guard response.status == .unauthorized, case .token(let tokens, _) = authorization, !rejectedToken
+                else {
                     return response
                 }
                 rejectedToken = true

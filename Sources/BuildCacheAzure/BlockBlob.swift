@@ -20,6 +20,21 @@ package struct BlockBlob: Sendable {
     /// Blocks of one blob that are sent at once.
     package static let blocksInFlight = 4
     private static let maximumBlocks: Int64 = 50_000
+    /// The largest block, of which ``blocksInFlight`` and one more are in memory; 50 000 of them are 6 TiB.
+    private static let largestBlock: Int64 = 128 << 20
+
+    /// Bytes of each block but the last.
+    ///
+    /// - Throws: `CacheError` `.limitExceeded` for more bytes than 50 000 blocks of 128 MiB have.
+    static func blockSize(for size: Int64) throws(CacheError) -> Int64 {
+        let needed = size.dividedRoundingUp(by: maximumBlocks)
+        guard needed <= largestBlock else {
+            throw CacheError(
+                .limitExceeded,
+                "a layer of \(size) bytes is too large for Azure: expected at most \(maximumBlocks * largestBlock)")
+        }
+        return max(blockSize, needed)
+    }
 
     package init(_ url: ServiceURL, _ requests: BlobRequests) {
         self.url = url
@@ -79,11 +94,9 @@ package struct BlockBlob: Sendable {
     package func put(
         _ stream: BlobStream, size: Int64, _ condition: Condition, retries: Retries
     ) async throws -> Written {
-        let least = (size + BlockBlob.maximumBlocks - 1) / BlockBlob.maximumBlocks
+        let blockSize = try BlockBlob.blockSize(for: size)
         let upload = BlockNames()
-        let count = try await stream.forEachPart(
-            of: max(BlockBlob.blockSize, least), limit: BlockBlob.blocksInFlight
-        ) { part in
+        let count = try await stream.forEachPart(of: blockSize, limit: BlockBlob.blocksInFlight) { part in
             let request = OutgoingRequest(
                 .PUT, try url.adding([("comp", "block"), ("blockid", upload.name(part.number))]),
                 headers: ["Content-Type": "application/octet-stream"],

@@ -28,13 +28,13 @@ struct ManagedIdentity: Sendable {
 
         if let address = variable("IDENTITY_ENDPOINT"), let header = variable("IDENTITY_HEADER") {
             var request = OutgoingRequest(
-                .GET, try ServiceURL(address).adding([("api-version", "2019-08-01")] + query))
-            request.credentials = ["X-IDENTITY-HEADER": header]
+                .GET, try parse(address, "IDENTITY_ENDPOINT").adding([("api-version", "2019-08-01")] + query))
+            try request.credentials.set("X-IDENTITY-HEADER", Secret(header))
             return try await read(try await transport.send(request))
         }
         let host = variable("AZURE_POD_IDENTITY_AUTHORITY_HOST") ?? "http://169.254.169.254"
-        let url = try ServiceURL(host + "/metadata/identity/oauth2/token").adding(
-            [("api-version", "2018-02-01")] + query)
+        let url = try parse(host, "AZURE_POD_IDENTITY_AUTHORITY_HOST").appending("/metadata/identity/oauth2/token")
+            .adding([("api-version", "2018-02-01")] + query)
         let request = OutgoingRequest(.GET, url, headers: ["Metadata": "true"])
         if !isExpected, try await !answers(url) { return nil }
         let response = try await transport.send(request)
@@ -44,6 +44,12 @@ struct ManagedIdentity: Sendable {
             return nil
         }
         return try await read(response)
+    }
+
+    private func parse(_ text: String, _ variable: String) throws(CacheError) -> ServiceURL {
+        do { return try ServiceURL(text) } catch {
+            throw CacheError(.invalidSpec, "invalid \(variable): \(error.message)")
+        }
     }
 
     private func variable(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
@@ -57,17 +63,10 @@ struct ManagedIdentity: Sendable {
         return try AzureToken(answer: try await response.collect(upTo: ManagedIdentity.answerLimit), now: .now())
     }
 
-    /// Whether anybody is there: without the header that it wants to see, the service answers at once with a refusal.
+    /// Whether the service exists: without the header that it wants, it responds at once with a refusal.
     private func answers(_ url: ServiceURL) async throws -> Bool {
         var probe = transport
-        probe.retry = .none
         probe.stallTimeout = ManagedIdentity.probeTimeout
-        do {
-            await (try await probe.sendOnce(OutgoingRequest(.GET, url))).discard()
-            return true
-        } catch let error as CacheError {
-            // A status is an answer; without one there was no connection.
-            return error.cause == nil
-        }
+        return try await probe.isAnswered(OutgoingRequest(.GET, url))
     }
 }

@@ -2,7 +2,6 @@ import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheJSON
 import BuildCacheSpec
-import NIOCore
 import NIOHTTP1
 
 /// Entra ID, which gives tokens to programs that prove who they are.
@@ -24,15 +23,14 @@ struct TokenEndpoint: Sendable {
     func url(tenant: String) throws(CacheError) -> ServiceURL {
         // It becomes part of a path, and must not lead elsewhere.
         guard tenant.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == ".") }) else {
-            throw CacheError(.invalidSpec, "AZURE_TENANT_ID is no tenant: letters, digits, '.' and '-' are expected")
+            throw CacheError(.invalidSpec, "invalid AZURE_TENANT_ID: expected letters, digits, '.' and '-'")
         }
-        let base = authority.hasSuffix("/") ? String(authority.dropLast()) : authority
         let url: ServiceURL
-        do { url = try ServiceURL("\(base)/\(tenant)/oauth2/v2.0/token") } catch {
-            throw CacheError(.invalidSpec, "AZURE_AUTHORITY_HOST cannot be used: \(error.message)")
+        do { url = try ServiceURL(authority).appending("/\(tenant)/oauth2/v2.0/token") } catch {
+            throw CacheError(.invalidSpec, "invalid AZURE_AUTHORITY_HOST: \(error.message)")
         }
         guard url.scheme == "https" || url.isLoopback else {
-            throw CacheError(.invalidSpec, "AZURE_AUTHORITY_HOST cannot be used: it is no https:// address")
+            throw CacheError(.invalidSpec, "invalid AZURE_AUTHORITY_HOST \(authority.quoted): expected an https:// URL")
         }
         return url
     }
@@ -46,17 +44,13 @@ struct TokenEndpoint: Sendable {
             ])
     }
 
-    func token(tenant: String, client: String, _ proof: [(String, String)]) async throws -> AzureToken {
-        let form =
+    func token(tenant: String, client: String, _ proof: [(name: String, value: String)]) async throws -> AzureToken {
+        let form = CredentialForm(
             [
                 ("grant_type", "client_credentials"), ("client_id", client),
                 ("scope", AzureCredentials.resource + "/.default"),
-            ] + proof
-        let body = form.map { "\($0)=\($1.percentEncoded)" }.joined(separator: "&")
-        let request = OutgoingRequest(
-            .POST, try url(tenant: tenant), headers: ["Content-Type": "application/x-www-form-urlencoded"],
-            body: .bytes(ByteBuffer(string: body)))
-        let response = try await transport.send(request)
+            ] + proof)
+        let response = try await transport.send(OutgoingRequest(posting: form, to: try url(tenant: tenant)))
         guard response.status == .ok else {
             var error = await response.failure().error
             error.code = .denied
@@ -68,9 +62,14 @@ struct TokenEndpoint: Sendable {
 }
 
 extension AzureToken {
-    /// Reads what a token server answers.
+    /// Seconds that a token may last: more than a hundred years are a mistake.
+    private static let lifetimes: ClosedRange<Int64> = 0...1 << 32
+    /// Seconds after which a token without a valid end is asked for again.
+    private static let defaultLifetime: Int64 = 600
+
+    /// Reads the response of a token server.
     ///
-    /// Numbers come as numbers from some servers and as text from others.
+    /// Numbers come as numbers from some servers and as text from others; one that is out of bounds counts as missing.
     ///
     /// - Throws: `CacheError` `.corrupted`, without the answer's words: they may be the token.
     init(answer: [UInt8], now: Timestamp) throws(CacheError) {
@@ -83,8 +82,9 @@ extension AzureToken {
                 while let key = try reader.nextKey() {
                     switch key {
                     case "access_token", "accessToken": text = try reader.string()
-                    case "expires_in": seconds = try reader.number()
-                    case "expires_on": end = try reader.number()
+                    case "expires_in": seconds = try reader.number(in: AzureToken.lifetimes)
+                    // Seconds since 1970, up to the year 9999.
+                    case "expires_on": end = try reader.number(in: 1...253_402_300_799)
                     default: try reader.skipValue()
                     }
                 }
@@ -93,21 +93,16 @@ extension AzureToken {
             throw CacheError(.corrupted, "the token server answers with something else than JSON")
         }
         guard let text, !text.isEmpty else { throw CacheError(.corrupted, "the token server answers without a token") }
-        // What says nothing about its end is asked for again soon.
-        let expires = end ?? now.seconds + (seconds ?? 600)
+        let expires = end ?? now.seconds.addingClamped(seconds ?? AzureToken.defaultLifetime)
         self.init(Secret(text), expires: Timestamp(seconds: expires) ?? now)
     }
 }
 
 extension JSONReader {
-    /// An integer, perhaps in quotes; `nil` for what is none.
-    fileprivate mutating func number() throws(CacheError) -> Int64? {
-        switch peek() {
-        case UInt8(ascii: "\""): return try string().flatMap { Int64($0) }
-        case 48...57: return try integer()
-        default:
-            try skipValue()
-            return nil
-        }
+    /// An integer, perhaps in quotes; `nil` for any other value, and out of `range`.
+    fileprivate mutating func number(in range: ClosedRange<Int64>) throws(CacheError) -> Int64? {
+        let text =
+            peek() == UInt8(ascii: "\"") ? try string() ?? "" : String(decoding: try skipValue(), as: UTF8.self)
+        return Int64(decimal: text, in: range)
     }
 }

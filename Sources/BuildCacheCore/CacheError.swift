@@ -70,7 +70,9 @@ public struct CacheError: Error, Sendable {
     /// The kind of fault.
     public var code: Code
     /// What happened, why, and what to do, in one lower-case line.
-    public var message: String
+    ///
+    /// Control, format and bidirectional characters are escaped when it is set: it may hold text from outside.
+    public var message: String { didSet { message = message.oneLine } }
     /// Where it happened.
     public var context: Context
     /// Whether the same call may succeed later.
@@ -83,7 +85,7 @@ public struct CacheError: Error, Sendable {
         _ code: Code, _ message: String, context: Context = Context(), retry: Retry = .never, cause: (any Error)? = nil
     ) {
         self.code = code
-        self.message = message
+        self.message = message.oneLine
         self.context = context
         self.retry = retry
         self.cause = cause
@@ -114,7 +116,8 @@ extension CacheError: CustomStringConvertible, CustomDebugStringConvertible {
         var lines = [description]
         var next = cause
         while let error = next, lines.count < 16 {
-            lines.append("  caused by \(error)")
+            // The error of another type may hold anything, also a line break.
+            lines.append("  caused by \("\(error)".oneLine.clipped(toBytes: 2000))")
             next = (error as? CacheError)?.cause
         }
         return lines.joined(separator: "\n")

@@ -19,11 +19,28 @@ extension StringProtocol {
         return result + "\""
     }
 
-    /// This text with control characters escaped: one line, and nothing that a terminal obeys.
+    /// This text with control, format and bidirectional characters escaped: one line, and nothing that a terminal obeys.
     package var oneLine: String {
+        // Most texts are plain, and every error passes through here.
+        if utf8.allSatisfy({ (0x20..<0x7F).contains($0) }) { return String(self) }
         var result = ""
         for scalar in unicodeScalars { scalar.append(to: &result) }
         return result
+    }
+
+    /// The longest beginning of this text within `limit` bytes of UTF-8, with an ellipsis if anything was cut.
+    ///
+    /// Bytes, because one visible character may have any number of them.
+    package func clipped(toBytes limit: Int) -> String {
+        guard utf8.count > limit else { return String(self) }
+        var result = String.UnicodeScalarView()
+        var count = 0
+        for scalar in unicodeScalars {
+            count += UTF8.width(scalar)
+            guard count <= limit else { break }
+            result.append(scalar)
+        }
+        return String(result) + "…"
     }
 }
 

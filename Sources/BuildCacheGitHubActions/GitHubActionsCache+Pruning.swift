@@ -83,7 +83,7 @@ private struct PrunableRepository: PrunableStore {
             }
             problem = "the runner's token may not read \(index.scope)"
         } catch let error as CacheError where error.code == .limitExceeded {
-            problem = "\(error)"
+            problem = error.description
         }
         return StoredName(
             title, version: version, modifiedAt: newest.entry.createdAt, isCache: true,
@@ -120,7 +120,7 @@ private struct PrunableRepository: PrunableStore {
 
     func remove(_ blob: StoredBlob) async throws -> Bool {
         let parts = blob.id.split(separator: " ", maxSplits: 1)
-        guard parts.count == 2, let number = Int64(parts[0]) else { return false }
+        guard parts.count == 2, let number = Int64(decimal: parts[0], in: 0...Int64.max) else { return false }
         return try await GitHubActionsCache.explained("prune") {
             let retries = store.requests.makeRetries()
             let found = try await listing.entries(String(parts[1]), in: nil, retries: retries)

@@ -147,7 +147,9 @@ public struct GitHubActionsCache: CacheBackend {
             }
             return Set(listed.map(\.digest)).subtracting(old.map(\.digest)).union(try await store.present(old))
         } catch let error as CacheError {
-            note("the list of caches cannot be read, so layers are looked up one by one: \(error)", progress, problems)
+            note(
+                "the list of caches cannot be read, so layers are looked up one by one: \(error.description)", progress,
+                problems)
             return try await store.present(layers)
         }
     }

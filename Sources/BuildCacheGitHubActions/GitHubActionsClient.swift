@@ -3,7 +3,7 @@ package import BuildCacheCore
 public import BuildCacheSpec
 import Synchronization
 
-/// What all caches at GitHub share: connections, and the count of uploads.
+/// The state that all caches at GitHub share: connections, and the count of uploads.
 ///
 /// Give all backends of one program the same client: the service counts their uploads together, too.
 public struct GitHubActionsClient: Sendable {
@@ -11,6 +11,10 @@ public struct GitHubActionsClient: Sendable {
     public var api: ServiceURL?
 
     let transport: HTTPTransport
+    /// The places that the runner's token may be sent to.
+    private let tokenOrigin: CredentialOrigin
+    /// The runner's token of the environment.
+    private let ambientToken: Secret<String>?
     /// What pauses are measured with.
     package var clock: any Clock<Duration> = ContinuousClock()
     /// How long an upload that was begun may go on after it was cancelled, in real time.
@@ -28,11 +32,20 @@ public struct GitHubActionsClient: Sendable {
     ///
     /// - Parameters:
     ///   - api: GitHub's REST API; else `GITHUB_API_URL`, else that of github.com.
-    ///   - environment: Where `GITHUB_API_URL` is looked up.
-    ///   - transport: How the service is spoken to.
+    ///   - allowedHosts: Hosts of a `url` or `url_v2` that the token of the environment may be sent to beside GitHub's own and those that
+    ///     the environment names, and any token without TLS; default none.
+    ///   - environment: The source of `GITHUB_API_URL`, `ACTIONS_RUNTIME_TOKEN`, `ACTIONS_RESULTS_URL` and `ACTIONS_CACHE_URL`: that which
+    ///     specs are parsed with.
+    ///   - transport: The connections.
     public init(
-        api: ServiceURL? = nil, environment: Environment = .process, transport: HTTPTransport = .shared
+        api: ServiceURL? = nil, allowedHosts: CredentialHosts = .none, environment: Environment = .process,
+        transport: HTTPTransport = .shared
     ) {
+        tokenOrigin = CredentialOrigin(
+            "the runner's token", domains: [".actions.githubusercontent.com"],
+            environment: [environment["ACTIONS_RESULTS_URL"], environment["ACTIONS_CACHE_URL"]],
+            remedy: "set ACTIONS_RESULTS_URL or ACTIONS_CACHE_URL", allowed: allowedHosts)
+        ambientToken = environment["ACTIONS_RUNTIME_TOKEN"].map { Secret($0) }
         let named = environment["GITHUB_API_URL"] ?? ""
         self.api = api ?? (try? ServiceURL(named.isEmpty ? GitHubActionsClient.publicAPI : named))
         self.transport = transport
@@ -48,12 +61,14 @@ public struct GitHubActionsClient: Sendable {
 
     /// The service of `options`.
     ///
-    /// - Throws: `CacheError` `.invalidSpec` without a URL for the version asked for or with a token that is none, `.denied` with one
-    ///   that is not valid now.
+    /// - Throws: `CacheError` `.invalidSpec` without a URL for the version asked for or with an invalid token, `.denied` with one that is
+    ///   not valid now or is not sent to that URL.
     func store(_ options: GitHubActionsOptions) throws(CacheError) -> GitHubStore {
         guard let (url, version) = options.service else {
             throw CacheError(.invalidSpec, "no URL of the cache service is set: set url, or url_v2 for version 2")
         }
+        // Told by its value, whichever way it came into the options.
+        try tokenOrigin.check(url, isAmbient: options.token == ambientToken)
         let token = try RunnerToken(options.token)
         try token.check(now())
         // Pauses that the service asks for count, and it may ask for long ones.

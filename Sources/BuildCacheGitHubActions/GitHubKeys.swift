@@ -50,7 +50,6 @@ enum GitHubKeys {
     /// version of ours either.
     static func number(of key: String, in index: String) -> Int? {
         guard key.hasPrefix(index + "#") else { return nil }
-        let digits = key.dropFirst(index.count + 1)
-        return digits.utf8.count <= 15 && digits.utf8.allSatisfy { (48...57).contains($0) } ? Int(digits) : nil
+        return Int(decimal: key.dropFirst(index.count + 1), in: 0...999_999_999_999_999)
     }
 }

@@ -3,6 +3,7 @@ import BuildCacheHTTP
 import BuildCacheJSON
 import BuildCacheSpec
 import NIOHTTP1
+import Synchronization
 
 /// Lists and deletes entries with GitHub's REST API: one request for a hundred layers instead of one for each.
 ///
@@ -16,8 +17,6 @@ struct GitHubListing: Sendable {
     let token: Secret<String>
 
     private static let pageSize = 100
-    /// GitHub keeps 10 GB for a repository; so many pages are more than anybody has.
-    private static let maximumPages = 1000
     private static let answerLimit = 16 << 20
     /// Lists that are begun anew because entries came or went meanwhile.
     private static let maximumTries = 8
@@ -39,19 +38,20 @@ struct GitHubListing: Sendable {
     /// The entries of build caches whose keys begin with `prefix`, in a scope, as `refs/heads/main`, or in all, oldest first.
     ///
     /// Pages shift when an entry goes, and hide another one behind it: such a list is begun anew.
+    ///
+    /// - Throws: `CacheError` `.limitExceeded` past a million entries or 15 minutes, `.busy` if the list changes all the time.
     func entries(_ prefix: String, in scope: String?, retries: Retries) async throws -> [Entry] {
+        let list = Paginator("the list of caches of \(repository)", transport)
         for _ in 0..<GitHubListing.maximumTries {
-            var entries: [Entry] = []
-            var count = 0
-            var totals: Set<Int> = []
-            for page in 1...GitHubListing.maximumPages {
+            let totals = Mutex<Set<Int>>([])
+            let listed = try await list.entries(from: 1, name: { $0?.key ?? "" }) { place in
+                let page = place ?? 1
                 let found = try await self.page(page, prefix, scope, retries)
-                entries += found.entries
-                count += found.count
-                totals.insert(found.total)
-                if found.count == 0 || found.total <= page * GitHubListing.pageSize { break }
+                totals.withLock { _ = $0.insert(found.total) }
+                let isLast = found.entries.isEmpty || found.total <= page * GitHubListing.pageSize
+                return Paginator.Page(found.entries, next: isLast ? nil : page + 1)
             }
-            if totals == [count] { return entries }
+            if totals.withLock({ $0 }) == [listed.count] { return listed.compactMap { $0 } }
         }
         throw CacheError(
             .busy, "the list of caches changes all the time; try again later", context: .init(backend: "gha"),
@@ -74,18 +74,18 @@ struct GitHubListing: Sendable {
         guard names.count == 2, names.allSatisfy({ !$0.isEmpty }) else {
             throw CacheError(.invalidSpec, "repository is no owner/name")
         }
-        let root = api.base.hasSuffix("/") ? String(api.base.dropLast()) : api.base
         let path = names.map { String($0).percentEncoded }.joined(separator: "/")
         var request = OutgoingRequest(
-            method, try ServiceURL("\(root)/repos/\(path)/actions/caches\(rest)").adding(parameters),
+            method, try api.appending("/repos/\(path)/actions/caches\(rest)").adding(parameters),
             headers: ["Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"])
-        request.credentials = ["Authorization": "Bearer \(token.exposed)"]
+        try request.credentials.set("Authorization", Secret("Bearer \(token.exposed)"))
         return request
     }
 
+    /// The entries of a page, `nil` for those of other tools, and how many there are on all pages.
     private func page(
         _ page: Int, _ prefix: String, _ scope: String?, _ retries: Retries
-    ) async throws -> (entries: [Entry], count: Int, total: Int) {
+    ) async throws -> (entries: [Entry?], total: Int) {
         let request = try request(
             .GET, "",
             [
@@ -94,30 +94,38 @@ struct GitHubListing: Sendable {
             ] + (scope.map { [("ref", $0)] } ?? []))
         let response = try await transport.send(request, retries: retries)
         guard response.status == .ok else { throw await response.failure().error }
-        var entries: [Entry] = []
-        var count = 0
-        var total: Int64 = 0
+        var entries: [Entry?] = []
+        var total = 0
         let bytes = try await response.collect(upTo: GitHubListing.answerLimit)
         try JSONReader.read(bytes, as: "list of caches") { reader throws(CacheError) in
             guard try reader.beginObject() else { return }
             while let key = try reader.nextKey() {
                 switch key {
-                case "total_count": total = try reader.integer()
+                case "total_count":
+                    total = Int(try reader.number(as: "total_count", in: 0...1 << 32))
                 case "actions_caches":
                     guard try reader.beginArray() else { continue }
-                    while try reader.nextElement() {
-                        count += 1
-                        if let entry = try reader.cacheEntry() { entries.append(entry) }
-                    }
+                    while try reader.nextElement() { entries.append(try reader.cacheEntry()) }
                 default: try reader.skipValue()
                 }
             }
         }
-        return (entries, count, Int(clamping: total))
+        return (entries, total)
     }
 }
 
 extension JSONReader {
+    /// An integer in a range.
+    ///
+    /// - Throws: `CacheError` `.corrupted` for any other value.
+    mutating func number(as name: String, in range: ClosedRange<Int64>) throws(CacheError) -> Int64 {
+        let value = try integer()
+        guard range.contains(value) else {
+            throw invalid("\(name) is \(value), expected \(range.lowerBound)...\(range.upperBound)")
+        }
+        return value
+    }
+
     /// Reads one entry of the list; `nil` if it is not of the version that build caches have.
     fileprivate mutating func cacheEntry() throws(CacheError) -> GitHubListing.Entry? {
         var entry = GitHubListing.Entry(number: 0, key: "", scope: "")
@@ -125,11 +133,11 @@ extension JSONReader {
         guard try beginObject() else { return nil }
         while let key = try nextKey() {
             switch key {
-            case "id": entry.number = try integer()
+            case "id": entry.number = try number(as: "id", in: 0...Int64.max)
             case "key": entry.key = try string() ?? ""
             case "ref": entry.scope = try string() ?? ""
             case "version": version = try string()
-            case "size_in_bytes": entry.size = try integer()
+            case "size_in_bytes": entry.size = try number(as: "size_in_bytes", in: 0...Descriptor.maximumSize)
             case "created_at": entry.createdAt = try string().flatMap { try? Timestamp($0) }
             case "last_accessed_at": entry.accessedAt = try string().flatMap { try? Timestamp($0) }
             default: try skipValue()

@@ -53,7 +53,7 @@ struct GitHubProtocolV1: GitHubProtocol {
             while let key = try reader.nextKey() {
                 // Upper and lower case do not count.
                 switch key {
-                case "cacheID": number = try reader.integer()
+                case "cacheID": number = try reader.number(as: "cacheId", in: 0...Int64.max)
                 default: try reader.skipValue()
                 }
             }

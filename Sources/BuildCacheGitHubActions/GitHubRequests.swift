@@ -32,9 +32,8 @@ struct GitHubRequests: Sendable {
         _ method: HTTPMethod, _ path: String, headers: HTTPHeaders = [:], body: OutgoingRequest.Body? = nil,
         retries: Retries, expecting isExpected: (HTTPResponseStatus) -> Bool = { _ in false }
     ) async throws -> Answer {
-        let root = base.base.hasSuffix("/") ? String(base.base.dropLast()) : base.base
-        var request = OutgoingRequest(method, try ServiceURL("\(root)/\(path)"), headers: headers, body: body)
-        request.credentials = ["Authorization": "Bearer \(token.text.exposed)"]
+        var request = OutgoingRequest(method, try base.appending("/\(path)"), headers: headers, body: body)
+        try request.credentials.set("Authorization", Secret("Bearer \(token.text.exposed)"))
         while true {
             try token.check(now())
             let response = try await transport.send(request, retries: retries)

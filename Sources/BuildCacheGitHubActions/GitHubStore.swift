@@ -214,6 +214,8 @@ struct GitHubStore: BlobSource {
     private static let clashPause = Duration.seconds(2)
     private static let clashesBeforeSkipping = 7
     private static let maximumSkips = 100
+    /// The most versions of others that are merged one after the other, and the most groups of versions that are looked for.
+    var maximumRounds = 1000
 
     /// Stores an index as its next version.
     ///
@@ -240,7 +242,7 @@ struct GitHubStore: BlobSource {
         var hasSaved = false
         // Whether to ask for versions after the newest: most often the next one is free, and nobody knows better than the service.
         var isWatchful = false
-        while skipped < GitHubStore.maximumSkips {
+        for _ in 0..<maximumRounds where skipped < GitHubStore.maximumSkips {
             let newest = try await newest(index)
             let last = isWatchful ? try await last(of: index, after: newest?.number ?? 0) : nil
             let current = last ?? newest
@@ -281,7 +283,10 @@ struct GitHubStore: BlobSource {
                 try await clock.sleep(for: GitHubStore.clashPause)
             }
         }
-        throw CacheError(.busy, "the index \(index) cannot be stored: all its next versions are begun and not ended")
+        throw CacheError(
+            .busy,
+            "the index \(index) cannot be stored: its next versions are begun and not ended, or others are always faster; "
+                + "try again when fewer jobs export", retry: .worthwhile)
     }
 
     /// Versions beyond the last known one that are looked for: of so many jobs in a row each may be slow to end what it has begun.
@@ -290,7 +295,7 @@ struct GitHubStore: BlobSource {
     /// The last of the versions after a number, `nil` if there is none.
     private func last(of index: String, after number: Int) async throws -> (number: Int, entry: FoundEntry)? {
         var last: (number: Int, entry: FoundEntry)?
-        while true {
+        for _ in 0..<maximumRounds {
             let start = (last?.number ?? number) + 1
             let found = try await (start..<start + GitHubStore.probedVersions).mapConcurrently(
                 limit: GitHubStore.probedVersions
@@ -298,6 +303,7 @@ struct GitHubStore: BlobSource {
             guard let next = found.compactMap({ $0 }).last else { return last }
             last = next
         }
+        throw CacheError(.limitExceeded, "the index \(index) has more versions than are looked for; prune it")
     }
 }
 
@@ -305,7 +311,7 @@ extension BlobStream {
     /// All bytes, which are as many as was said.
     fileprivate func collect(size: Int64) async throws -> [UInt8] {
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(Int(size))
+        bytes.reserveCapacity(Int(clamping: Swift.max(0, size)))
         for try await chunk in self { bytes += chunk.readableBytesView }
         return bytes
     }

@@ -1,5 +1,6 @@
 import BuildCacheCore
 package import BuildCacheSpec
+import CPipe
 import Subprocess
 
 #if canImport(Glibc)
@@ -15,21 +16,26 @@ import Subprocess
     import SystemPackage
 #endif
 
-/// A program that prints credentials, as `docker-credential-pass`, `az`, or what a `credential_process` names.
+/// A program that prints credentials, as `docker-credential-pass`, `az`, or the one that a `credential_process` names.
 package struct CredentialProgram: Sendable {
-    /// What a program left when it ended.
+    /// The end of a program.
     package struct Ending: Sendable {
         package var isSuccess: Bool
         /// As in `exited(1)`.
         package var status: String
-        /// What it printed; may be secret.
+        /// The bytes on its standard output; may be secret.
         package var output: [UInt8]
-        /// The first lines of what it printed as errors.
+        /// The first lines on its standard error.
         package var errors: String
     }
 
     private static let outputLimit = 1 << 20
     private static let errorLimit = 64 << 10
+
+    /// The longest time that a program may take, default 60 seconds: long enough to unlock a key store or to ask a service.
+    package var timeLimit = Duration.seconds(60)
+    /// Measures ``timeLimit``.
+    package var clock: any Clock<Duration> = ContinuousClock()
 
     /// As errors call it.
     private let name: String
@@ -48,25 +54,32 @@ package struct CredentialProgram: Sendable {
         self.init(name: name, path: path)
     }
 
-    /// Runs the program to its end; a cancelled task ends it.
+    /// Runs the program to its end; a cancelled task, and ``timeLimit``, end it.
     ///
-    /// - Parameter input: What it reads, at most 4096 bytes.
-    /// - Throws: `CacheError` `.unavailable` if it cannot be run, `.limitExceeded` for too long an input.
+    /// - Parameter input: The bytes on its standard input, at most 4096.
+    /// - Throws: `CacheError` `.unavailable` if it cannot be run or takes too long, `.limitExceeded` for too long an input.
     package func run(_ arguments: [String], input: String = "") async throws -> Ending {
         do {
-            let result = try await Subprocess.run(
-                .path(FilePath(path)), arguments: Arguments(arguments),
-                input: .fileDescriptor(try CredentialProgram.pipe(holding: input), closeAfterSpawningProcess: true),
-                output: .bytes(limit: CredentialProgram.outputLimit),
-                error: .string(limit: CredentialProgram.errorLimit))
-            return Ending(
-                isSuccess: result.terminationStatus == .exited(0), status: "\(result.terminationStatus)",
-                output: result.standardOutput, errors: result.standardError)
+            return try await withTimeLimit(timeLimit, clock: clock) {
+                let result = try await Subprocess.run(
+                    .path(FilePath(path)), arguments: Arguments(arguments),
+                    input: .fileDescriptor(
+                        try CredentialProgram.pipe(holding: input), closeAfterSpawningProcess: true),
+                    output: .bytes(limit: CredentialProgram.outputLimit),
+                    error: .string(limit: CredentialProgram.errorLimit))
+                return Ending(
+                    isSuccess: result.terminationStatus == .exited(0), status: "\(result.terminationStatus)",
+                    output: result.standardOutput, errors: result.standardError)
+            }
         } catch let error as CacheError {
             throw error
+        } catch let error as TimeLimitPassed {
+            throw CacheError(
+                .unavailable,
+                "\(name) did not end within \(error.limit) and was stopped; run it by hand to see what it waits for")
         } catch {
             try Task.checkCancellation()
-            throw CacheError(.unavailable, "\(name) cannot be run: \(error)", cause: error)
+            throw CacheError(.unavailable, "\(name) cannot be run: \(shortDescription(of: error))")
         }
     }
 
@@ -75,12 +88,11 @@ package struct CredentialProgram: Sendable {
     /// Not written while the program runs: one that ends without reading would break the pipe, which Subprocess does not survive.
     private static func pipe(holding text: String) throws -> FileDescriptor {
         let bytes = Array(text.utf8)
-        // What every pipe holds at least.
+        // The least that a pipe holds on any system.
         guard bytes.count <= 4096 else {
-            throw CacheError(.limitExceeded, "what a program of credentials is asked for is too long")
+            throw CacheError(.limitExceeded, "the input of a credential program is longer than 4096 bytes")
         }
-        let (reading, writing) = try FileDescriptor.pipe()
-        for end in [reading, writing] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
+        let (reading, writing) = try closedOnExecution()
         do {
             try writing.closeAfter { _ = try writing.writeAll(bytes) }
             return reading
@@ -88,5 +100,19 @@ package struct CredentialProgram: Sendable {
             try reading.close()
             throw error
         }
+    }
+
+    /// A pipe whose ends no other program inherits that is started at the same time.
+    private static func closedOnExecution() throws -> (reading: FileDescriptor, writing: FileDescriptor) {
+        #if canImport(Darwin)
+            // There is no pipe2; Subprocess hands on only what it is told to, and a program that others start may be faster than fcntl.
+            let (reading, writing) = try FileDescriptor.pipe()
+            for end in [reading, writing] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
+            return (reading, writing)
+        #else
+            var ends: [CInt] = [-1, -1]
+            guard pipe2(&ends, O_CLOEXEC) == 0 else { throw Errno(rawValue: errno) }
+            return (FileDescriptor(rawValue: ends[0]), FileDescriptor(rawValue: ends[1]))
+        #endif
     }
 }

@@ -35,6 +35,10 @@ package struct Download: Sendable {
 
     /// Opens the blob, or a part of it; a server that does not have it fails here and not when it is read.
     package func open(_ range: Range<Int64>?) async throws -> BlobStream {
+        guard (0...Descriptor.maximumSize).contains(size) else {
+            throw CacheError(
+                .corrupted, "invalid size of a blob, \(size): expected 0 to \(Descriptor.maximumSize) bytes")
+        }
         let wanted = range ?? 0..<size
         guard wanted.lowerBound >= 0, wanted.upperBound <= size else {
             throw CacheError(.corrupted, "bytes \(wanted) of a blob of \(size) were asked for")
@@ -76,7 +80,9 @@ package struct Download: Sendable {
     private func offset(of response: IncomingResponse) throws(CacheError) -> Int64? {
         guard response.status.code == 206 else { return nil }
         let text = response.headers.first(name: "Content-Range") ?? ""
-        guard text.hasPrefix("bytes "), let start = Int64(text.dropFirst(6).prefix { $0 != "-" }) else {
+        guard text.hasPrefix("bytes "),
+            let start = Int64(decimal: text.dropFirst(6).prefix { $0 != "-" }, in: 0...Descriptor.maximumSize)
+        else {
             throw CacheError(.corrupted, "\(response.summary) returned a part without saying which")
         }
         return start

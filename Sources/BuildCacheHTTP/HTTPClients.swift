@@ -15,7 +15,7 @@ final class HTTPClients: Sendable {
 
     /// A client that its maker shuts down, for all routes.
     private let foreign: HTTPClient?
-    private let proxies: Result<ProxySettings, CacheError>
+    private let proxies: ProxySettings
     /// What is trusted in place of the system's authorities: `SSL_CERT_FILE`.
     let certificateFile: String?
     private let connectionsPerHost: Int
@@ -24,7 +24,7 @@ final class HTTPClients: Sendable {
     /// Uses `client` for everything; proxies and authorities are its own.
     init(_ client: HTTPClient) {
         foreign = client
-        proxies = Result { () throws(CacheError) in try ProxySettings(.empty) }
+        proxies = ProxySettings(.empty)
         certificateFile = nil
         connectionsPerHost = 0
     }
@@ -32,7 +32,7 @@ final class HTTPClients: Sendable {
     /// Makes clients as `environment` says, when they are needed.
     init(_ environment: Environment, connectionsPerHost: Int) {
         foreign = nil
-        proxies = Result { () throws(CacheError) in try ProxySettings(environment) }
+        proxies = ProxySettings(environment)
         certificateFile = environment["SSL_CERT_FILE"].flatMap { $0.isEmpty ? nil : $0 }
         self.connectionsPerHost = connectionsPerHost
     }
@@ -40,7 +40,7 @@ final class HTTPClients: Sendable {
     /// The client that requests of `url` go through.
     func client(for url: ServiceURL) throws(CacheError) -> HTTPClient {
         if let foreign { return foreign }
-        let route = try proxies.get().server(for: url).map { Route.proxy($0) } ?? .direct
+        let route = try proxies.server(for: url).map { Route.proxy($0) } ?? .direct
         return made.withLock { made in
             if let client = made[route] { return client }
             let client = HTTPClient(
@@ -62,7 +62,7 @@ final class HTTPClients: Sendable {
     }
 
     private func configuration(_ route: Route) -> HTTPClient.Configuration {
-        var tls = TLSConfiguration.makeClientConfiguration()
+        var tls = TLSConfiguration.client
         if let certificateFile { tls.trustRoots = .file(certificateFile) }
         var configuration = HTTPClient.Configuration(
             tlsConfiguration: tls,
@@ -77,9 +77,14 @@ final class HTTPClients: Sendable {
         configuration.httpVersion = .http1Only
         // A caller that wants to retry does it with pauses that are counted.
         configuration.connectionPool.retryConnectionEstablishment = false
+        // The transport has spans of its own; those of the client hold queries, which may be signatures, and its headers go to any host.
+        configuration.tracing.tracer = nil
         if case .proxy(let server) = route { configuration.proxy = server.proxy }
         return configuration
     }
+
+    /// The configuration of connections without a proxy.
+    var directConfiguration: HTTPClient.Configuration { configuration(.direct) }
 }
 
 extension ProxySettings.Server {

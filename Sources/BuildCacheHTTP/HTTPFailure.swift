@@ -1,19 +1,6 @@
-import AsyncHTTPClient
 package import BuildCacheCore
 import BuildCacheJSON
-import BuildCacheSpec
-import NIOCore
 import NIOHTTP1
-import NIOPosix
-import NIOSSL
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// A response that is not what was asked for: the one place where status and body become a `CacheError`.
 package struct HTTPFailure: Sendable {
@@ -62,14 +49,15 @@ func isTransient(_ status: HTTPResponseStatus) -> Bool {
     }
 }
 
-/// What a service says in the body of an error.
+/// The words of a service in the body of an error.
 ///
 /// Registries write `{"errors":[{"code","message"}]}`, token servers and GitHub's cache one object with similar keys. Other text is
-/// taken as it is, as far as it prints.
+/// taken as it is. The words are clipped and hold no character that a terminal obeys.
 struct ServiceFault {
-    var code: String?
-    var message: String?
+    private(set) var code: String?
+    private(set) var message: String?
 
+    /// Bytes of each of the two.
     private static let longestText = 300
 
     private init() {}
@@ -80,90 +68,53 @@ struct ServiceFault {
     }
 
     init(_ body: [UInt8]) {
+        var found = ServiceFault()
         if body.first(where: { $0 > 0x20 }) == UInt8(ascii: "{") {
-            let found = try? JSONReader.read(body, as: "error") { reader throws(CacheError) in
-                var found = ServiceFault()
-                try found.read(&reader)
-                return found
+            let read = try? JSONReader.read(body, as: "error") { reader throws(CacheError) in
+                var fault = ServiceFault()
+                try fault.readObject(&reader)
+                return fault
             }
-            if let found { self = found }
+            if let read { found = read }
         }
-        if code == nil, message == nil { message = String(decoding: body.prefix(1000), as: UTF8.self) }
-        code = code.flatMap(ServiceFault.printable)
-        message = message.flatMap(ServiceFault.printable)
+        if found.code == nil, found.message == nil {
+            found.message = String(decoding: body.prefix(1000), as: UTF8.self)
+        }
+        self.init(code: found.code, message: found.message)
     }
 
-    private mutating func read(_ reader: inout JSONReader) throws(CacheError) {
+    /// Reads the outer object, and the first of its `errors` that is an object with a code.
+    private mutating func readObject(_ reader: inout JSONReader) throws(CacheError) {
         guard try reader.beginObject() else { return }
         while let key = try reader.nextKey() {
-            let isText = reader.peek() == UInt8(ascii: "\"")
-            switch key {
-            case "errors" where reader.peek() == UInt8(ascii: "["):
-                guard try reader.beginArray() else { continue }
-                while try reader.nextElement() {
-                    if code == nil, reader.peek() == UInt8(ascii: "{") {
-                        try read(&reader)
-                    } else {
-                        try reader.skipValue()
-                    }
+            guard case "errors" = key, reader.peek() == UInt8(ascii: "[") else {
+                try readMember(key, &reader)
+                continue
+            }
+            guard try reader.beginArray() else { continue }
+            while try reader.nextElement() {
+                guard code == nil, reader.peek() == UInt8(ascii: "{"), try reader.beginObject() else {
+                    try reader.skipValue()
+                    continue
                 }
-            case "code" where isText, "typeKey" where isText, "error" where isText: code = try reader.string()
-            case "message" where isText, "msg" where isText, "details" where isText, "error_description" where isText:
-                message = try reader.string()
-            default: try reader.skipValue()
+                while let key = try reader.nextKey() { try readMember(key, &reader) }
             }
         }
     }
 
-    /// One line without control characters, `nil` if nothing is left.
-    private static func printable(_ text: String) -> String? {
-        let line = text.split { $0.isWhitespace || $0.isNewline }.joined(separator: " ")
-        let visible = line.filter { $0.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7F } }
-        let clipped = visible.prefix(longestText)
-        return clipped.isEmpty ? nil : clipped.count < visible.count ? clipped + "…" : String(clipped)
-    }
-}
-
-extension CacheError {
-    /// What went wrong with a connection, and whether another one may be luckier.
-    init(connection error: any Error, _ request: String) {
-        switch error {
-        case let stall as Stall:
-            self.init(.unavailable, "\(request): no byte moved for \(stall.limit)", retry: .worthwhile, cause: error)
-        case let error as HTTPClientError where HTTPClientError.callersFaults.contains(error):
-            self.init(.invalidSpec, "\(request) cannot be sent: \(error)", cause: error)
-        case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError:
-            self.init(
-                .unavailable,
-                "\(request): no secure connection: \(error) (a registry with a certificate of its own needs its authority, in SSL_CERT_FILE or the host's settings)",
-                cause: error)
-        case let error as NIOConnectionError:
-            self.init(
-                .unavailable, "\(request): cannot connect: \(error.summary)", retry: .worthwhile, cause: error)
-        case let error as IOError:
-            // A host that is named by its address gives these where others give an error of the connection.
-            let isRefusal = [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH].contains(error.errnoCode)
-            let reason = String(cString: strerror(error.errnoCode)).lowercased()
-            self.init(
-                .unavailable, "\(request): \(isRefusal ? "cannot connect" : "the connection broke"): \(reason)",
-                retry: .worthwhile, cause: error)
-        default:
-            self.init(.unavailable, "\(request): the connection broke: \(error)", retry: .worthwhile, cause: error)
+    private mutating func readMember(_ key: JSONKey, _ reader: inout JSONReader) throws(CacheError) {
+        let isText = reader.peek() == UInt8(ascii: "\"")
+        switch key {
+        case "code" where isText, "typeKey" where isText, "error" where isText: code = try reader.string()
+        case "message" where isText, "msg" where isText, "details" where isText, "error_description" where isText:
+            message = try reader.string()
+        default: try reader.skipValue()
         }
     }
-}
 
-extension HTTPClientError {
-    /// What no other try changes.
-    fileprivate static let callersFaults: [HTTPClientError] = [
-        .invalidURL, .emptyHost, .emptyScheme, .alreadyShutdown, .proxyAuthenticationRequired,
-    ]
-}
-
-extension NIOConnectionError {
-    /// The first reason, which is the only one for most hosts.
-    fileprivate var summary: String {
-        if let failure = connectionErrors.first { return "\(failure.error)" }
-        return (dnsAError ?? dnsAAAAError).map { "\(host) has no address: \($0)" } ?? "\(host):\(port)"
+    /// One line without characters that a terminal obeys, `nil` if nothing is left.
+    private static func printable(_ text: String) -> String? {
+        let line = text.split { $0.isWhitespace || $0.isNewline }.joined(separator: " ")
+        return line.isEmpty ? nil : line.oneLine.clipped(toBytes: longestText)
     }
 }

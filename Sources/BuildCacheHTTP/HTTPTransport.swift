@@ -9,32 +9,43 @@ import NIOHTTP1
 package import NIOSSL
 import Tracing
 
-/// How all network backends speak HTTP: one pool of connections, one policy of retries, one way to fail.
+/// The HTTP of all network backends: one pool of connections, one policy of retries, one way to fail.
 ///
 /// - **Retries**: as ``RetryPolicy`` says, and the body of a request is opened afresh each time.
-/// - **Time-outs**: none on a transfer as a whole, which may take as long as it needs while bytes move; see ``stallTimeout``.
-/// - **Redirects**: ten at most; credentials never leave the scheme, host and port they were meant for.
+/// - **Time-outs**: none on the transfer of a layer as a whole, which may take as long as it needs while bytes move, see ``stallTimeout``; a
+///   document must arrive within ``documentTimeout``.
+/// - **Redirects**: ten at most; credentials never leave the scheme, host and port they were meant for. A redirect of a request with a
+///   credential from `https` to `http`, or of one with a credential in its body to another origin, is an error.
+/// - **TLS**: 1.2 or later; with a client of your own, whatever that has.
 /// - **Proxies and authorities**: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` of the environment, also in lower case;
-///   with a client of your own, whatever that has. An HTTP proxy is asked for a tunnel (`CONNECT`), whatever goes through it.
+///   with a client of your own, whatever that has. An HTTP proxy is asked for a tunnel (`CONNECT`), whatever goes through it. Loopback
+///   and link-local addresses, where metadata services are, are never reached through a proxy.
 /// - **Observability**: requests are logged at `debug`, without queries, headers and bodies; a span per request, counters and a timer
 ///   named `build_cache.http.…`.
 public struct HTTPTransport: Sendable {
     /// When a request that failed is sent again.
     public var retry: RetryPolicy
-    /// How long a connection may stand still before it counts as broken.
+    /// The longest time in which a connection may move next to nothing before it counts as broken.
     ///
-    /// Default 60 seconds.
+    /// Default 60 seconds. Next to nothing is not a single byte of an upload, or fewer than 256 bytes a second of a download: a server that sends a
+    /// byte now and then is as good as one that sends none.
     public var stallTimeout: Duration
-    /// How long a server may think after it has got the whole body of a request, as when it assembles a large blob.
+    /// The longest time between the end of a request and the beginning of its response, as when a service assembles a large blob.
     ///
     /// Default 5 minutes.
     public var responseTimeout: Duration
+    /// The longest time in which the body of a document must arrive: a manifest, a config, a list, a token.
+    ///
+    /// Default 10 minutes, which a config of 64 MiB keeps at 110 KiB a second. Layers have no such limit.
+    public var documentTimeout: Duration
     /// Where requests are logged.
     public var logger: Logger
 
-    /// What retries and time-outs are measured with.
+    /// Limits of lists that come in pages.
+    package var listLimits = ListLimits()
+    /// Measures retries and time-outs.
     package var clock: any Clock<Duration> = ContinuousClock()
-    /// What pauses between tries are measured with, if not with ``clock``.
+    /// Measures pauses between tries, in place of ``clock``.
     package var retryClock: (any Clock<Duration>)?
     /// From 0 to 1, for pauses.
     package var jitter: @Sendable () -> Double = { Double.random(in: 0...1) }
@@ -92,6 +103,7 @@ public struct HTTPTransport: Sendable {
         retry = RetryPolicy()
         stallTimeout = .seconds(60)
         responseTimeout = .seconds(300)
+        documentTimeout = .seconds(600)
         logger = Logger(label: "build-cache.http")
     }
 
@@ -120,7 +132,7 @@ public struct HTTPTransport: Sendable {
                 throw error.cause
             } catch let error as CacheError {
                 count("retries", request.url)
-                logger.debug("a request failed", metadata: ["error": "\(error)"])
+                logger.debug("a request failed", metadata: ["error": "\(error.description)"])
                 try await retries.pause(after: error)
             }
         }
@@ -142,22 +154,36 @@ public struct HTTPTransport: Sendable {
             }
             await response.discard()
             let target = try response.url.resolving(location)
-            // The older codes let a client change the method, so whoever sends a body cannot rely on them.
+            // The older codes let a client change the method, so a request with a body cannot rely on them.
             guard [307, 308].contains(response.status.code) || [.GET, .HEAD].contains(current.method) else {
                 throw CacheError(
                     .unsupported,
                     "\(current.summary) returned \(response.status.code) to \(target.base), which only reading may follow"
                 )
             }
-            if target.origin != current.url.origin {
-                current.credentials = [:]
-                // A client certificate is a credential, too, and an exception for one host is none for another.
-                current.tls = nil
+            // A reader of the plain request would learn what the credential was meant to protect.
+            guard target.scheme == "https" || current.url.scheme == "http" || !request.carriesCredentials else {
+                throw CacheError(
+                    .denied,
+                    "\(current.summary) redirects to \(target.base): a request with credentials does not go on without encryption"
+                )
             }
-            current.url = target
+            current = try current.redirected(to: target)
         }
         throw CacheError(
             .unsupported, "\(request.summary) is redirected more than \(HTTPTransport.maximumRedirects) times")
+    }
+
+    /// Whether a server responds to a request at all, whatever it responds; sends it once, and follows no redirect.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` or `.unsupported` if it cannot be sent; `CancellationError`.
+    package func isAnswered(_ request: OutgoingRequest) async throws -> Bool {
+        do {
+            await (try await exchange(request)).discard()
+            return true
+        } catch let error as CacheError where error.code == .unavailable {
+            return false
+        }
     }
 
     /// One request, one response.
@@ -183,11 +209,11 @@ public struct HTTPTransport: Sendable {
     }
 
     private func execute(_ request: OutgoingRequest, _ client: HTTPClient) async throws -> IncomingResponse {
-        let activity = Activity(patience: stallTimeout)
-        var message = HTTPClientRequest(url: request.url.exposed)
+        let activity = Activity(patience: stallTimeout, slowestRate: 0)
+        var message = HTTPClientRequest(url: request.url.exposed.encodingBehindHost)
         message.method = request.method
         message.headers = request.headers
-        message.headers.add(contentsOf: request.credentials)
+        message.headers.add(contentsOf: request.credentials.exposed)
         if !message.headers.contains(name: "User-Agent") {
             message.headers.add(name: "User-Agent", value: "swift-build-cache")
         }
@@ -195,7 +221,14 @@ public struct HTTPTransport: Sendable {
         var body: OutgoingBody?
         switch request.body {
         case .bytes(let bytes): message.body = .bytes(bytes)
+        case .secret(let bytes): message.body = .bytes(bytes.exposed)
         case .stream(let length, let open):
+            guard (0...Descriptor.maximumSize).contains(length) else {
+                throw CacheError(
+                    .limitExceeded,
+                    "\(request.summary) cannot be sent with a body of \(length) bytes: expected 0 to \(Descriptor.maximumSize)"
+                )
+            }
             let stream = OutgoingBody(length: length, activity: activity, patience: responseTimeout, open: open)
             message.body = .stream(stream, length: .known(length))
             body = stream
@@ -209,7 +242,8 @@ public struct HTTPTransport: Sendable {
             count("bytes_sent", request.url, by: body?.sent ?? 0)
             return IncomingResponse(
                 status: response.status, headers: response.headers, url: request.url, summary: request.summary,
-                body: response.body, patience: stallTimeout, clock: clock, now: { Timestamp.now() })
+                body: response.body, patience: stallTimeout, documentTimeout: documentTimeout, clock: clock,
+                now: { Timestamp.now() })
         } catch {
             try Task.checkCancellation()
             if let cause = body?.sourceFailure { throw SourceFailure(cause: cause) }

@@ -4,21 +4,30 @@ import BuildCacheCore
 package import BuildCacheSpec
 import NIOCore
 package import NIOHTTP1
+import Synchronization
 
 /// The head of a response, and its body on demand.
 package struct IncomingResponse: Sendable {
     package let status: HTTPResponseStatus
     package let headers: HTTPHeaders
-    /// Who answered: after redirects not always who was asked.
+    /// The URL that produced the response.
+    ///
+    /// It differs from the requested URL after a redirect.
     package let url: ServiceURL
     let summary: String
     let body: HTTPClientResponse.Body
     let patience: Duration
+    let documentTimeout: Duration
     let clock: any Clock<Duration>
     let now: @Sendable () -> Timestamp
 
-    /// Bytes of the body, if the server says so.
-    package var length: Int64? { headers.first(name: "Content-Length").flatMap { Int64($0) } }
+    /// Bytes a second of a body that count as a connection that stands still.
+    private static let slowestRate: Int64 = 256
+
+    /// Bytes of the body, if the server says so and no blob is larger than that.
+    package var length: Int64? {
+        headers.first(name: "Content-Length").flatMap { Int64(decimal: $0, in: 0...Descriptor.maximumSize) }
+    }
 
     /// The body, in chunks of some 256 KiB.
     ///
@@ -29,7 +38,7 @@ package struct IncomingResponse: Sendable {
             let reader = BodyReader(response.body)
             return {
                 // An end that was reached needs no watch, and an empty body is at its end.
-                let activity = Activity(patience: response.patience)
+                let activity = Activity(patience: response.patience, slowestRate: IncomingResponse.slowestRate)
                 do {
                     return try await withStallTimeout(activity, clock: response.clock) {
                         try await reader.next(activity)
@@ -42,50 +51,58 @@ package struct IncomingResponse: Sendable {
         }
     }
 
-    /// The whole body.
+    /// The whole body of a document.
     ///
-    /// - Throws: `CacheError` `.limitExceeded` past `limit`; as ``stream``.
+    /// - Throws: `CacheError` `.limitExceeded` past `limit` bytes; `.unavailable`, worth another try, if it takes longer than the
+    ///   transport's limit for documents; as ``stream``.
     package func collect(upTo limit: Int) async throws -> [UInt8] {
-        var bytes: [UInt8] = []
-        for try await chunk in stream {
-            guard bytes.count + chunk.readableBytes <= limit else {
-                throw CacheError(.limitExceeded, "\(summary) returned more than \(limit) bytes")
+        do {
+            return try await withTimeLimit(documentTimeout, clock: clock) {
+                var bytes: [UInt8] = []
+                for try await chunk in stream {
+                    guard chunk.readableBytes <= limit - bytes.count else {
+                        throw CacheError(.limitExceeded, "\(summary) returned more than \(limit) bytes")
+                    }
+                    bytes += chunk.readableBytesView
+                }
+                return bytes
             }
-            bytes += chunk.readableBytesView
+        } catch let error as TimeLimitPassed {
+            throw CacheError(
+                .unavailable, "\(summary): the response did not arrive within \(error.limit)", retry: .worthwhile)
         }
-        return bytes
     }
 
-    /// Reads what little there may be, so that the connection can be used again.
-    package func discard() async {
-        var count = 0
+    /// Reads a small rest of the body, so that the connection can be used again.
+    package func discard() async { _ = await beginning(upTo: HTTPFailure.bodyLimit) }
+
+    /// The first bytes of the body, as many as arrive before the connection breaks or stands still.
+    private func beginning(upTo limit: Int) async -> [UInt8] {
+        let read = Mutex<[UInt8]>([])
         do {
-            for try await chunk in stream {
-                count += chunk.readableBytes
-                if count > HTTPFailure.bodyLimit { return }
+            try await withTimeLimit(patience, clock: clock) {
+                for try await chunk in stream {
+                    let isEnough = read.withLock { bytes in
+                        bytes += chunk.readableBytesView.prefix(limit - bytes.count)
+                        return bytes.count >= limit
+                    }
+                    if isEnough { return }
+                }
             }
         } catch {
-            // Nobody wants these bytes; the next request finds another connection.
+            // The bytes so far have to do; the next request finds another connection.
         }
+        return read.withLock { $0 }
     }
 
     /// The error that this response is.
     ///
-    /// - Parameter read: What the service's own form of an error says; `nil` for JSON and text.
+    /// - Parameter read: Reads the service's own form of an error; `nil` for JSON and text.
     package func failure(
         _ read: ([UInt8]) -> (code: String?, message: String?)? = { _ in nil }
     ) async -> HTTPFailure {
-        var bytes: [UInt8] = []
-        do {
-            for try await chunk in stream {
-                bytes += chunk.readableBytesView
-                if bytes.count >= HTTPFailure.bodyLimit { break }
-            }
-        } catch {
-            // What came so far has to do.
-        }
+        let body = await beginning(upTo: HTTPFailure.bodyLimit)
         let pause = retryAfter(headers.first(name: "Retry-After"), now: now())
-        let body = Array(bytes.prefix(HTTPFailure.bodyLimit))
         let said = read(body).map { ServiceFault(code: $0.code, message: $0.message) } ?? ServiceFault(body)
         return HTTPFailure(summary, status: status, retryAfter: pause, said: said)
     }
@@ -104,11 +121,11 @@ private actor BodyReader {
         var iterator = chunks
         defer { chunks = iterator }
         guard var batch = try await iterator.next(isolation: self) else { return nil }
-        activity.touch()
+        activity.moved(batch.readableBytes)
         // Small chunks cost more on their way than a copy does.
         while batch.readableBytes < BodyReader.batchSize {
             guard var chunk = try await iterator.next(isolation: self) else { break }
-            activity.touch()
+            activity.moved(chunk.readableBytes)
             batch.reserveCapacity(BodyReader.batchSize + chunk.readableBytes)
             batch.writeBuffer(&chunk)
         }

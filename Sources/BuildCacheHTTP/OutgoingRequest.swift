@@ -1,5 +1,5 @@
 package import BuildCacheBytes
-import BuildCacheCore
+package import BuildCacheCore
 package import BuildCacheSpec
 package import NIOCore
 package import NIOHTTP1
@@ -7,25 +7,29 @@ package import NIOSSL
 import Synchronization
 
 /// A request that can be sent as often as needed: its body is a recipe.
+///
+/// It prints as method and URL, without query, headers and body.
 package struct OutgoingRequest: Sendable {
-    /// What is sent after the head.
+    /// The bytes that are sent after the head.
     package enum Body: Sendable {
         case bytes(ByteBuffer)
-        /// So many bytes of what `open` opens afresh each time.
+        /// Bytes with a credential in them, for the origin of the URL alone: a redirect to another one is an error.
+        case secret(Secret<ByteBuffer>)
+        /// `length` bytes of the stream that `open` opens afresh for each try.
         case stream(length: Int64, open: @Sendable () async throws -> BlobStream)
     }
 
     package var method: HTTPMethod
     package var url: ServiceURL
     package var headers: HTTPHeaders
-    /// Headers that only the host of ``url`` may see: a redirect to another one leaves them behind.
-    package var credentials: HTTPHeaders
+    /// Headers that only the origin of ``url`` may see: a redirect to another one leaves them behind.
+    package var credentials: CredentialHeaders
     package var body: Body?
     /// How to connect, where that is not the transport's usual way.
     package var tls: TLSConfiguration?
-    /// Redirects and answers that ask to come again are returned as they are.
+    /// Whether redirects and transient failures are returned as they are.
     ///
-    /// For who signs each request anew, or learns from the body of a refusal whether it is worth another try.
+    /// For requests that are signed anew for each try, or whose failures have a reason to try again in their bodies.
     package var returnsEveryAnswer = false
 
     package init(
@@ -35,13 +39,59 @@ package struct OutgoingRequest: Sendable {
         self.method = method
         self.url = url
         self.headers = headers
-        credentials = [:]
+        credentials = CredentialHeaders()
         self.body = body
         self.tls = tls
     }
 
-    /// What errors and logs call it; never with a query, which may be a signature.
+    /// Method and URL for errors and logs; never with a query, which may be a signature.
     package var summary: String { "\(method) \(url.base)" }
+
+    /// Bytes of the body.
+    package var bodyLength: Int64 {
+        switch body {
+        case .bytes(let bytes): Int64(bytes.readableBytes)
+        case .secret(let bytes): Int64(bytes.exposed.readableBytes)
+        case .stream(let length, _): length
+        case nil: 0
+        }
+    }
+
+    // MARK: Redirects
+
+    /// Whether the body holds a credential.
+    private var hasSecretBody: Bool { if case .secret = body { true } else { false } }
+
+    /// Whether the request proves who sends it: by a header, its body or a client certificate.
+    var carriesCredentials: Bool {
+        !credentials.isEmpty || hasSecretBody || tls?.certificateChain.isEmpty == false
+    }
+
+    /// The request for the target of a redirect, without the credentials that belong to another origin.
+    ///
+    /// - Throws: `CacheError` `.denied` if its body holds a credential and the target is another origin.
+    func redirected(to target: ServiceURL) throws(CacheError) -> OutgoingRequest {
+        var next = self
+        next.url = target
+        guard target.origin != url.origin else { return next }
+        guard !hasSecretBody else {
+            throw CacheError(
+                .denied,
+                "\(summary) redirects to \(target.base): a request with a password or a token in its body is not sent "
+                    + "to another host")
+        }
+        next.credentials = CredentialHeaders()
+        // A client certificate is a credential, too, and an exception for one host does not hold for another.
+        next.tls = nil
+        return next
+    }
+}
+
+extension OutgoingRequest: CustomStringConvertible, CustomReflectable {
+    /// As ``summary``.
+    package var description: String { summary }
+    /// A mirror without children.
+    package var customMirror: Mirror { Mirror(self, children: [:]) }
 }
 
 /// The body of one try: pulled by the connection as fast as it sends.
@@ -54,7 +104,7 @@ final class OutgoingBody: AsyncSequence, Sendable {
     private let length: Int64
     private let open: @Sendable () async throws -> BlobStream
     private let activity: Activity
-    /// How long the other side may think once it has everything.
+    /// The longest time in which the other side must respond once it has everything.
     private let patience: Duration
     private let failure = Mutex<(any Error)?>(nil)
     private let count = Mutex<Int64>(0)
@@ -67,7 +117,7 @@ final class OutgoingBody: AsyncSequence, Sendable {
         self.open = open
     }
 
-    /// What the source of the bytes threw: no fault of the connection, which breaks off all the same.
+    /// The error of the source of the bytes: not a fault of the connection, which breaks off all the same.
     var sourceFailure: (any Error)? { failure.withLock { $0 } }
     /// Bytes handed to the connection.
     var sent: Int64 { count.withLock { $0 } }
@@ -91,11 +141,11 @@ final class OutgoingBody: AsyncSequence, Sendable {
             guard let piece = rest.readSlice(length: Swift.min(rest.readableBytes, OutgoingBody.pieceSize)),
                 piece.readableBytes > 0
             else {
-                body.activity.touch(patience: body.patience)
+                body.activity.ended(patience: body.patience)
                 return nil
             }
             body.count.withLock { $0 += Int64(piece.readableBytes) }
-            body.activity.touch()
+            body.activity.moved(piece.readableBytes)
             return piece
         }
 

@@ -1,10 +1,11 @@
 import BuildCacheCore
 import BuildCacheSpec
 
-/// Which requests go through a proxy, as the environment says.
+/// The proxies of the environment, and the requests that go through them.
 ///
-/// `HTTP_PROXY` and `HTTPS_PROXY` name proxies by the scheme of a request, `NO_PROXY` hosts that are reached without; each may be
-/// written in lower case. This machine is never reached through a proxy.
+/// `HTTP_PROXY` and `HTTPS_PROXY` name proxies by the scheme of a request, `NO_PROXY` hosts that are reached without; each may be written in
+/// lower case, and space around a value does not count. A value that cannot be used is an error of the requests that would go through that
+/// proxy, and of no others. Loopback and link-local addresses are never reached through a proxy.
 ///
 /// - Source: Go `golang.org/x/net/http/httpproxy`, which BuildKit and Docker use.
 struct ProxySettings: Sendable {
@@ -17,32 +18,38 @@ struct ProxySettings: Sendable {
         var login: Secret<String>?
     }
 
-    private let http: Server?
-    private let https: Server?
+    private let http: Result<Server, CacheError>?
+    private let https: Result<Server, CacheError>?
     private let exceptions: [Exception]
 
-    /// - Throws: `CacheError` `.invalidSpec` for a proxy that is no URL, `.unsupported` for one that is spoken to over TLS.
-    init(_ environment: Environment) throws(CacheError) {
+    init(_ environment: Environment) {
         func value(_ name: String) -> String? {
             for name in [name, name.lowercased()] {
-                if let value = environment[name], !value.isEmpty { return value }
+                // Files with variables often leave a space or a carriage return at the end of a line.
+                let value = (environment[name] ?? "").split(whereSeparator: \.isWhitespace).joined(separator: " ")
+                if !value.isEmpty { return value }
             }
             return nil
         }
+        func server(_ name: String) -> Result<Server, CacheError>? {
+            value(name).map { text in Result { () throws(CacheError) in try Server(text, name) } }
+        }
         // A CGI script gets a client's "Proxy:" header as HTTP_PROXY.
         let isCGI = environment["REQUEST_METHOD"] != nil
-        http = isCGI ? nil : try value("HTTP_PROXY").map { text throws(CacheError) in try Server(text, "HTTP_PROXY") }
-        https = try value("HTTPS_PROXY").map { text throws(CacheError) in try Server(text, "HTTPS_PROXY") }
+        http = isCGI ? nil : server("HTTP_PROXY")
+        https = server("HTTPS_PROXY")
         exceptions = (value("NO_PROXY") ?? "").split { $0 == "," || $0 == " " }.compactMap { Exception($0) }
     }
 
-    /// The proxy for a URL, `nil` for none.
-    func server(for url: ServiceURL) -> Server? {
+    /// The proxy for a URL, `nil` for a direct connection.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` for a proxy that is not a URL, `.unsupported` for one that is spoken to over TLS.
+    func server(for url: ServiceURL) throws(CacheError) -> Server? {
         guard let server = url.scheme == "https" ? https : http else { return nil }
         let host = url.host.hasPrefix("[") ? String(url.host.dropFirst().dropLast()) : url.host
         let port = url.port ?? (url.scheme == "https" ? 443 : 80)
-        if url.isLoopback || exceptions.contains(where: { $0.matches(host, port) }) { return nil }
-        return server
+        if url.isLoopback || url.isLinkLocal || exceptions.contains(where: { $0.matches(host, port) }) { return nil }
+        return try server.get()
     }
 
     /// One entry of `NO_PROXY`.
@@ -63,7 +70,9 @@ struct ProxySettings: Sendable {
             }
             let parts = text.split(separator: "/", omittingEmptySubsequences: false)
             if let address = parseAddress(String(parts[0])) {
-                guard let bits = parts.count == 2 ? Int(parts[1]) : address.count * 8, (0...address.count * 8) ~= bits
+                guard parts.count == 1 || parts.count == 2,
+                    let bits = parts.count == 1
+                        ? address.count * 8 : Int(decimal: parts[1], in: 0...address.count * 8)
                 else { return nil }
                 (pattern, port) = (.network(address, bits: bits), nil)
                 return
@@ -71,7 +80,9 @@ struct ProxySettings: Sendable {
             var name = text.lowercased()[...]
             var number: Int?
             if let colon = name.lastIndex(of: ":") {
-                number = Int(name[name.index(after: colon)...])
+                // An entry whose port is not a port matches nothing.
+                guard let port = Int(decimal: name[name.index(after: colon)...], in: 1...65535) else { return nil }
+                number = port
                 name = name[..<colon]
             }
             if name.hasPrefix("*.") { name = name.dropFirst() }
@@ -107,12 +118,15 @@ extension ProxySettings.Server {
     fileprivate init(_ text: String, _ variable: String) throws(CacheError) {
         // The value may hold a password, so errors do not repeat it.
         func invalid(_ code: CacheError.Code, _ problem: String) -> CacheError {
-            CacheError(code, "\(variable) is no proxy that can be used: \(problem)")
+            CacheError(code, "invalid \(variable): \(problem)")
         }
         let parts = text.range(of: "://").map { (text[..<$0.lowerBound].lowercased(), text[$0.upperBound...]) }
         let (scheme, rest) = parts ?? ("http", text[...])
         guard ["http", "socks5", "socks5h"].contains(scheme) else {
-            throw invalid(.unsupported, "only http:// and socks5:// are spoken, not \(scheme.prefix(20)):// ")
+            throw invalid(
+                .unsupported,
+                "expected http:// or socks5://, not \(scheme.prefix(20).quoted); name the host in NO_PROXY "
+                    + "to reach it without a proxy")
         }
         var authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
         if let at = authority.lastIndex(of: "@") {

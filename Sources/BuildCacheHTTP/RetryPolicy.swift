@@ -98,7 +98,11 @@ package final class Retries: Sendable {
 
     /// Half of the doubled pause for certain, the other half by chance.
     private func backoff(_ failure: Int) -> Duration {
-        let doubled = policy.firstPause * (1 << min(failure - 1, 30))
-        return min(doubled, policy.longestPause) * (0.5 + 0.5 * jitter())
+        var pause = min(policy.firstPause, policy.longestPause)
+        // Doubled one by one, because the product could be more than a duration holds.
+        for _ in 1..<max(1, min(failure, 30)) where pause < policy.longestPause {
+            pause = pause > policy.longestPause / 2 ? policy.longestPause : pause * 2
+        }
+        return pause * (0.5 + 0.5 * jitter())
     }
 }

@@ -2,23 +2,16 @@ package import BuildCacheCore
 package import BuildCacheSpec
 
 extension ServiceURL {
-    /// Scheme, host and port: to whom credentials belong.
+    /// Scheme, host and port: what credentials belong to.
     package var origin: String { "\(scheme)://\(host):\(port ?? (scheme == "https" ? 443 : 80))" }
 
-    /// Whether the host is this machine: `localhost`, 127/8 or ::1.
-    package var isLoopback: Bool { Self.isLoopback(host) }
-
-    /// Whether a host without its port is this machine.
-    package static func isLoopback(_ host: String) -> Bool {
-        if host == "localhost" || host == "[::1]" || host == "::1" { return true }
-        let parts = host.split(separator: ".", omittingEmptySubsequences: false)
-        return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
-    }
-
-    /// What a `Location` header means that this URL answered with: an absolute URL, or one without scheme, host or leading slash.
+    /// The URL that a `Location` header of this URL's response means, which may lack a scheme, a host or a leading slash.
     ///
-    /// - Throws: `CacheError` `.corrupted` if it is no URL of a web server.
-    /// - Source: RFC 3986 §5.2; RFC 9110 §10.2.2.
+    /// Characters that should have been percent-encoded in a path or a query are, as other clients do: services write signed addresses and
+    /// file names as they are. A host is taken as it is written.
+    ///
+    /// - Throws: `CacheError` `.corrupted` if it is not the URL of a web server.
+    /// - Source: RFC 3986 §5.2; RFC 9110 §10.2.2; Go `net/url`.
     package func resolving(_ location: String) throws(CacheError) -> ServiceURL {
         // A fragment is never sent.
         let text = String(location.prefix { $0 != "#" })
@@ -36,9 +29,11 @@ extension ServiceURL {
             absolute = root + path.prefix(through: path.lastIndex(of: "/") ?? path.startIndex) + text
         }
         do {
-            return try ServiceURL(absolute)
+            return try ServiceURL(absolute.encodingBehindHost)
         } catch {
-            throw CacheError(.corrupted, "\(base) sends to an address that is no URL: \(error.message)")
+            throw CacheError(
+                .corrupted,
+                "\(base) redirects to an invalid URL: expected an http:// or https:// URL, but \(error.message)")
         }
     }
 
@@ -53,6 +48,31 @@ extension ServiceURL {
 }
 
 extension String {
+    /// An absolute URL with the characters behind its host percent-encoded that a URL may not have but that servers write.
+    ///
+    /// Foundation would encode them, too, but along with them the percent signs that are there already, and break signatures. Spaces and
+    /// control characters stay, and make it invalid: a request line could not hold them in any other client either.
+    var encodingBehindHost: String {
+        let authority =
+            firstRange(of: "://").map { self[$0.upperBound...].prefix { $0 != "/" && $0 != "?" } } ?? self[...]
+        var tail: [UInt8] = []
+        var isChanged = false
+        var rest = self[authority.endIndex...].utf8
+        while let byte = rest.popFirst() {
+            let isAllowed =
+                byte == UInt8(ascii: "%")
+                ? rest.count >= 2 && rest.prefix(2).allSatisfy { $0.isHexadecimalDigit }
+                : byte < 0x80 && !"\"<>[\\]^`{|}".utf8.contains(byte)
+            if isAllowed {
+                tail.append(byte)
+            } else {
+                tail += byte.percentEncoded
+                isChanged = true
+            }
+        }
+        return isChanged ? self[..<authority.endIndex] + String(decoding: tail, as: UTF8.self) : self
+    }
+
     /// The text as part of a query or a form: all but `A-Z a-z 0-9 - . _ ~` as `%XX`.
     ///
     /// - Source: RFC 3986 §2.3.
@@ -62,9 +82,7 @@ extension String {
             switch byte {
             case 48...57, 65...90, 97...122, UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "~"):
                 bytes.append(byte)
-            default:
-                let hex = Array("0123456789ABCDEF".utf8)
-                bytes += [UInt8(ascii: "%"), hex[Int(byte >> 4)], hex[Int(byte & 15)]]
+            default: bytes += byte.percentEncoded
             }
         }
         return String(decoding: bytes, as: UTF8.self)
@@ -76,7 +94,8 @@ extension String {
         var bytes: [UInt8] = []
         var rest = Array(utf8)[...]
         while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "%"), rest.count >= 2,
+            // `UInt8.init(_:radix:)` would take a sign.
+            if byte == UInt8(ascii: "%"), rest.count >= 2, rest.prefix(2).allSatisfy({ $0.isHexadecimalDigit }),
                 let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
             {
                 bytes.append(value)
@@ -86,6 +105,18 @@ extension String {
             }
         }
         return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+extension UInt8 {
+    fileprivate var isHexadecimalDigit: Bool {
+        (48...57).contains(self) || (65...70).contains(self) || (97...102).contains(self)
+    }
+
+    /// `%` and two upper-case digits.
+    fileprivate var percentEncoded: [UInt8] {
+        let digits = Array("0123456789ABCDEF".utf8)
+        return [UInt8(ascii: "%"), digits[Int(self >> 4)], digits[Int(self & 15)]]
     }
 }
 

@@ -1,36 +1,58 @@
 import BuildCacheCore
 import Synchronization
 
-/// Signs of life of one exchange, and how long it may show none.
+/// The bytes that one exchange has moved, and how slow it may be.
 final class Activity: Sendable {
+    struct Snapshot {
+        /// Bytes since the beginning.
+        var moved: Int64
+        var patience: Duration
+        /// The fewest bytes that must move within ``patience``; 1 or more.
+        var least: Int64
+    }
     private struct State {
-        var count = 0
+        var moved: Int64 = 0
         var patience: Duration
     }
+    private let slowestRate: Int64
     private let state: Mutex<State>
 
-    init(patience: Duration) { state = Mutex(State(patience: patience)) }
+    /// - Parameters:
+    ///   - patience: The longest time in which next to nothing may move.
+    ///   - slowestRate: Bytes a second that count as next to nothing; 0 for any byte counting.
+    init(patience: Duration, slowestRate: Int64) {
+        self.slowestRate = slowestRate
+        state = Mutex(State(patience: patience))
+    }
 
-    /// Bytes moved.
-    func touch() { state.withLock { $0.count &+= 1 } }
+    /// Notes that bytes moved.
+    func moved(_ count: Int) { state.withLock { $0.moved = $0.moved.addingClamped(Int64(count)) } }
 
-    /// Bytes moved, and from now on the other side may take so long.
-    func touch(patience: Duration) {
+    /// Notes that the last byte moved, and that from now on the other side may take `patience` to respond.
+    func ended(patience: Duration) {
         state.withLock { state in
-            state.count &+= 1
+            state.moved = state.moved.addingClamped(1)
             state.patience = patience
         }
     }
 
-    var current: (count: Int, patience: Duration) { state.withLock { ($0.count, $0.patience) } }
+    var snapshot: Snapshot {
+        state.withLock { state in
+            let seconds = min(max(state.patience.components.seconds, 0), 1 << 20)
+            return Snapshot(moved: state.moved, patience: state.patience, least: max(1, seconds * slowestRate))
+        }
+    }
 }
 
-/// Nothing moved for too long.
+/// The error of an exchange that moved next to nothing for too long.
 struct Stall: Error {
+    /// Bytes that moved.
+    var moved: Int64
+    /// The time in which they did.
     var limit: Duration
 }
 
-/// Runs `body`, and cancels it with a ``Stall`` when `activity` shows no sign of life for as long as it may.
+/// Runs `body`, and cancels it with a ``Stall`` when `activity` moves next to nothing for as long as it may.
 ///
 /// A transfer may take as long as it needs while bytes move. Noticed within a quarter of the limit.
 func withStallTimeout<Value: Sendable>(
@@ -40,18 +62,42 @@ func withStallTimeout<Value: Sendable>(
         defer { group.cancelAll() }
         group.addTask { try await body() }
         group.addTask {
-            var seen = activity.current.count
+            var mark = activity.snapshot.moved
             var idle = Duration.zero
             while true {
-                let step = activity.current.patience / 4
+                let step = activity.snapshot.patience / 4
                 try await clock.sleep(for: step)
-                let (count, patience) = activity.current
-                idle = count == seen ? idle + step : .zero
-                seen = count
-                if idle >= patience { throw Stall(limit: patience) }
+                let now = activity.snapshot
+                if now.moved - mark >= now.least {
+                    (mark, idle) = (now.moved, .zero)
+                } else {
+                    idle += step
+                }
+                if idle >= now.patience { throw Stall(moved: now.moved - mark, limit: now.patience) }
             }
         }
         // The watch only ever throws, so whichever comes first decides.
+        for try await value in group { return value }
+        throw CancellationError()
+    }
+}
+
+/// The error of an operation that did not end in time.
+package struct TimeLimitPassed: Error {
+    package var limit: Duration
+}
+
+/// Runs `body`, and cancels it with ``TimeLimitPassed`` when it has not ended within `limit`.
+package func withTimeLimit<Value: Sendable>(
+    _ limit: Duration, clock: any Clock<Duration>, _ body: @escaping @Sendable () async throws -> Value
+) async throws -> Value {
+    try await withThrowingTaskGroup(of: Value.self) { group in
+        defer { group.cancelAll() }
+        group.addTask { try await body() }
+        group.addTask {
+            try await clock.sleep(for: limit)
+            throw TimeLimitPassed(limit: limit)
+        }
         for try await value in group { return value }
         throw CancellationError()
     }

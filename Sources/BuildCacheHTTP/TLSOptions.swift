@@ -1,7 +1,7 @@
 package import BuildCacheCore
 package import NIOSSL
 
-/// How a server proves who it is, and how we do.
+/// The certificates that a server must have and that we show, for TLS 1.2 or later.
 public struct TLSOptions: Hashable, Sendable {
     /// A certificate of ours and its key, as files in PEM.
     public struct ClientCertificate: Hashable, Sendable {
@@ -38,9 +38,9 @@ public struct TLSOptions: Hashable, Sendable {
     /// Reads the files.
     ///
     /// - Parameter certificateFile: What is trusted in place of the system's authorities, `nil` for these.
-    /// - Throws: `CacheError` `.invalidSpec` if a file is not there or no PEM.
+    /// - Throws: `CacheError` `.invalidSpec` if a file does not exist or is not PEM.
     package func configuration(certificateFile: String?) throws(CacheError) -> TLSConfiguration {
-        var configuration = TLSConfiguration.makeClientConfiguration()
+        var configuration = TLSConfiguration.client
         if !verifiesCertificates { configuration.certificateVerification = .none }
         if let certificateFile { configuration.trustRoots = .file(certificateFile) }
         for file in authorities {
@@ -60,7 +60,16 @@ public struct TLSOptions: Hashable, Sendable {
 
     private func read<Value>(_ file: String, _ what: String, _ body: () throws -> Value) throws(CacheError) -> Value {
         do { return try body() } catch {
-            throw CacheError(.invalidSpec, "the \(what) \(file) cannot be read: \(error)", cause: error)
+            throw CacheError(.invalidSpec, "cannot read the \(what) \(file.quoted): \(shortDescription(of: error))")
         }
+    }
+}
+
+extension TLSConfiguration {
+    /// The configuration that every connection begins with: TLS 1.2 or later, as in Go and BuildKit.
+    static var client: TLSConfiguration {
+        var configuration = makeClientConfiguration()
+        configuration.minimumTLSVersion = .tlsv12
+        return configuration
     }
 }

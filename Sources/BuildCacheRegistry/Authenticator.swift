@@ -3,7 +3,6 @@ import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheJSON
 import BuildCacheSpec
-import NIOCore
 import NIOHTTP1
 import Synchronization
 
@@ -204,7 +203,7 @@ final class Authenticator: Sendable {
             state.generation += 1
             state.tokens.append(
                 Token(
-                    text: answer.token, scopes: scopes, expires: started + .milliseconds(min(lifetime, 1 << 32) * 900),
+                    text: answer.token, scopes: scopes, expires: started + .milliseconds(lifetime * 900),
                     generation: state.generation))
             return Authorization(header: Secret("Bearer " + answer.token.exposed), generation: state.generation)
         }
@@ -238,21 +237,17 @@ final class Authenticator: Sendable {
         let query = (service.map { [("service", $0)] } ?? []) + scopes.texts.map { ("scope", $0) }
         var request = OutgoingRequest(.GET, try url.adding(query.map { (name: $0.0, value: $0.1) }))
         if case .password(let user, let password) = credential {
-            request.credentials.add(name: "Authorization", value: basic(user, password.exposed))
+            try request.credentials.set("Authorization", Secret(basic(user, password.exposed)))
         }
         return try await transport.send(request)
     }
 
     private func post(
-        _ form: [(String, String)], to url: ServiceURL, _ service: String?, _ scopes: AuthScopes
+        _ form: [(name: String, value: String)], to url: ServiceURL, _ service: String?, _ scopes: AuthScopes
     ) async throws -> IncomingResponse {
         var form = form + [("client_id", "swift-build-cache"), ("scope", scopes.texts.joined(separator: " "))]
         if let service { form.append(("service", service)) }
-        let body = form.map { "\($0.0)=\($0.1.percentEncoded)" }.joined(separator: "&")
-        return try await transport.send(
-            OutgoingRequest(
-                .POST, url, headers: ["Content-Type": "application/x-www-form-urlencoded"],
-                body: .bytes(ByteBuffer(string: body))))
+        return try await transport.send(OutgoingRequest(posting: CredentialForm(form), to: url))
     }
 }
 
@@ -279,7 +274,8 @@ private struct TokenAnswer {
                     case "access_token": fields.accessToken = try reader.nonEmptyString()
                     // Some write a fraction; a token of unknown life lives shortly.
                     case "expires_in":
-                        fields.expiresIn = Int64(String(decoding: try reader.skipValue(), as: UTF8.self)) ?? 0
+                        let text = String(decoding: try reader.skipValue(), as: UTF8.self)
+                        fields.expiresIn = Int64(decimal: text, in: 0...1 << 32) ?? 0
                     default: try reader.skipValue()
                     }
                 }

@@ -59,7 +59,8 @@ public struct RegistryClient: Sendable {
         let encrypted = try ServiceURL("https://\(host)")
         let isPlain: Bool
         if insecure || (settings?.plainHTTP == true && !options.verifiesCertificates) {
-            isPlain = try await !answers(OutgoingRequest(.GET, try ServiceURL("https://\(host)/v2/"), tls: tls))
+            isPlain = try await !transport.isAnswered(
+                OutgoingRequest(.GET, try ServiceURL("https://\(host)/v2/"), tls: tls))
         } else {
             isPlain = settings?.plainHTTP ?? encrypted.isLoopback
         }
@@ -88,17 +89,6 @@ public struct RegistryClient: Sendable {
         return sources + [try await endpoint(for: domain, insecure: insecure)]
     }
 
-    /// Whether somebody answers an encrypted request, whatever the answer is.
-    private func answers(_ request: OutgoingRequest) async throws -> Bool {
-        do {
-            await (try await transport.sendOnce(request)).discard()
-            return true
-        } catch let error as CacheError {
-            // A status is an answer; without one there was no connection.
-            return error.cause == nil
-        }
-    }
-
     // MARK: Requests
 
     /// Sends a request with what the registry wants to see, and again with something better if it is refused.
@@ -120,8 +110,8 @@ public struct RegistryClient: Sendable {
         var rejections = 0
         while true {
             let authorization = isOwn ? try await endpoint.authenticator.authorization(for: scopes) : nil
-            request.credentials = [:]
-            if let authorization { request.credentials.add(name: "Authorization", value: authorization.header.exposed) }
+            request.credentials = CredentialHeaders()
+            if let authorization { try request.credentials.set("Authorization", authorization.header) }
             let response =
                 if let retries {
                     try await transport.send(request, retries: retries)

@@ -6,38 +6,43 @@ import NIOHTTP1
 
 extension RegistryRepository {
     private static let tagsPerPage = 1000
-    private static let maximumPages = 1000
     private static let pageLimit = 16 << 20
 
-    /// All tags, as the registry itself lists them; none if the repository is not there.
+    /// All tags, as the registry itself lists them; none if the repository does not exist.
     ///
-    /// - Throws: `CacheError` `.limitExceeded` past a million tags, `.denied`, `.unavailable`.
+    /// - Throws: `CacheError` `.limitExceeded` past a million tags or 15 minutes, `.denied`, `.unavailable`.
     /// - Source: OCI distribution-spec 1.1, "Listing Tags".
     func tags() async throws -> [String] {
-        var tags: [String] = []
-        var next: ServiceURL? = try origin.url(path, "tags/list").adding([("n", "\(Self.tagsPerPage)")])
+        let start = try origin.url(path, "tags/list").adding([("n", "\(Self.tagsPerPage)")])
         let retries = client.transport.retries()
-        for _ in 0..<Self.maximumPages {
-            guard let url = next else { return tags }
+        return try await Paginator("the list of tags of \(path)", client.transport).entries(
+            from: start, name: { $0 }
+        ) { place in
+            try await tags(at: place ?? start, retries)
+        }
+    }
+
+    /// The tags of one page, and the URL of the next.
+    private func tags(at url: ServiceURL, _ retries: Retries) async throws -> Paginator.Page<String, ServiceURL> {
+        while true {
             let response = try await client.send(
                 OutgoingRequest(.GET, url), to: origin, .pull(path), retries: retries)
             guard response.status != .notFound else {
                 await response.discard()
-                return tags
+                return Paginator.Page([], next: nil)
             }
             guard response.status == .ok else { throw await response.failure().error }
             do {
-                let page = try RegistryRepository.tags(in: try await response.collect(upTo: Self.pageLimit))
-                next = try response.headers["Link"].lazy.compactMap(Self.nextPage).first.map {
+                let tags = try RegistryRepository.tags(in: try await response.collect(upTo: Self.pageLimit))
+                let next = try response.headers["Link"].lazy.compactMap(Self.nextPage).first.map {
                     try upgraded(url.resolving($0))
                 }
-                tags += page
+                return Paginator.Page(tags, next: next)
             } catch let error as CacheError {
-                // What broke off is asked for again.
+                // A page that broke off is asked for again.
                 try await retries.pause(after: error)
             }
         }
-        throw CacheError(.limitExceeded, "the repository has more than a million tags")
     }
 
     private static func tags(in bytes: [UInt8]) throws(CacheError) -> [String] {

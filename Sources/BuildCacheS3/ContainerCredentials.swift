@@ -28,7 +28,7 @@ public struct ContainerCredentials: AWSCredentialProvider {
     public func credentials(region: String) async throws -> AWSCredentials? {
         guard let url = try url() else { return nil }
         var request = OutgoingRequest(.GET, url)
-        if let token = try await token() { request.credentials.add(name: "Authorization", value: token) }
+        if let token = try await token() { try request.credentials.set("Authorization", Secret(token)) }
         let response = try await transport.send(request)
         guard response.status == .ok else { throw await response.failure().error }
         let source = "the credentials service of this container"
@@ -36,12 +36,14 @@ public struct ContainerCredentials: AWSCredentialProvider {
         return try AWSCredentials(from: source) { values[$0.lowercased()] }
     }
 
-    private func url() throws(CacheError) -> ServiceURL? {
+    func url() throws(CacheError) -> ServiceURL? {
         if let path = environment.first("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") {
-            return try parse("http://\(ContainerCredentials.host)\(path)", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+            return try parse("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") { () throws(CacheError) in
+                try ServiceURL(scheme: "http", [], in: ContainerCredentials.host).appending(path)
+            }
         }
         guard let text = environment.first("AWS_CONTAINER_CREDENTIALS_FULL_URI") else { return nil }
-        let url = try parse(text, "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+        let url = try parse("AWS_CONTAINER_CREDENTIALS_FULL_URI") { () throws(CacheError) in try ServiceURL(text) }
         guard url.scheme == "https" || url.isLoopback || ContainerCredentials.hosts.contains(url.host) else {
             throw CacheError(
                 .invalidSpec, "AWS_CONTAINER_CREDENTIALS_FULL_URI leads to \(url.host) without encryption: use https")
@@ -49,10 +51,10 @@ public struct ContainerCredentials: AWSCredentialProvider {
         return url
     }
 
-    private func parse(_ text: String, _ variable: String) throws(CacheError) -> ServiceURL {
-        do { return try ServiceURL(text) } catch {
-            throw CacheError(.invalidSpec, "\(variable) is no URL: \(error.message)")
-        }
+    private func parse(
+        _ variable: String, _ make: () throws(CacheError) -> ServiceURL
+    ) throws(CacheError) -> ServiceURL {
+        do { return try make() } catch { throw CacheError(.invalidSpec, "invalid \(variable): \(error.message)") }
     }
 
     private func token() async throws -> String? {

@@ -5,7 +5,7 @@ import BuildCacheHTTP
 ///
 /// - Source: AWS, "Source credentials with an external process".
 struct CredentialProcess: Sendable {
-    /// For the shell, as the file has it: whoever writes that file may run programs.
+    /// For the shell, as the file has it: a writer of that file may run programs.
     var command: String
     var profile: String
 

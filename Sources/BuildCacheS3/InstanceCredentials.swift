@@ -31,25 +31,26 @@ public struct InstanceCredentials: AWSCredentialProvider {
         let base = try endpoint()
         let token: String
         do {
-            token = try await answer(.PUT, base, "/latest/api/token", ["X-Aws-Ec2-Metadata-Token-Ttl-Seconds": "300"])
+            token = try await answer(
+                .PUT, base, "/latest/api/token", headers: ["X-Aws-Ec2-Metadata-Token-Ttl-Seconds": "300"])
         } catch let error as CacheError where error.code != .invalidSpec {
-            transport.logger.debug("there is no metadata service", metadata: ["error": "\(error)"])
+            transport.logger.debug("no metadata service responds", metadata: ["error": "\(error.description)"])
             return nil
         }
-        let headers: HTTPHeaders = ["X-Aws-Ec2-Metadata-Token": token]
         let path = "/latest/meta-data/iam/security-credentials/"
         let role: String
         do {
-            role = try await answer(.GET, base, path, headers)
+            role = try await answer(.GET, base, path, token: token)
         } catch let error as CacheError where error.code == .notFound {
             return nil
         }
         // One role per instance; the answer has a line for each all the same.
         guard let name = role.split(whereSeparator: \.isNewline).first else { return nil }
-        let text = try await answer(.GET, base, path + String(name).uriEncoded(), headers)
+        let text = try await answer(.GET, base, path + String(name).uriEncoded(), token: token)
         let values = try JSONText.values(Array(text.utf8), "the metadata service")
         guard values["code"] ?? "Success" == "Success" else {
-            throw CacheError(.denied, "the metadata service has no credentials for the role \(name) of this instance")
+            throw CacheError(
+                .denied, "the metadata service has no credentials for the role \(name.quoted) of this instance")
         }
         return try AWSCredentials(from: "the metadata service") { values[$0.lowercased()] }
     }
@@ -59,16 +60,16 @@ public struct InstanceCredentials: AWSCredentialProvider {
         let text =
             environment.first("AWS_EC2_METADATA_SERVICE_ENDPOINT")
             ?? (isIPv6 ? "http://[fd00:ec2::254]" : "http://169.254.169.254")
-        do { return try ServiceURL(text.hasSuffix("/") ? String(text.dropLast()) : text) } catch {
-            throw CacheError(.invalidSpec, "AWS_EC2_METADATA_SERVICE_ENDPOINT is no URL: \(error.message)")
+        do { return try ServiceURL(text) } catch {
+            throw CacheError(.invalidSpec, "invalid AWS_EC2_METADATA_SERVICE_ENDPOINT: \(error.message)")
         }
     }
 
     private func answer(
-        _ method: HTTPMethod, _ base: ServiceURL, _ path: String, _ headers: HTTPHeaders
+        _ method: HTTPMethod, _ base: ServiceURL, _ path: String, headers: HTTPHeaders = [:], token: String? = nil
     ) async throws -> String {
-        var request = OutgoingRequest(method, try ServiceURL(base.base + path))
-        request.credentials = headers
+        var request = OutgoingRequest(method, try base.appending(path), headers: headers)
+        if let token { try request.credentials.set("X-Aws-Ec2-Metadata-Token", Secret(token)) }
         if method == .PUT { request.headers.add(name: "Content-Length", value: "0") }
         let response = try await transport.send(request)
         guard response.status == .ok else { throw await response.failure().error }

@@ -2,6 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheSpec
 import BuildCacheHTTP
+import BuildCacheXML
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -86,7 +87,7 @@ struct MultipartUpload: Sendable {
 
     /// Sends a stream, several parts at once.
     func send(_ stream: BlobStream, size: Int64) async throws -> [CompletedParts.Part] {
-        let partSize = bucket.client.parts.size(for: size)
+        let partSize = try bucket.client.parts.size(for: size)
         return try await withThrowingTaskGroup(of: CompletedParts.Part.self) { group in
             var reader = PartReader(stream)
             var parts: [CompletedParts.Part] = []
@@ -170,7 +171,8 @@ extension S3Bucket {
         } catch let failure as S3Failure where failure.code == "NoSuchUpload" || failure.status == 404 {
             // Somebody else was faster.
         } catch {
-            transport.logger.warning("an upload is left behind", metadata: ["key": "\(key)", "error": "\(error)"])
+            transport.logger.warning(
+                "an upload is left behind", metadata: ["key": "\(key)", "error": "\(S3Failure.summary(of: error))"])
         }
     }
 
@@ -201,24 +203,23 @@ extension S3Bucket {
                 await abort(upload.key, upload.id)
             }
         } catch {
-            transport.logger.debug("leftovers cannot be looked for", metadata: ["error": "\(error)"])
+            transport.logger.debug(
+                "unfinished uploads cannot be listed", metadata: ["error": "\(S3Failure.summary(of: error))"])
         }
     }
 
-    /// The uploads under way of objects whose names begin so, a thousand pages at most.
+    /// The uploads under way of objects whose keys begin with `prefix`.
+    ///
+    /// - Throws: `CacheError` `.limitExceeded` past a million uploads or 15 minutes.
     package func uploads(_ prefix: String) async throws -> [UploadPage.Upload] {
-        var found: [UploadPage.Upload] = []
-        var marker: (key: String, id: String)?
-        for _ in 0..<1000 {
+        let list = Paginator("the list of uploads of \(options.bucket)", transport)
+        return try await list.entries(from: UploadPage.Place?.none, name: \.key) { place in
             var request = S3Request(.GET, nil, permission: "s3:ListBucketMultipartUploads on \(options.bucket)")
             request.query = [("uploads", ""), ("prefix", prefix)]
-            if let marker { request.query += [("key-marker", marker.key), ("upload-id-marker", marker.id)] }
+            if let place { request.query += [("key-marker", place.key), ("upload-id-marker", place.id)] }
             let page = try await document(request) { try UploadPage($0) }
-            found += page.uploads
-            guard let next = page.next else { break }
-            marker = next
+            return Paginator.Page(page.uploads, next: page.next)
         }
-        return found
     }
 }
 
@@ -232,6 +233,8 @@ private func uncancelled(_ body: @escaping @Sendable () async -> Void) async { a
 
 /// Cuts a stream into parts.
 private struct PartReader {
+    private static let largestReserve = 8 << 20
+
     private var chunks: BlobStream.AsyncIterator
     private var rest = ByteBuffer()
 
@@ -240,7 +243,8 @@ private struct PartReader {
     /// The next so many bytes.
     mutating func next(_ length: Int) async throws -> ByteBuffer {
         var part = ByteBuffer()
-        part.reserveCapacity(length)
+        // The length is a claim as long as the bytes are not there.
+        part.reserveCapacity(min(length, PartReader.largestReserve))
         while part.readableBytes < length {
             if rest.readableBytes == 0 {
                 guard let chunk = try await chunks.next() else {

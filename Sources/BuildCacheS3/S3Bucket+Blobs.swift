@@ -3,6 +3,7 @@ package import BuildCacheCore
 import BuildCacheSpec
 import BuildCacheHTTP
 import BuildCacheTransfer
+import BuildCacheXML
 import NIOCore
 import NIOHTTP1
 
@@ -22,7 +23,8 @@ extension S3Bucket: BlobStore {
             let response = try await send(S3Request(.HEAD, key, permission: "s3:GetObject"))
             await response.discard()
             guard let size = response.length else {
-                throw CacheError(.unsupported, "the service does not say how large an object is")
+                throw CacheError(
+                    .unsupported, "the service does not tell the size of an object: expected a valid Content-Length")
             }
             let modified = response.headers.first(name: "Last-Modified").flatMap { Timestamp(httpDate: $0) }
             return StoredObject(size: size, modifiedAt: modified, etag: response.headers.first(name: "ETag"))
@@ -127,20 +129,18 @@ extension S3Bucket: BlobStore {
             try await document(request) { try S3Bucket.check($0, request) }
             return
         }
+        let part = try PartSizes.copiedSize(for: size)
         let upload = try await MultipartUpload.begin(key, metadata: [metadata], in: self)
         try await upload.finishing {
-            let ranges = stride(from: Int64(0), to: size, by: Int(S3Bucket.copiedPart)).map {
-                $0..<min(size, $0 + S3Bucket.copiedPart)
-            }
+            let ranges = stride(from: Int64(0), to: size, by: Int(part)).map { $0..<min(size, $0 + part) }
             return try await ranges.enumerated().map { (number: $0 + 1, range: $1) }.mapConcurrently(limit: 4) {
                 try await upload.copyPart($0.number, from: source, $0.range)
             }
         }
     }
 
-    /// Bytes that one copy may have, and that one part of a copy has.
+    /// Bytes that one copy may have.
     private static let largestCopy: Int64 = 5 << 30
-    private static let copiedPart: Int64 = 1 << 30
 
     /// Reads the answer of an operation that takes long: its status was sent before it was known how it ends.
     static func check(_ answer: [UInt8], _ request: S3Request) throws(CacheError) {

@@ -5,25 +5,34 @@ import BuildCacheSpec
 import NIOHTTP1
 
 extension S3Bucket {
+    /// The parameter that a page of a list begins with.
+    private struct Place: Hashable {
+        var name: String
+        var value: String
+    }
+
     /// All objects whose keys begin with `prefix`, by key.
+    ///
+    /// - Throws: `CacheError` `.limitExceeded` past a million objects or 15 minutes.
     func objects(_ prefix: String) async throws -> [String: ObjectPage.Object] {
-        var objects: [String: ObjectPage.Object] = [:]
-        var place: (name: String, value: String)?
-        while true {
+        let list = Paginator("the list of objects of \(options.bucket)", transport)
+        let objects = try await list.entries(from: Place?.none, name: \.key) { place in
             var request = S3Request(.GET, nil, permission: "s3:ListBucket on \(options.bucket)")
             request.query = [("list-type", "2"), ("max-keys", "1000"), ("prefix", prefix)]
-            if let place { request.query.append(place) }
+            if let place { request.query.append((place.name, place.value)) }
             let page = try await document(request) { try ObjectPage($0) }
-            for object in page.objects { objects[object.key] = object }
-            guard page.isTruncated else { return objects }
+            guard page.isTruncated else { return Paginator.Page(page.objects, next: Place?.none) }
             // Some services give no token; all go on behind a key.
-            let next = page.next.map { ("continuation-token", $0) } ?? page.objects.last.map { ("start-after", $0.key) }
-            guard let next, place.map({ $0 != next }) ?? true else {
+            let next =
+                page.next.map { Place(name: "continuation-token", value: $0) }
+                ?? page.objects.last.map { Place(name: "start-after", value: $0.key) }
+            guard let next else {
                 throw CacheError(
                     .unsupported, "the service lists objects in pages, and does not say where the next begins")
             }
-            place = next
+            return Paginator.Page(page.objects, next: next)
         }
+        return Dictionary(objects.map { ($0.key, $0) }) { _, later in later }
     }
 
     /// Removes an object unless it has changed since it was listed, and says whether it is gone.

@@ -62,11 +62,13 @@ package struct S3Bucket: Sendable {
     private static func attempts(_ options: S3Options, _ environment: Environment) throws(CacheError) -> Int {
         if let attempts = options.retryMaxAttempts { return attempts }
         guard let text = environment.first("AWS_MAX_ATTEMPTS") else { return 3 }
-        guard let attempts = Int(text), attempts > 0 else {
-            throw CacheError(.invalidSpec, "AWS_MAX_ATTEMPTS is \"\(text)\" and not a number from 1 on")
+        guard let attempts = Int(decimal: text, in: 1...mostAttempts) else {
+            throw CacheError(.invalidSpec, "invalid AWS_MAX_ATTEMPTS \(text.quoted): expected 1...\(mostAttempts)")
         }
         return attempts
     }
+
+    private static let mostAttempts = 1000
 
     // MARK: Sending
 
@@ -158,18 +160,23 @@ package struct S3Bucket: Sendable {
             // Encoded for the way, bytes would be others than those of the digest.
             headers.append(("Accept-Encoding", "identity"))
         }
+        let url = try ServiceURL(endpoint.origin + path + (query.isEmpty ? "" : "?" + query))
         var secrets: [(name: String, value: String)] = []
-        if let token = credentials.sessionToken { secrets.append(("x-amz-security-token", token.exposed)) }
+        if let token = credentials.sessionToken {
+            // A token that came with the endpoint is the caller's own.
+            if options.sessionToken == nil { try client.sessionTokens.check(url, isAmbient: true) }
+            secrets.append(("x-amz-security-token", token.exposed))
+        }
         let authorization = signer.authorization(
             for: SignatureV4.Message(
                 method: request.method.rawValue, path: path, query: request.query,
                 headers: headers + secrets + [("host", endpoint.host)], payloadHash: request.payloadHash),
             accessKeyID: credentials.accessKeyID, secretAccessKey: credentials.secretAccessKey, at: now)
         var outgoing = OutgoingRequest(
-            request.method, try ServiceURL(endpoint.origin + path + (query.isEmpty ? "" : "?" + query)),
-            headers: HTTPHeaders(headers.map { ($0.name, $0.value) }), body: request.body)
-        outgoing.credentials = HTTPHeaders(
-            secrets.map { ($0.name, $0.value) } + [("Authorization", authorization)])
+            request.method, url, headers: HTTPHeaders(headers.map { ($0.name, $0.value) }), body: request.body)
+        for (name, value) in secrets + [("Authorization", authorization)] {
+            try outgoing.credentials.set(name, Secret(value))
+        }
         outgoing.returnsEveryAnswer = true
         return outgoing
     }

@@ -48,7 +48,7 @@ private struct PrunableBucket: PrunableStore {
         } catch let error as CacheError where error.code == .limitExceeded {
             return StoredName(
                 name, version: version, modifiedAt: object.modifiedAt, isCache: true, documentBytes: object.size,
-                blobs: nil, problem: "\(error)")
+                blobs: nil, problem: error.description)
         }
     }
 

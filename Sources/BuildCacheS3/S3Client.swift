@@ -3,12 +3,14 @@ package import BuildCacheCore
 public import BuildCacheSpec
 import Synchronization
 
-/// What all caches in S3 share: who has credentials, what was learned about each service, and the memory that uploads may take.
+/// The state that all caches in S3 share: credentials, the traits of each service, and the memory that uploads may take.
 ///
 /// Give all backends of one program the same client.
 public struct S3Client: Sendable {
     let transport: HTTPTransport
     let environment: Environment
+    /// The places that a session token of the environment may be sent to.
+    let sessionTokens: CredentialOrigin
     /// How large layers are cut.
     package var parts = PartSizes()
     /// Seconds after which an upload of anybody counts as left behind.
@@ -26,14 +28,20 @@ public struct S3Client: Sendable {
     /// Makes a client with an empty memory.
     ///
     /// - Parameters:
-    ///   - credentials: Who is asked for credentials that the options of a cache do not have; `nil` for
-    ///     ``CredentialChain/standard(environment:transport:)``.
-    ///   - environment: Where `AWS_…` variables are looked up.
-    ///   - transport: How services are spoken to.
+    ///   - credentials: The source of credentials that the options of a cache do not have; `nil`, the default, for
+    ///     ``CredentialChain/standard(environment:transport:)``. Its keys sign requests to any `endpoint_url` and are never sent; its
+    ///     session tokens are sent over TLS, to this machine, or to a host that `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names.
+    ///   - allowedHosts: Hosts that such session tokens may also be sent to without TLS; default none.
+    ///   - environment: The source of `AWS_…` variables.
+    ///   - transport: The connections.
     public init(
-        credentials: (any AWSCredentialProvider)? = nil, environment: Environment = .process,
-        transport: HTTPTransport = .shared
+        credentials: (any AWSCredentialProvider)? = nil, allowedHosts: CredentialHosts = .none,
+        environment: Environment = .process, transport: HTTPTransport = .shared
     ) {
+        sessionTokens = CredentialOrigin(
+            "the session token of AWS", domains: nil,
+            environment: [environment["AWS_ENDPOINT_URL_S3"], environment["AWS_ENDPOINT_URL"]],
+            remedy: "set AWS_ENDPOINT_URL_S3, give access_key_id with its secret and token", allowed: allowedHosts)
         self.transport = transport
         self.environment = environment
         provider = credentials ?? CredentialChain.standard(environment: environment, transport: transport)
@@ -55,7 +63,7 @@ public struct S3Client: Sendable {
         }
     }
 
-    /// Who signs requests to a bucket.
+    /// The credentials that sign requests to a bucket.
     func credentials(for options: S3Options, region: String) -> CredentialCache {
         if let id = options.accessKeyID, let secret = options.secretAccessKey {
             let known = AWSCredentials(
@@ -70,18 +78,38 @@ public struct S3Client: Sendable {
         }
     }
 
-    /// The region of a bucket: that of its options, else that of the profile.
+    /// The region of a bucket: that of its options, else that of the environment or the profile.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` without one, or for a text that cannot be one, whatever the endpoint is: a region becomes part of
+    ///   signatures and of the hosts of other services.
     func region(of options: S3Options) async throws -> String {
+        guard let region = try await givenRegion(of: options) else {
+            throw CacheError(
+                .invalidSpec, "no region is set: write region=…, or set AWS_REGION or the region of your profile",
+                context: .init(backend: "s3"))
+        }
+        // Services other than Amazon's also have regions with capitals and underscores.
+        guard (1...63).contains(region.utf8.count),
+            region.utf8.allSatisfy({
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || $0 == UInt8(ascii: "-")
+                    || $0 == UInt8(ascii: "_")
+            })
+        else {
+            throw CacheError(
+                .invalidSpec, "invalid region \(region.quoted): expected a name like eu-west-1",
+                context: .init(backend: "s3"))
+        }
+        return region
+    }
+
+    private func givenRegion(of options: S3Options) async throws -> String? {
         if !options.region.isEmpty { return options.region }
         if let region = environment.first("AWS_REGION", "AWS_DEFAULT_REGION") { return region }
-        if let region = try await SharedProfiles.read(environment).current["region"] { return region }
-        throw CacheError(
-            .invalidSpec, "no region is set: write region=…, or set AWS_REGION or the region of your profile",
-            context: .init(backend: "s3"))
+        return try await SharedProfiles.read(environment).current["region"]
     }
 }
 
-/// How layers are cut into parts.
+/// The sizes of the parts that layers are cut into.
 package struct PartSizes: Sendable {
     /// Larger layers go in parts, which cost requests and, without TLS, a digest each; smaller ones go whole, several at once.
     package var threshold: Int64 = 64 << 20
@@ -89,14 +117,33 @@ package struct PartSizes: Sendable {
     package var size: Int64 = 8 << 20
     /// Parts that an object may have.
     private static let mostParts: Int64 = 10_000
+    /// The largest part of an upload, which is held in memory; 10 000 of them are more than the 5 TiB that an object may have.
+    private static let largestUpload: Int64 = 528 << 20
+    /// The largest part of a copy, which the service makes: 5 GiB.
+    private static let largestCopy: Int64 = 5 << 30
 
     package init() {}
 
-    /// Bytes of each part but the last: some services insist on one size.
-    func size(for bytes: Int64) -> Int64 {
-        let needed = (bytes + PartSizes.mostParts - 1) / PartSizes.mostParts
+    /// Bytes of each part of an upload but the last: some services insist on one size.
+    ///
+    /// - Throws: `CacheError` `.limitExceeded` for more bytes than an object can have.
+    func size(for bytes: Int64) throws(CacheError) -> Int64 {
+        try PartSizes.size(of: bytes, from: size, to: PartSizes.largestUpload)
+    }
+
+    /// Bytes of each part of a copy but the last: 1 GiB, or more for an object that would have too many.
+    static func copiedSize(for bytes: Int64) throws(CacheError) -> Int64 {
+        try size(of: bytes, from: 1 << 30, to: largestCopy)
+    }
+
+    private static func size(of bytes: Int64, from least: Int64, to most: Int64) throws(CacheError) -> Int64 {
+        let needed = bytes.dividedRoundingUp(by: mostParts)
+        guard needed <= most else {
+            throw CacheError(
+                .limitExceeded, "a layer of \(bytes) bytes is too large for S3: expected at most \(mostParts * most)")
+        }
         let mebibyte: Int64 = 1 << 20
-        return max(size, needed <= size ? size : (needed + mebibyte - 1) / mebibyte * mebibyte)
+        return needed <= least ? least : needed.dividedRoundingUp(by: mebibyte) * mebibyte
     }
 }
 
@@ -114,16 +161,16 @@ final class S3Service: Sendable {
         pace = Pace()
     }
 
-    /// Who it is, as far as one can tell.
+    /// The vendor, as far as its host or its responses tell.
     var vendor: S3Vendor { learned.withLock { $0 } ?? assumed }
 
-    /// Whether conditions on writes are honoured, `nil` while nobody has asked.
+    /// Whether conditions on writes are honoured, `nil` as long as that is not known.
     var swaps: Bool? {
         get { swapping.withLock { $0 } }
         set { swapping.withLock { $0 = newValue } }
     }
 
-    /// Takes note of who answers: a host of nobody in particular says it in a header.
+    /// Learns the vendor from a `Server` header, where the host does not tell it.
     func heard(from server: String?) {
         guard assumed == .unknown, let server else { return }
         learned.withLock { if $0 == nil { $0 = S3Vendor.answering(server) } }

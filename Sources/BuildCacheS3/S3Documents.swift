@@ -1,5 +1,5 @@
 package import BuildCacheCore
-import BuildCacheHTTP
+import BuildCacheXML
 
 /// One page of a list of objects.
 ///
@@ -22,9 +22,9 @@ struct ObjectPage {
         let root = try XMLNode.parse(bytes, "ListBucketResult")
         objects = root.all("Contents").compactMap { object in
             // The key as it is: space at its ends is part of it.
-            guard let key = object.first("Key")?.text, let size = object.value("Size").flatMap({ Int64($0) }) else {
-                return nil
-            }
+            guard let key = object.first("Key")?.text,
+                let size = object.value("Size").flatMap({ Int64(decimal: $0, in: 0...Descriptor.maximumSize) })
+            else { return nil }
             return Object(
                 key: key, size: size, modifiedAt: object.value("LastModified").flatMap { try? Timestamp($0) },
                 etag: object.value("ETag"))
@@ -43,9 +43,14 @@ package struct UploadPage {
         package var id: String
         package var initiatedAt: Timestamp?
     }
+    /// The place behind which a page begins.
+    struct Place: Hashable {
+        var key: String
+        var id: String
+    }
     var uploads: [Upload]
     /// Where the next page begins, `nil` if this is the last.
-    var next: (key: String, id: String)?
+    var next: Place?
 
     init(_ bytes: [UInt8]) throws(CacheError) {
         let root = try XMLNode.parse(bytes, "ListMultipartUploadsResult")
@@ -54,7 +59,7 @@ package struct UploadPage {
             return Upload(key: key, id: id, initiatedAt: upload.value("Initiated").flatMap { try? Timestamp($0) })
         }
         if root.value("IsTruncated") == "true", let key = root.value("NextKeyMarker") {
-            next = (key, root.value("NextUploadIdMarker") ?? "")
+            next = Place(key: key, id: root.value("NextUploadIdMarker") ?? "")
         }
     }
 }

@@ -18,17 +18,12 @@ package struct S3Endpoint: Hashable, Sendable {
     package init(_ options: S3Options, region: String) throws(CacheError) {
         let bucket = options.bucket
         guard !bucket.isEmpty, !bucket.contains("/") else {
-            throw CacheError(.invalidSpec, "\"\(bucket)\" is no name of a bucket: it is one word without slashes")
+            throw CacheError(.invalidSpec, "invalid bucket \(bucket.quoted): expected one word without slashes")
         }
         guard let url = options.endpointURL else {
-            // The region becomes part of a host name, and must not become more than that.
-            guard !region.isEmpty, region.utf8.allSatisfy({ $0.isLowercaseLetterOrDigit || $0 == UInt8(ascii: "-") })
-            else {
-                throw CacheError(.invalidSpec, "\"\(region)\" is no name of a region, as eu-west-1 is one")
-            }
-            let service = "s3.\(region).\(AWSPartition.suffix(of: region))"
             let isHost = S3Endpoint.canBeHost(bucket, isPlain: false)
-            host = isHost ? "\(bucket).\(service)" : service
+            let labels = isHost ? try S3Endpoint.labels(of: bucket) : []
+            host = try AWSPartition.url(of: "s3", in: region, below: labels).host
             origin = "https://" + host
             isPlain = false
             root = isHost ? "" : "/" + bucket.uriEncoded()
@@ -39,9 +34,11 @@ package struct S3Endpoint: Hashable, Sendable {
         }
         let isPlain = url.scheme == "http"
         let isHost = !options.usePathStyle && !url.isAddress && S3Endpoint.canBeHost(bucket, isPlain: isPlain)
-        let port = url.port.flatMap { $0 == (isPlain ? 80 : 443) ? nil : ":\($0)" } ?? ""
-        host = (isHost ? "\(bucket)." : "") + url.host + port
-        origin = "\(url.scheme)://\(host)"
+        let port = url.port.flatMap { $0 == (isPlain ? 80 : 443) ? nil : $0 }
+        let place = try ServiceURL(
+            scheme: url.scheme, isHost ? try S3Endpoint.labels(of: bucket) : [], in: url.host, port: port)
+        host = place.host + (port.map { ":\($0)" } ?? "")
+        origin = place.base
         self.isPlain = isPlain
         var path = url.path
         while path.hasSuffix("/") { path.removeLast() }
@@ -54,7 +51,16 @@ package struct S3Endpoint: Hashable, Sendable {
         return "\(root)/\(key.uriEncoded(keepingSlashes: true))"
     }
 
-    /// Whether a bucket's name may be the first label of a host.
+    /// The labels of a bucket that is the beginning of a host.
+    private static func labels(of bucket: String) throws(CacheError) -> [HostLabel] {
+        var labels: [HostLabel] = []
+        for part in bucket.split(separator: ".", omittingEmptySubsequences: false) {
+            labels.append(try HostLabel(part, as: "bucket", example: "my-cache"))
+        }
+        return labels
+    }
+
+    /// Whether a bucket's name may be the beginning of a host.
     ///
     /// A certificate for `*.host` does not cover a name with dots in it.
     static func canBeHost(_ bucket: String, isPlain: Bool) -> Bool {
@@ -62,15 +68,13 @@ package struct S3Endpoint: Hashable, Sendable {
         guard (3...63).contains(bytes.count), let first = bytes.first, let last = bytes.last,
             first.isLowercaseLetterOrDigit, last.isLowercaseLetterOrDigit
         else { return false }
-        let hasOnlyLabels = bytes.allSatisfy {
-            $0.isLowercaseLetterOrDigit || $0 == UInt8(ascii: "-") || (isPlain && $0 == UInt8(ascii: "."))
-        }
         let isAddress = bytes.allSatisfy { (48...57).contains($0) || $0 == UInt8(ascii: ".") }
-        return hasOnlyLabels && !bucket.contains("..") && !(isAddress && bucket.contains("."))
+        return (try? labels(of: bucket)) != nil && (isPlain || !bucket.contains("."))
+            && !(isAddress && bucket.contains("."))
     }
 }
 
-/// The name under which the services of a region live.
+/// The hosts of Amazon's services, by region.
 ///
 /// - Source: AWS, "Service endpoints and quotas"; botocore `data/partitions.json`.
 enum AWSPartition {
@@ -79,8 +83,16 @@ enum AWSPartition {
         ("us-iso-", "c2s.ic.gov"), ("eu-isoe-", "cloud.adc-e.uk"), ("eusc-", "amazonaws.eu"),
     ]
 
-    static func suffix(of region: String) -> String {
-        suffixes.first { region.hasPrefix($0.prefix) }?.suffix ?? "amazonaws.com"
+    /// The URL of a service in a region, as `https://sts.eu-west-1.amazonaws.com`.
+    ///
+    /// - Parameter labels: What stands in front of the service.
+    /// - Throws: `CacheError` `.invalidSpec` if the region is not a label of a host.
+    static func url(
+        of service: String, in region: String, below labels: [HostLabel] = []
+    ) throws(CacheError) -> ServiceURL {
+        let region = try HostLabel(region, as: "region", example: "eu-west-1")
+        let suffix = suffixes.first { region.text.hasPrefix($0.prefix) }?.suffix ?? "amazonaws.com"
+        return try ServiceURL(labels + [try HostLabel(service, as: "service", example: "s3"), region], in: suffix)
     }
 }
 

@@ -1,7 +1,8 @@
 import BuildCacheCore
 import BuildCacheSpec
-import NIOHTTP1
 import BuildCacheHTTP
+import BuildCacheXML
+import NIOHTTP1
 
 /// An answer of a service that refuses.
 struct S3Failure: Error {
@@ -37,6 +38,11 @@ struct S3Failure: Error {
     private static let fullStores: Set<String> = [
         "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded",
     ]
+
+    /// An error for a log.
+    static func summary(of error: any Error) -> String {
+        (error as? S3Failure)?.error.description ?? shortDescription(of: error)
+    }
 
     init(_ response: IncomingResponse, _ request: S3Request, in bucket: S3Bucket) async {
         let failure = await response.failure { bytes in

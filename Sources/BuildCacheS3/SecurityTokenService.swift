@@ -2,7 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
-import NIOCore
+import BuildCacheXML
 import NIOHTTP1
 
 /// Lends the credentials of a role.
@@ -36,17 +36,27 @@ struct SecurityTokenService: Sendable {
         _ region: String
     ) async throws -> AWSCredentials {
         var fields = [
-            ("Action", action), ("Version", "2011-06-15"), ("RoleArn", role.arn), ("RoleSessionName", role.session),
+            (name: "Action", value: action), ("Version", "2011-06-15"), ("RoleArn", role.arn),
+            ("RoleSessionName", role.session),
         ]
         if let id = role.externalID { fields.append(("ExternalId", id)) }
         if let seconds = role.seconds { fields.append(("DurationSeconds", seconds)) }
         fields += more
-        let body = Array(fields.map { "\($0.0)=\($0.1.uriEncoded())" }.joined(separator: "&").utf8)
+        let form = CredentialForm(fields)
         let url = try endpoint(region)
+        if credentials == nil {
+            // A signature is worth nothing elsewhere; the token of a web identity is a credential by itself.
+            guard url.scheme == "https" || url.isLoopback else {
+                throw CacheError(
+                    .denied,
+                    "the token of the web identity is not sent to \(url.origin) without encryption: use https:// in "
+                        + "AWS_ENDPOINT_URL_STS")
+            }
+        }
         let retries = transport.retries()
         while true {
             do {
-                let response = try await transport.sendOnce(request(url, body, credentials, region))
+                let response = try await transport.sendOnce(try request(url, form, credentials, region))
                 guard response.status == .ok else {
                     throw await refusal(response, action, role)
                 }
@@ -62,33 +72,33 @@ struct SecurityTokenService: Sendable {
     private func endpoint(_ region: String) throws(CacheError) -> ServiceURL {
         if let text = environment.first("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL") {
             do { return try ServiceURL(text.hasSuffix("/") ? text : text + "/") } catch {
-                throw CacheError(.invalidSpec, "AWS_ENDPOINT_URL_STS is no URL: \(error.message)")
+                throw CacheError(.invalidSpec, "invalid AWS_ENDPOINT_URL_STS: \(error.message)")
             }
         }
-        return try ServiceURL("https://sts.\(region).\(AWSPartition.suffix(of: region))/")
+        return try AWSPartition.url(of: "sts", in: region).appending("/")
     }
 
     private func request(
-        _ url: ServiceURL, _ body: [UInt8], _ credentials: AWSCredentials?, _ region: String
-    ) -> OutgoingRequest {
-        let type = "application/x-www-form-urlencoded; charset=utf-8"
-        var request = OutgoingRequest(
-            .POST, url, headers: ["Content-Type": type], body: .bytes(ByteBuffer(bytes: body)))
+        _ url: ServiceURL, _ form: CredentialForm, _ credentials: AWSCredentials?, _ region: String
+    ) throws(CacheError) -> OutgoingRequest {
+        var request = OutgoingRequest(posting: form, to: url)
         request.returnsEveryAnswer = true
         guard let credentials else { return request }
         let now = Timestamp.now()
         let host = url.host + (url.port.map { ":\($0)" } ?? "")
-        var headers = [("host", host), ("content-type", type), ("x-amz-date", now.amazonText)]
+        var headers = [
+            ("host", host), ("content-type", CredentialForm.contentType), ("x-amz-date", now.amazonText),
+        ]
         request.headers.add(name: "X-Amz-Date", value: now.amazonText)
         if let token = credentials.sessionToken {
             headers.append(("x-amz-security-token", token.exposed))
-            request.credentials.add(name: "X-Amz-Security-Token", value: token.exposed)
+            try request.credentials.set("X-Amz-Security-Token", token)
         }
         let authorization = SignatureV4(region: region, service: "sts").authorization(
             for: SignatureV4.Message(
-                method: "POST", path: url.path, headers: headers, payloadHash: Digest(of: body).hex),
+                method: "POST", path: url.path, headers: headers, payloadHash: form.digest.hex),
             accessKeyID: credentials.accessKeyID, secretAccessKey: credentials.secretAccessKey, at: now)
-        request.credentials.add(name: "Authorization", value: authorization)
+        try request.credentials.set("Authorization", Secret(authorization))
         return request
     }
 

@@ -1,4 +1,5 @@
 import BuildCacheAzure
+import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheJSON
@@ -295,7 +296,8 @@ struct CredentialTests {
                 }
                 return AzureToken(Secret("token \(number)"), expires: Timestamp(seconds: 4_102_444_800) ?? .zero)
             }
-            try await withCache(server, url, client: AzureClient(credentials: credentials), signed: false) { cache in
+            let client = AzureClient(credentials: credentials, allowedHosts: ["127.0.0.1"], environment: .empty)
+            try await withCache(server, url, client: client, signed: false) { cache in
                 let given = try await cache.importCache(progress: .discarded)
                 #expect(given == nil)
                 server.reject(token: "token 2")
@@ -310,12 +312,12 @@ struct CredentialTests {
     @Test("is never sent to an address that can be read on the way")
     func plainHTTP() async throws {
         let credentials = AzureCredentials { AzureToken(Secret("secret"), expires: .now()) }
-        let requests = BlobRequests(
-            .token(AzureTokens(credentials, transport: .shared, now: { .now() })), transport: .shared)
-        let blob = BlockBlob(try ServiceURL("http://account.blob.example.com/a/b"), requests)
-        let error = await #expect(throws: CacheError.self) {
-            try await blob.properties(retries: requests.transport.retries())
+        let client = AzureClient(credentials: credentials, allowedHosts: .any, environment: .empty)
+        let options = AzureBlobOptions(accountURL: try ServiceURL("http://account.blob.core.windows.net"))
+        try await ScratchStore.withTemporary { scratch in
+            let cache = AzureBlobCache(options, scratch: scratch, client: client)
+            let error = await #expect(throws: CacheError.self) { try await cache.stored() }
+            #expect(error?.code == .denied)
         }
-        #expect(error?.code == .invalidSpec)
     }
 }

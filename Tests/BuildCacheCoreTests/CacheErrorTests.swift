@@ -13,6 +13,37 @@ struct CacheErrorTests {
         #expect(error.debugDescription.contains("\n") == false)
     }
 
+    @Test("has no control, format or bidirectional character in its message, however that was set")
+    func message() {
+        var error = CacheError(.denied, "\u{202E}a\u{9B}31m\u{200B}\n")
+        #expect(error.message == #"\u{202e}a\u{9b}31m\u{200b}\n"#)
+        error.message += "; b\r\u{7}"
+        #expect(error.message == #"\u{202e}a\u{9b}31m\u{200b}\n; b\r\u{7}"#)
+        #expect(CacheError(.denied, "größer als 日本").message == "größer als 日本")
+    }
+
+    @Test("shows a cause on one line, cut short, whatever its own words are")
+    func causes() {
+        struct Foreign: Error, CustomStringConvertible {
+            var description: String { "one\ntwo\u{202E}\u{1B}[31m" + String(repeating: "x", count: 100_000) }
+        }
+        let error = CacheError(.unavailable, "outer", cause: CacheError(.denied, "inner", cause: Foreign()))
+        let lines = error.debugDescription.split(separator: "\n")
+        #expect(lines.count == 3)
+        #expect(lines.last?.hasPrefix(#"  caused by one\ntwo\u{202e}\u{1b}[31mxx"#) == true)
+        #expect(error.debugDescription.utf8.count < 2500)
+    }
+
+    @Test("cuts a text by bytes and between characters, as one character may have any number of bytes")
+    func clips() {
+        #expect("abc".clipped(toBytes: 3) == "abc")
+        #expect("abcd".clipped(toBytes: 3) == "abc…")
+        #expect("aé".clipped(toBytes: 2) == "a…")
+        let stacked = "e" + String(repeating: "\u{301}", count: 30_000)
+        #expect(stacked.count == 1)
+        #expect(stacked.clipped(toBytes: 300).utf8.count <= 303)
+    }
+
     @Test("keeps what the innermost layer said of its place")
     func adding() {
         let error = CacheError(.notFound, "gone", context: .init(subject: "a"))

@@ -53,6 +53,33 @@ struct DownloadTests {
         #expect(log.requests.count > 5)
     }
 
+    @Test(
+        "of a size that no blob has is an error before anything is asked for",
+        arguments: [Int64.min, -1, (1 << 50) + 1, .max])
+    func sizes(_ size: Int64) async throws {
+        let download = Download(size: size, retries: { HTTPTransport.shared.retries() }) { _ in
+            throw CancellationError()
+        }
+        for range in [nil, Int64(0)..<0, 0..<1, Int64.max - 1..<Int64.max] {
+            let error = await #expect(throws: CacheError.self) { try await download.open(range) }
+            #expect(error?.code == .corrupted)
+        }
+    }
+
+    @Test(
+        "is an error if a part says that it begins where no part can",
+        arguments: ["-1", "+0", "2147483648", "9223372036854775807", "9223372036854775808", "", " 0", "1e3", "NaN"])
+    func places(_ place: String) async throws {
+        let bytes = pattern(1000)
+        let error = await #expect(throws: CacheError.self) {
+            try await download(bytes, range: 0..<10) { _, _ in
+                ServerResponse(
+                    206, headers: [("Content-Range", "bytes \(place)-9/1000")], body: Array(bytes.prefix(10)))
+            }
+        }
+        #expect(error?.code == .corrupted)
+    }
+
     @Test("takes what is missing out of the whole where the server knows no ranges")
     func skips() async throws {
         let bytes = pattern(1_000_000)

@@ -1,9 +1,8 @@
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
-import Logging
+import Foundation
 import NIOHTTP1
-import Synchronization
 import TestServers
 import Testing
 
@@ -43,7 +42,7 @@ struct FailureTests {
             (#"{"details":"incorrect username"}"#, "incorrect username"),
             ("try\r\n  elsewhere", "try elsewhere"),
             ("{broken", "{broken"),
-            ("\u{1B}[31mred\u{7}", "[31mred"),
+            ("\u{1B}[31mred\u{7}", #"\u{1b}[31mred\u{7}"#),
             ("", "Forbidden"),
         ])
     func quotes(_ body: String, _ words: String) async throws {
@@ -60,6 +59,35 @@ struct FailureTests {
         #expect(try await failure(ServerResponse(403, json: #"{"errors":\#(deep)"#)).message.utf8.count < 1000)
     }
 
+    @Test("is cut by bytes, without a character that a terminal obeys, also where one character has a thousand")
+    func escapes() async throws {
+        let stacked = "e" + String(repeating: "\u{301}", count: 30_000)
+        for body in ["{\"message\":\"\u{202E}\u{9B}31m\u{200F}\(stacked)\"}", "\u{202E}\u{9B}31m\u{200F}\(stacked)"] {
+            let message = try await failure(ServerResponse(403, json: body)).message
+            #expect(message.utf8.count < 500)
+            #expect(message.contains(#"\u{202e}\u{9b}31m\u{200f}"#))
+        }
+    }
+
+    @Test("is read without recursion: errors in errors do not overflow a small stack")
+    func isFlat() async {
+        let deep = String(repeating: #"{"errors":["#, count: 5957)
+        let body = Array((deep + #"{"code":"X"}"# + String(repeating: "]}", count: 5957)).utf8)
+        let flat = Array(#"{"errors":[1,{"code":"A","message":"b"},{"code":"C"}]}"#.utf8)
+        let (codes, code) = AsyncStream<String?>.makeStream()
+        let thread = Thread {
+            code.yield(ServiceFault(flat).code)
+            code.yield(ServiceFault(body).code)
+            code.finish()
+        }
+        // The least of the supported platforms, Musl's.
+        thread.stackSize = 128 << 10
+        thread.start()
+        var read: [String?] = []
+        for await code in codes { read.append(code) }
+        #expect(read == ["A", nil])
+    }
+
     @Test("is retried after the time that the server names, in seconds or by date")
     func readsRetryAfter() {
         let now = Timestamp(seconds: 784_111_777) ?? .zero
@@ -67,15 +95,21 @@ struct FailureTests {
         #expect(retryAfter("0", now: now) == .zero)
         #expect(retryAfter("Sun, 06 Nov 1994 08:49:47 GMT", now: now) == .seconds(10))
         #expect(retryAfter("Sun, 06 Nov 1994 08:49:27 GMT", now: now) == .zero)
-        for text in [nil, "", "-1", "1.5", "soon", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 99 Nov 1994 08:49:37 GMT"] {
+        for text in [
+            nil, "", "-1", "+1", "1.5", "1e3", "NaN", "9223372036854775808", "18446744073709551616", "soon",
+            "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 99 Nov 1994 08:49:37 GMT",
+        ] {
             #expect(retryAfter(text, now: now) == nil, "\(text ?? "nothing")")
         }
-        #expect(retryAfter("99999999999999999", now: now) == .seconds(1 << 32))
+        for text in ["4294967296", "9007199254740992", "9223372036854775807"] {
+            #expect(retryAfter(text, now: now) == .seconds(1 << 32))
+        }
+        #expect(retryAfter("2147483648", now: now) == .seconds(Int64(1) << 31))
     }
 
     @Test("is logged and thrown without signatures and credentials")
     func redacts() async throws {
-        let lines = Mutex<[String]>([])
+        let lines = LogLines()
         let closed = try freePort()
         try await withServer { request in
             request.path == "/moved"
@@ -84,12 +118,10 @@ struct FailureTests {
         } _: { address in
             try await HTTPTransport.forTests(attempts: 2) { transport, _ in
                 var transport = transport
-                transport.logger = Logger(label: "test") { _ in
-                    LineLog(lines: { line in lines.withLock { $0.append(line) } })
-                }
+                transport.logger = lines.logger
                 for url in ["\(address)/blob", "\(address)/moved", "\(address)/denied", "127.0.0.1:\(closed)/"] {
                     var request = OutgoingRequest(.GET, try ServiceURL("http://\(url)?signature=secret"))
-                    request.credentials.add(name: "Authorization", value: "Bearer secret")
+                    try request.credentials.set("Authorization", Secret("Bearer secret"))
                     let error = await #expect(throws: CacheError.self) {
                         throw await (try await transport.send(request)).failure().error
                     }
@@ -98,9 +130,8 @@ struct FailureTests {
                 }
             }
         }
-        let logged = lines.withLock { $0 }
-        #expect(!logged.isEmpty)
-        #expect(logged.filter { $0.contains("secret") } == [])
+        #expect(!lines.all.isEmpty)
+        #expect(lines.all.filter { $0.contains("secret") } == [])
     }
 
     @Test("is not kept in memory past its limit")
@@ -115,18 +146,4 @@ struct FailureTests {
             }
         }
     }
-}
-
-/// Hands every line, its metadata included, to a function.
-private struct LineLog: LogHandler {
-    var lines: @Sendable (String) -> Void
-    var metadata: Logger.Metadata = [:]
-    var logLevel: Logger.Level = .trace
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { metadata[key] }
-        set { metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) { lines("\(event.message) \(event.metadata ?? [:])") }
 }

@@ -49,11 +49,84 @@ struct ProxyTests {
 
     @Test(
         "that makes no sense is an error without its password",
-        arguments: ["https://u:secret@proxy", "http://u:secret@", "ftp://u:secret@proxy"])
+        arguments: [
+            "https://u:secret@proxy", "http://u:secret@", "ftp://u:secret@proxy", "http://u:secret@proxy:99999",
+        ])
     func refuses(_ text: String) {
-        let error = #expect(throws: CacheError.self) { try ProxySettings(Environment(["HTTPS_PROXY": text])) }
-        #expect(error?.message.hasPrefix("HTTPS_PROXY is no proxy that can be used: ") == true)
+        let error = #expect(throws: CacheError.self) { try proxy(["HTTPS_PROXY": text], for: "https://example.com/") }
+        #expect(error?.message.hasPrefix("invalid HTTPS_PROXY: ") == true)
         #expect(error?.debugDescription.contains("secret") == false)
+    }
+
+    @Test(
+        "is not asked for what is on this machine or link, where metadata services give identities away",
+        arguments: [
+            "http://169.254.169.254/latest/api/token", "http://169.254.170.2/role", "http://169.254.170.23/",
+            "http://[fd00:ec2::254]/", "http://[fd00:ec2::23]/", "http://[fe80::1]/",
+            "http://[::ffff:169.254.169.254]/",
+            "http://[::ffff:127.0.0.1]:5000/", "http://[0:0:0:0:0:0:0:1]/", "http://localhost/",
+            "https://169.254.169.254/",
+        ])
+    func staysOnLink(_ url: String) throws {
+        for proxies in [["HTTP_PROXY": "http://proxy:3128", "HTTPS_PROXY": "http://proxy:3128"]] {
+            #expect(try proxy(proxies, for: url) == nil)
+        }
+        #expect(try proxy(["HTTP_PROXY": "proxy"], for: "http://169.253.1.1/") == "proxy:80")
+        #expect(try proxy(["HTTP_PROXY": "proxy"], for: "http://[fd00:ec3::1]/") == "proxy:80")
+    }
+
+    @Test(
+        "that cannot be used stops only the requests that would go through it",
+        arguments: ["https://proxy.example:3128", "ftp://proxy", "http://", "http://a b/"])
+    func unused(_ value: String) throws {
+        let variables = ["HTTPS_PROXY": value, "NO_PROXY": "direct.example"]
+        for url in [
+            "http://registry.example/", "https://127.0.0.1:5000/", "https://localhost/", "https://direct.example/",
+        ] {
+            #expect(try proxy(variables, for: url) == nil)
+        }
+        #expect(throws: CacheError.self) { try proxy(variables, for: "https://registry.example/") }
+        #expect(try proxy(["HTTPS_PROXY": value, "NO_PROXY": "*"], for: "https://registry.example/") == nil)
+        #expect(try proxy(["HTTPS_PROXY": value, "NO_PROXY": " * \r"], for: "https://registry.example/") == nil)
+    }
+
+    @Test(
+        "may have space around it, as lines of files with variables do",
+        arguments: ["http://plain:3128 ", "\thttp://plain:3128\r\n"])
+    func trims(_ value: String) throws {
+        #expect(try proxy(["HTTP_PROXY": value], for: "http://registry.example/") == "plain:3128")
+        #expect(try proxy(["HTTP_PROXY": " "], for: "http://registry.example/") == nil)
+    }
+
+    @Test("that cannot be used does not stop a request to this machine")
+    func unusedOverHTTP() async throws {
+        try await withServer { _ in
+            ServerResponse(200)
+        } _: { address in
+            for value in ["https://proxy.example:3128", "http://proxy.example:3128 "] {
+                let environment = Environment(["HTTPS_PROXY": value, "HTTP_PROXY": value])
+                try await HTTPTransport.forTests(environment: environment, attempts: 1) { transport, _ in
+                    let response = try await transport.send(OutgoingRequest(.GET, try ServiceURL("http://\(address)/")))
+                    await response.discard()
+                    #expect(response.status == .ok)
+                }
+            }
+        }
+    }
+
+    @Test(
+        "is not asked for a network or a port of NO_PROXY that is a number within bounds",
+        arguments: [
+            "0", "1", "-1", "+8", "128", "129", "2147483648", "4294967296", "9223372036854775808", "", " 1", "1e3",
+            "NaN",
+        ])
+    func numbers(_ text: String) throws {
+        // Whatever the number is, the list is read, and a request has an answer.
+        let isNetwork = ["0", "1"].contains(text)
+        #expect(
+            try (proxy(["HTTP_PROXY": "p", "NO_PROXY": "10.0.0.0/\(text)"], for: "http://10.1.2.3/") == nil)
+                == isNetwork)
+        _ = try proxy(["HTTP_PROXY": "p", "NO_PROXY": "example.com:\(text)"], for: "http://example.com:1/")
     }
 
     @Test("is asked for a connection to the host, and gets its own login")

@@ -25,7 +25,7 @@ struct TransportTests {
                 try await HTTPTransport.forTests { transport, _ in
                     var request = OutgoingRequest(.GET, try ServiceURL("http://\(address)/first"))
                     request.headers.add(name: "Accept", value: "text/plain")
-                    request.credentials.add(name: "Authorization", value: "Bearer secret")
+                    try request.credentials.set("Authorization", Secret("Bearer secret"))
                     let response = try await transport.send(request)
                     await response.discard()
                     #expect(response.url.path == "/third")
@@ -82,6 +82,60 @@ struct TransportTests {
             }
         }
         #expect(log.requests.count <= 11)
+    }
+
+    @Test(
+        "follows a redirect whose path or query a server did not percent-encode",
+        arguments: [
+            ("/blob?sig=a|b", "/blob?sig=a%7Cb"), ("/blob?a={x}&b=[1]&sig=%2B", "/blob?a=%7Bx%7D&b=%5B1%5D&sig=%2B"),
+            ("/blob?a=%zz%2B%", "/blob?a=%25zz%2B%25"),
+
+            ("/blob?d=\"a.txt\"", "/blob?d=%22a.txt%22"), ("/bl^ob`<x>\\", "/bl%5Eob%60%3Cx%3E%5C"),
+            ("/größe?ü=1", "/gr%C3%B6%C3%9Fe?%C3%BC=1"), ("/a%2Fb?sig=%2B|", "/a%2Fb?sig=%2B%7C"),
+            ("/blob#x|y", "/blob"),
+        ])
+    func followsUnencoded(_ location: String, _ target: String) async throws {
+        let log = RequestLog()
+        try await withServer { request in
+            guard log.note(request) == 1 else { return ServerResponse(200) }
+            return ServerResponse(307, headers: [("Location", location)])
+        } _: { address in
+            try await HTTPTransport.forTests { transport, _ in
+                let response = try await transport.send(OutgoingRequest(.GET, try ServiceURL("http://\(address)/")))
+                await response.discard()
+                #expect(response.status == .ok)
+            }
+        }
+        #expect(log.requests.last?.target == target)
+    }
+
+    @Test(
+        "is sent with the escapes that its URL has, also if that has brackets, which Foundation would escape again with them"
+    )
+    func keepsEscapes() async throws {
+        let log = RequestLog()
+        try await withServer { request in
+            _ = log.note(request)
+            return ServerResponse(200)
+        } _: { address in
+            try await HTTPTransport.forTests { transport, _ in
+                let url = try ServiceURL("http://\(address)/a%2Fb?x[0]=1&sig=%2B%3D")
+                await (try await transport.send(OutgoingRequest(.GET, url))).discard()
+            }
+        }
+        #expect(log.requests.map(\.target) == ["/a%2Fb?x%5B0%5D=1&sig=%2B%3D"])
+    }
+
+    @Test("is redirected to the host that is written, and to no other")
+    func keepsHost() throws {
+        let base = try ServiceURL("https://registry.example/v2/")
+        for location in [
+            "https://a|b/", "https://a\"b.example/", "https://ä.example/", "//evil^.example/",
+            "https://a\\@evil.example/",
+        ] {
+            #expect(throws: CacheError.self) { try base.resolving(location) }
+        }
+        #expect(try base.resolving("https://one.example?x=@evil.example/|").host == "one.example")
     }
 
     @Test("is sent again when that may help", arguments: [408, 425, 429, 500, 502, 503, 504])

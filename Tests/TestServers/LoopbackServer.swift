@@ -3,6 +3,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import NIOPosix
 import Synchronization
 
 /// A request as a test's server gets it.
@@ -85,13 +86,33 @@ package func withServer<Value: Sendable>(
             return nil
         }
         group.addTask {
-            for await port in ports { return try await body("127.0.0.1:\(port)") }
+            for await port in ports {
+                let result: Result<Value, any Error>
+                do { result = .success(try await body("127.0.0.1:\(port)")) } catch { result = .failure(error) }
+                try? await settle(port)
+                return try result.get()
+            }
             throw CancellationError()
         }
         defer { group.cancelAll() }
         while let value = try await group.next() { if let value { return value } }
         throw CancellationError()
     }
+}
+
+/// Returns when a server has taken all connections that were made so far.
+///
+/// A connection that is on its way when a server is cancelled ends the process: NIO throws its channel away unfinished. Connections are
+/// taken in their order, so one more that the server closes, because it asks for nothing that is HTTP, comes behind all others.
+private func settle(_ port: Int) async throws {
+    let group = MultiThreadedEventLoopGroup.singleton
+    let channel = try await ClientBootstrap(group: group).connect(host: "127.0.0.1", port: port).get()
+    // A server that does not close it keeps a test waiting for a moment, and no longer.
+    let limit = channel.eventLoop.scheduleTask(in: .seconds(5)) { channel.close(promise: nil) }
+    try? await channel.writeAndFlush(ByteBuffer(string: "\0\r\n\r\n"))
+    try await channel.closeFuture.get()
+    limit.cancel()
+    for loop in group.makeIterator() { try await loop.submit {}.get() }
 }
 
 /// Knows its connection, to break it.

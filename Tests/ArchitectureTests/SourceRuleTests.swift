@@ -1,0 +1,79 @@
+import Foundation
+import Testing
+
+/// A form of text that must not occur in the sources of some modules, because each occurrence was once a weakness.
+struct SourceRule: Sendable, CustomTestStringConvertible {
+    /// As in `has no …`.
+    var name: String
+    /// A regular expression over single lines.
+    var pattern: String
+    /// Modules that the rule is about.
+    var modules: [String]
+    /// Files that may have it, each with the reason.
+    var exceptions: [String: String] = [:]
+
+    var testDescription: String { name }
+
+    private static let network = [
+        "BuildCacheHTTP", "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions", "BuildCacheRegistry",
+    ]
+
+    static let all = [
+        SourceRule(
+            name: "no host made of text: HostLabel is the way", pattern: #""https?://[^"/?]*\\\("#,
+            modules: network + ["BuildCacheSpec"],
+            exceptions: ["RegistryClient.swift": "the domain of a Reference, which is parsed"]),
+        SourceRule(
+            name: "no form but CredentialForm, whose body stays at its origin", pattern: "x-www-form-urlencoded",
+            modules: network, exceptions: ["CredentialForm.swift": "it is the one"]),
+        SourceRule(
+            name: "no XML parser but our own", pattern: "FoundationXML|XMLParser",
+            modules: network + ["BuildCacheTestServers"]),
+        SourceRule(
+            name: "no TLS but from one configuration", pattern: "makeClientConfiguration", modules: network,
+            exceptions: ["TLSOptions.swift": "it is the one"]),
+        SourceRule(
+            name: "no foreign error in a text or as a cause: shortDescription(of:) is the way",
+            pattern: #"\\\(error\)|cause: error\b"#, modules: network.filter { $0 != "BuildCacheRegistry" },
+            exceptions: ["GitHubRequests.swift": "the cause is a CacheError, by its type"]),
+        SourceRule(
+            name: "no number read from a text but with bounds: init(decimal:in:) is the way",
+            pattern: #"\b(Int|Int64|UInt64)\((\$0\)|text\b|digits\b|value\[|parts\[|name\[|String\()"#,
+            modules: network.filter { $0 != "BuildCacheRegistry" }),
+        SourceRule(
+            name: "no lists but by Paginator", pattern: "NextContinuationToken|NextMarker|NextKeyMarker|actions_caches",
+            modules: network,
+            exceptions: [
+                "S3Documents.swift": "decodes a page", "BlobPage.swift": "decodes a page, and has the list",
+                "GitHubListing.swift": "decodes a page, and has the list",
+            ]),
+    ]
+}
+
+@Suite("A module that outside bytes reach")
+struct SourceRuleTests {
+    private static let sources = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appending(path: "Sources")
+
+    @Test("has", arguments: SourceRule.all)
+    func rule(_ rule: SourceRule) throws {
+        let pattern = try Regex(rule.pattern)
+        var excused: Set<String> = []
+        for module in rule.modules {
+            let folder = Self.sources.appending(path: module)
+            for name in try FileManager.default.contentsOfDirectory(atPath: folder.path) where name.hasSuffix(".swift")
+            {
+                let text = try String(contentsOf: folder.appending(path: name), encoding: .utf8)
+                for line in text.split(whereSeparator: \.isNewline) where line.contains(pattern) {
+                    if rule.exceptions[name] != nil {
+                        excused.insert(name)
+                    } else {
+                        Issue.record("\(module)/\(name): \(line.trimmingCharacters(in: .whitespaces))")
+                    }
+                }
+            }
+        }
+        // An exception that nothing needs would hide the next occurrence.
+        #expect(Set(rule.exceptions.keys) == excused)
+    }
+}

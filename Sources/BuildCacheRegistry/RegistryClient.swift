@@ -13,7 +13,9 @@ import Synchronization
 public struct RegistryClient: Sendable {
     let transport: HTTPTransport
     private let settings: RegistrySettings
-    /// What time it is.
+    /// Bytes from which on an upload that can go on after a break is worth another request, 16 MiB.
+    var resumableSize: Int64 = 16 << 20
+    /// The clock that announcements of merges are dated by.
     var now: @Sendable () -> Timestamp = { Timestamp.now() }
     private let known: Known
 
@@ -34,6 +36,8 @@ public struct RegistryClient: Sendable {
             var insecure: Bool
         }
         let endpoints = Mutex<[Key: Endpoint]>([:])
+        /// The way to send large blobs to a domain that refused another one.
+        let modes = Mutex<[String: RegistryProfile.Upload]>([:])
         let places = BlobPlaces()
         let uploads = SharedWork<SharedUpload.ID, SharedUpload>()
     }
@@ -43,6 +47,14 @@ public struct RegistryClient: Sendable {
 
     /// The blobs that are being sent.
     var uploads: SharedWork<SharedUpload.ID, SharedUpload> { known.uploads }
+
+    /// The way in which a domain took the last large blob that it refused in another way, `nil` if it refused none.
+    func upload(at domain: String) -> RegistryProfile.Upload? { known.modes.withLock { $0[domain] } }
+
+    /// Takes note of the way in which a domain takes large blobs.
+    func noteUpload(_ mode: RegistryProfile.Upload, at domain: String) {
+        known.modes.withLock { $0[domain] = mode }
+    }
 
     // MARK: Hosts
 

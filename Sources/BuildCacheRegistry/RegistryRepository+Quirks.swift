@@ -24,12 +24,11 @@ extension RegistryRepository {
         switch response.status.code {
         case 200:
             // The whole blob is on its way; leaving it costs the connection, reading it may cost gigabytes.
-            guard let size = response.length else { break }
+            guard let size = response.headers.byteCount("Content-Length") else { break }
             return BlobStat(size: size)
         case 206:
             await response.discard()
-            let total = response.headers.first(name: "Content-Range")?.split(separator: "/").last
-            guard let size = total.flatMap({ Int64($0) }) else { break }
+            guard let size = response.headers.totalBytes else { break }
             return BlobStat(size: size)
         case 404:
             await response.discard()
@@ -53,14 +52,13 @@ extension RegistryRepository {
         return try ServiceURL("\(origin.base.base)\(location.path)\(location.query.map { "?" + $0.exposed } ?? "")")
     }
 
-    /// A registry that knows no sessions, or no parts, says so in one of these ways.
-    func refusesParts(_ failure: HTTPFailure) -> Bool { [400, 404, 405, 415, 501].contains(failure.status) }
+    /// Whether the answer is that of a registry that takes no sessions or no parts, or of a proxy that lets no `PATCH` through.
+    func refusesParts(_ failure: HTTPFailure) -> Bool {
+        [400, 404, 405, 411, 415, 422, 501].contains(failure.status) || (failure.status == 403 && failure.code == nil)
+    }
 
-    /// A proxy that limits the size of a request.
+    /// Whether the answer is that of a proxy that limits the size of a request.
     func refusesSize(_ failure: HTTPFailure) -> Bool { failure.status == 413 }
-
-    /// The part size to try where a whole blob is too large: less than any known proxy's limit.
-    static let smallerPart: Int64 = 16 << 20
 
     /// What is known to be refused, before anything is sent.
     ///

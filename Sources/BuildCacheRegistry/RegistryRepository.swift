@@ -34,6 +34,9 @@ public struct RegistryRepository: BlobStore {
         origin = try await client.endpoint(for: reference.domain, insecure: insecure)
     }
 
+    /// As in `docker.io`.
+    var domain: String { origin.domain }
+
     // MARK: Blobs
 
     /// The size of a blob where it would be read, `nil` if it is nowhere.
@@ -50,7 +53,7 @@ public struct RegistryRepository: BlobStore {
         switch response.status.code {
         case 200:
             await response.discard()
-            if let size = response.length { return BlobStat(size: size) }
+            if let size = response.headers.byteCount("Content-Length") { return BlobStat(size: size) }
         case 404:
             await response.discard()
             return nil
@@ -139,7 +142,7 @@ public struct RegistryRepository: BlobStore {
             guard response.status == .ok else { throw await response.failure().error }
             do {
                 let bytes = try await response.collect(upTo: limit)
-                if let length = response.length, length != bytes.count {
+                if let length = response.headers.byteCount("Content-Length"), length != bytes.count {
                     throw CacheError(
                         .unavailable, "the manifest \(name) ends after \(bytes.count) of \(length) bytes",
                         retry: .worthwhile)
@@ -227,11 +230,6 @@ public enum ManifestName: Hashable, Sendable, CustomStringConvertible {
         case .digest(let digest): digest.description
         }
     }
-}
-
-extension HTTPHeaders {
-    /// What the registry says the digest is; `nil` if it says nothing, or nothing that we can compare.
-    var contentDigest: Digest? { first(name: "Docker-Content-Digest").flatMap { try? Digest($0) } }
 }
 
 extension Optional where Wrapped: Sendable {

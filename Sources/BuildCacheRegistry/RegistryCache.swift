@@ -146,7 +146,7 @@ public struct RegistryCache: CacheBackend {
     private func presence(_ graph: LayerGraph, in repository: RegistryRepository) async throws -> [Digest: Bool] {
         let found = try await graph.unconverted(export).mapConcurrently(limit: RegistryCache.checksInFlight) {
             descriptor in
-            (descriptor.digest, try await repository.stat(descriptor.digest, at: repository.origin) != nil)
+            (descriptor.digest, try await repository.holds(descriptor, at: repository.origin))
         }
         return Dictionary(found) { first, _ in first }
     }
@@ -168,8 +168,12 @@ public struct RegistryCache: CacheBackend {
         var cache = try await ImportedCache(
             manifest: manifest.descriptor, from: RootedSource(root: manifest, rest: repository),
             layers: VerifiedSource(repository), limits: limits)
-        try await cache.removeMissing(from: repository)
-        client.places.add(cache.graph.descriptors.keys, options.ref.path, options.ref.domain)
+        try await cache.removeMissing { layers in
+            let found = try await layers.mapConcurrently(limit: RegistryCache.checksInFlight) { layer in
+                try await repository.holds(layer) ? layer.digest : nil
+            }
+            return Set(found.compactMap { $0 })
+        }
         for problem in cache.problems { progress(.problem(problem)) }
         return cache
     }

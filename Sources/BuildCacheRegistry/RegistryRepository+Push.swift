@@ -49,7 +49,7 @@ extension RegistryRepository {
             }
             // Another export may have sent it since the registry was asked.
             let mayBeThere = !isMissing || client.places.contains(descriptor.digest, path, domain)
-            if mayBeThere, try await stat(descriptor.digest, at: origin) != nil { return .alreadyPresent }
+            if mayBeThere, try await holds(descriptor, at: origin) { return .alreadyPresent }
             let outcome = try await send(descriptor, from: source)
             client.places.add([descriptor.digest], path, domain)
             return outcome

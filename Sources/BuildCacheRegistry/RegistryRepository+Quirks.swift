@@ -8,40 +8,6 @@ import NIOHTTP1
 
 // Where registries differ from their specification, and from each other.
 extension RegistryRepository {
-    /// Some registries know no HEAD, and some send HEAD to a storage whose signed address is good for GET only.
-    func refusesToTell(_ response: IncomingResponse, _ endpoint: Endpoint) -> Bool {
-        [405, 501].contains(response.status.code)
-            || (response.status == .forbidden && response.url.origin != endpoint.base.origin)
-    }
-
-    /// The size of a blob from the head of its first byte, for who gives none without reading.
-    func statByReading(
-        _ url: ServiceURL, at endpoint: Endpoint, _ scopes: AuthScopes, _ retries: Retries
-    ) async throws -> BlobStat? {
-        let headers: HTTPHeaders = ["Accept": "*/*", "Accept-Encoding": "identity", "Range": "bytes=0-0"]
-        let response = try await client.send(
-            OutgoingRequest(.GET, url, headers: headers), to: endpoint, scopes, retries: retries)
-        switch response.status.code {
-        case 200:
-            // The whole blob is on its way; leaving it costs the connection, reading it may cost gigabytes.
-            guard let size = response.headers.byteCount("Content-Length") else { break }
-            return BlobStat(size: size)
-        case 206:
-            await response.discard()
-            guard let size = response.headers.totalBytes else { break }
-            return BlobStat(size: size)
-        case 404:
-            await response.discard()
-            return nil
-        case 416:
-            // An empty blob has no first byte.
-            await response.discard()
-            return BlobStat(size: 0)
-        default: throw await response.failure().error
-        }
-        throw CacheError(.unsupported, "\(url.base): the registry does not say how large its blobs are")
-    }
-
     /// A proxy in front of a registry ends TLS, and the registry believes it is spoken to in the clear.
     ///
     /// Its addresses then are `http` ones of the same host, and those of the proxy are meant.

@@ -39,30 +39,6 @@ public struct RegistryRepository: BlobStore {
 
     // MARK: Blobs
 
-    /// The size of a blob where it would be read, `nil` if it is nowhere.
-    public func stat(_ digest: Digest) async throws -> BlobStat? {
-        try await firstOf(sources) { endpoint in try await stat(digest, at: endpoint) }
-    }
-
-    func stat(_ digest: Digest, at endpoint: Endpoint) async throws -> BlobStat? {
-        let url = try endpoint.url(path, "blobs/\(digest)")
-        let scopes = AuthScopes.pull(endpoint.repository(path))
-        let retries = client.transport.retries()
-        let response = try await client.send(
-            OutgoingRequest(.HEAD, url, headers: ["Accept": "*/*"]), to: endpoint, scopes, retries: retries)
-        switch response.status.code {
-        case 200:
-            await response.discard()
-            if let size = response.headers.byteCount("Content-Length") { return BlobStat(size: size) }
-        case 404:
-            await response.discard()
-            return nil
-        case _ where refusesToTell(response, endpoint): await response.discard()
-        default: throw await response.failure().error
-        }
-        return try await statByReading(url, at: endpoint, scopes, retries)
-    }
-
     /// Reads a blob, or a part of it, without verifying its bytes.
     ///
     /// What breaks off is asked for again from there; large blobs come in several ranges at once. A descriptor of a manifest's type is
@@ -97,8 +73,8 @@ public struct RegistryRepository: BlobStore {
         }
     }
 
-    /// Asks one after the other until one knows; a failure counts only if it is the last one's.
-    private func firstOf<Value: Sendable>(
+    /// The first answer of several endpoints, asked in their order; a failure counts only if it is that of the last one.
+    func firstOf<Value: Sendable>(
         _ endpoints: [Endpoint], _ body: (Endpoint) async throws -> Value?
     ) async throws -> Value? {
         for endpoint in endpoints.dropLast() {
@@ -180,7 +156,7 @@ public struct RegistryRepository: BlobStore {
             await response.discard()
             return digest
         }
-        guard response.status == .ok || refusesToTell(response, origin) else { throw await response.failure().error }
+        // Any other answer to HEAD says little, and has no body with the reason: GET tells.
         await response.discard()
         return try await manifest(tag, limit: limit, at: origin)?.digest
     }

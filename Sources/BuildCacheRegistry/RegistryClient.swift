@@ -79,6 +79,7 @@ public struct RegistryClient: Sendable {
         let made = Endpoint(
             domain: domain, base: isPlain ? try ServiceURL("http://\(host)") : encrypted, tls: isPlain ? nil : tls,
             profile: settings?.profile ?? .known(for: domain),
+            mountSources: try mountSources(of: domain),
             authenticator: Authenticator(
                 domain: domain, isPlain: isPlain, credentials: self.settings.credentials, transport: transport))
         return known.endpoints.withLock { endpoints in
@@ -86,6 +87,20 @@ public struct RegistryClient: Sendable {
             endpoints[key] = made
             return made
         }
+    }
+
+    /// - Throws: `CacheError` `.invalidSpec` if a mount source is not a repository.
+    private func mountSources(of domain: String) throws(CacheError) -> [String] {
+        var sources: [String] = []
+        for source in settings.hosts[domain]?.mountSources ?? [] {
+            guard let path = Reference.repositoryPath(source, at: domain) else {
+                throw CacheError(
+                    .invalidSpec,
+                    "invalid mount source \(source.quoted) of \(domain): expected a repository like library/alpine")
+            }
+            sources.append(path)
+        }
+        return sources
     }
 
     /// Where a repository is read: mirrors first, then the registry itself.
@@ -156,6 +171,8 @@ struct Endpoint: Sendable {
     let base: ServiceURL
     let tls: TLSConfiguration?
     let profile: RegistryProfile
+    /// Repositories that layers may be mounted from without having been seen there.
+    let mountSources: [String]
     let authenticator: Authenticator
     /// Before the path of a repository, at a mirror.
     var path = ""
@@ -163,12 +180,14 @@ struct Endpoint: Sendable {
     var mirrored: String?
 
     init(
-        domain: String, base: ServiceURL, tls: TLSConfiguration?, profile: RegistryProfile, authenticator: Authenticator
+        domain: String, base: ServiceURL, tls: TLSConfiguration?, profile: RegistryProfile, mountSources: [String],
+        authenticator: Authenticator
     ) {
         self.domain = domain
         self.base = base
         self.tls = tls
         self.profile = profile
+        self.mountSources = mountSources
         self.authenticator = authenticator
     }
 
@@ -178,47 +197,5 @@ struct Endpoint: Sendable {
     /// As in `/v2/library/app/blobs/…`.
     func url(_ repository: String, _ rest: String) throws(CacheError) -> ServiceURL {
         try ServiceURL("\(base.base)/v2/\(self.repository(repository))/\(rest)")
-    }
-}
-
-/// Which repositories of a registry have which blobs, as far as this process has seen.
-final class BlobPlaces: Sendable {
-    private struct Place: Hashable {
-        var domain: String
-        var digest: Digest
-    }
-
-    // Some 100 bytes each; a process that sees more forgets what it saw.
-    private static let limit = 100_000
-
-    private let repositories = Mutex<[Place: Set<String>]>([:])
-
-    func add(_ digests: some Sequence<Digest>, _ repository: String, _ domain: String) {
-        repositories.withLock { repositories in
-            if repositories.count > BlobPlaces.limit { repositories = [:] }
-            for digest in digests {
-                repositories[Place(domain: domain, digest: digest), default: []].insert(repository)
-            }
-        }
-    }
-
-    func contains(_ digest: Digest, _ repository: String, _ domain: String) -> Bool {
-        repositories.withLock { $0[Place(domain: domain, digest: digest)]?.contains(repository) ?? false }
-    }
-
-    /// The repository to mount a blob from: the one whose path has most in common with the target's.
-    ///
-    /// - Source: `spec/backends.md` §1.4.
-    func source(of descriptor: Descriptor, for target: String, _ domain: String) -> String? {
-        var candidates = repositories.withLock { $0[Place(domain: domain, digest: descriptor.digest)] ?? [] }
-        if let noted = descriptor.annotations["containerd.io/distribution.source.\(domain)"] {
-            candidates.formUnion(noted.split(separator: ",").map { String($0) })
-        }
-        candidates.remove(target)
-        let parts = target.split(separator: "/")
-        func common(_ candidate: String) -> Int {
-            zip(parts, candidate.split(separator: "/")).prefix { $0 == $1 }.count
-        }
-        return candidates.sorted().max { common($0) < common($1) }
     }
 }

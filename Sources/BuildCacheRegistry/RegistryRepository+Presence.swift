@@ -53,6 +53,7 @@ extension RegistryRepository {
             case .present, .tooShort: break
             }
         }
+        note([descriptor.digest], at: endpoint)
         return true
     }
 

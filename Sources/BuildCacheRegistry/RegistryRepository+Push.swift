@@ -64,7 +64,7 @@ extension RegistryRepository {
         let retries = client.transport.retries()
         var session: UploadSession?
         if let other = client.places.source(
-            of: descriptor, for: path, domain)
+            of: descriptor, for: path, domain, named: origin.mountSources)
         {
             switch try await mount(descriptor.digest, from: other, retries) {
             case .mounted: return .alreadyPresent
@@ -110,13 +110,15 @@ extension RegistryRepository {
             switch response.status.code {
             case 201:
                 await response.discard()
-                return .mounted
+                // A registry that names another blob has not understood what it was asked for.
+                let stored = response.headers.contentDigest
+                return stored == nil || stored == digest ? .mounted : .refused
             case 200, 202, 204: return .started(try await self.session(response))
             default:
                 await response.discard()
                 return .refused
             }
-        } catch let error as CacheError where error.code == .denied {
+        } catch let error as CacheError where [.denied, .unsupported, .corrupted].contains(error.code) {
             return .refused
         }
     }

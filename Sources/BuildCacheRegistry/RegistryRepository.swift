@@ -58,7 +58,9 @@ public struct RegistryRepository: BlobStore {
                     OutgoingRequest(.GET, try endpoint.url(path, "\(kind)/\(descriptor.digest)"), headers: headers),
                     to: endpoint, .pull(endpoint.repository(path)), retries: nil)
                 switch response.status.code {
-                case 200, 206: return response
+                case 200, 206:
+                    note([descriptor.digest], at: endpoint)
+                    return response
                 case 404 where endpoint.mirrored != nil:
                     await response.discard()
                     return nil
@@ -71,6 +73,11 @@ public struct RegistryRepository: BlobStore {
         do { return try await download.open(range) } catch let error as CacheError {
             throw error.adding(backend: "registry", subject: "\(descriptor.digest)")
         }
+    }
+
+    /// Takes note that this repository has these blobs, if the registry itself said so.
+    func note(_ digests: some Sequence<Digest>, at endpoint: Endpoint) {
+        if endpoint.base == origin.base { client.places.add(digests, path, domain) }
     }
 
     /// The first answer of several endpoints, asked in their order; a failure counts only if it is that of the last one.
@@ -126,11 +133,19 @@ public struct RegistryRepository: BlobStore {
                 let type = response.headers.first(name: "Content-Type").map { $0.prefix { $0 != ";" } } ?? ""
                 let document = RawDocument(mediaType: MediaType(String(type)), bytes: bytes)
                 try check(document, name, response.headers)
+                noteLayers(of: document, at: endpoint)
                 return document
             } catch let error as CacheError {
                 try await retries.pause(after: error)
             }
         }
+    }
+
+    /// Takes note of the blobs that a manifest which was read leads to: a registry has them where it has the manifest.
+    private func noteLayers(of document: RawDocument, at endpoint: Endpoint) {
+        guard endpoint.base == origin.base, let manifest = try? Document(decoding: document.bytes) else { return }
+        if case .index = manifest { return }
+        note(manifest.references.map(\.digest), at: endpoint)
     }
 
     private func check(_ document: RawDocument, _ name: ManifestName, _ headers: HTTPHeaders) throws(CacheError) {

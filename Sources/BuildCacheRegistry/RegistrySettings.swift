@@ -28,17 +28,23 @@ public struct RegistryHost: Hashable, Sendable {
     ///
     /// Writing always goes to the registry itself. Each may have settings of its own under its host.
     public var mirrors: [String]
+    /// Repositories of the registry, as in `library/alpine`, whose layers may be mounted into others by their digest.
+    ///
+    /// Default none: then a layer is mounted only from a repository where this process has seen it. Name no repository here whose layers
+    /// must not become readable in the one that is written to.
+    public var mountSources: [String]
     /// What the registry can do; `nil` is what is known about the domain.
     public var profile: RegistryProfile?
 
     /// Makes settings.
     public init(
         plainHTTP: Bool = false, tls: TLSOptions = TLSOptions(), mirrors: [String] = [],
-        profile: RegistryProfile? = nil
+        mountSources: [String] = [], profile: RegistryProfile? = nil
     ) {
         self.plainHTTP = plainHTTP
         self.tls = tls
         self.mirrors = mirrors
+        self.mountSources = mountSources
         self.profile = profile
     }
 }

@@ -34,12 +34,12 @@ extension RegistryClient {
 
 /// Runs `body` with a repository of a registry in this process.
 func withRepository(
-    _ registry: FakeRegistry, profile: RegistryProfile? = nil, attempts: Int = 40,
+    _ registry: FakeRegistry, profile: RegistryProfile? = nil, mountSources: [String] = [], attempts: Int = 40,
     resumableSize: Int64? = nil,
     _ body: @escaping @Sendable (RegistryRepository, RegistryClient, String) async throws -> Void
 ) async throws {
     try await withServer(registry.respond) { address in
-        let hosts = [address: RegistryHost(plainHTTP: true, profile: profile)]
+        let hosts = [address: RegistryHost(plainHTTP: true, mountSources: mountSources, profile: profile)]
         try await RegistryClient.forTests(hosts: hosts, attempts: attempts) { client in
             var client = client
             if let resumableSize { client.resumableSize = resumableSize }

@@ -129,7 +129,8 @@ extension RegistryRepository {
             .POST, try origin.url(path, "blobs/uploads/"), headers: ["Content-Length": "0"])
         let response = try await client.send(request, to: origin, .push(path), retries: retries)
         guard [200, 201, 202, 204].contains(response.status.code) else {
-            throw await response.failure().error
+            let failure = await response.failure()
+            throw nameRefusal(failure) ?? failure.error
         }
         return try await session(response)
     }

@@ -83,6 +83,7 @@ public struct RegistryCache: CacheBackend {
                 : try await repository.put(descriptor, from: blob, isMissing: known[descriptor.digest] == false)
         }
         var receipt = layers.receipt
+        for problem in repository.problems { receipt.add(CacheProblem(.notice, problem), progress) }
         guard layers.hasLayers else { return receipt }
 
         if export.writePolicy == .merge, options.ref.digest == nil {
@@ -162,7 +163,9 @@ public struct RegistryCache: CacheBackend {
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
-        guard let manifest = try await repository.manifest(ManifestName(options.ref), limit: limits.maximumBytes) else {
+        let manifest = try await repository.manifest(ManifestName(options.ref), limit: limits.maximumBytes)
+        guard let manifest else {
+            for problem in repository.problems { progress(.problem(CacheProblem(.notice, problem))) }
             return nil
         }
         var cache = try await ImportedCache(
@@ -174,6 +177,7 @@ public struct RegistryCache: CacheBackend {
             }
             return Set(found.compactMap { $0 })
         }
+        cache.problems += repository.problems.map { CacheProblem(.notice, $0) }
         for problem in cache.problems { progress(.problem(problem)) }
         return cache
     }

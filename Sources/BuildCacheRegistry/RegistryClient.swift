@@ -118,7 +118,12 @@ public struct RegistryClient: Sendable {
 
     // MARK: Requests
 
-    /// Sends a request with what the registry wants to see, and again with something better if it is refused.
+    /// The most 401 that one request is answered with, of which ``rejectionLimit`` may be about credentials that were new.
+    private static let refusalLimit = 20
+    private static let rejectionLimit = 4
+
+    /// Sends a request with what the registry wants to see, and again with something better if it is refused: up to 20 times, and up to
+    /// 4 times with credentials that were new.
     ///
     /// - Parameters:
     ///   - scopes: What a token must allow.
@@ -151,12 +156,13 @@ public struct RegistryClient: Sendable {
             }
             refusals += 1
             if let authorization, !endpoint.authenticator.hasEnded(authorization) { rejections += 1 }
-            guard isOwn, response.url.origin == endpoint.base.origin, rejections < 4, refusals < 20,
+            guard isOwn, response.url.origin == endpoint.base.origin, rejections < Self.rejectionLimit,
+                refusals < Self.refusalLimit,
                 try await endpoint.authenticator.learn(
-                    from: response.headers, rejected: authorization, rejections: rejections)
+                    from: response.headers, for: scopes, rejected: authorization, rejections: rejections)
             else {
                 var error = await response.failure().error
-                error.message += isOwn ? endpoint.authenticator.advice : ""
+                error.message += isOwn ? endpoint.authenticator.advice(for: scopes) : ""
                 throw error
             }
             await response.discard()

@@ -34,6 +34,17 @@ public struct RegistryRepository: BlobStore {
         origin = try await client.endpoint(for: reference.domain, insecure: insecure)
     }
 
+    /// Faults of places of credentials that stopped nothing so far, one line each.
+    var problems: [String] {
+        var problems: [String] = []
+        for endpoint in sources + [origin] {
+            for problem in endpoint.authenticator.problems where !problems.contains(problem) {
+                problems.append(problem)
+            }
+        }
+        return problems
+    }
+
     /// As in `docker.io`.
     var domain: String { origin.domain }
 

@@ -5,6 +5,7 @@ import BuildCacheJSON
 import BuildCacheSpec
 import Logging
 import NIOHTTP1
+import NIOSSL
 import Synchronization
 
 /// The authentication state of one registry: challenge, logins and cached tokens, shared by all requests to it.
@@ -59,6 +60,8 @@ final class Authenticator: Sendable {
     private let isPlain: Bool
     private let credentials: RegistryCredentials
     private let transport: HTTPTransport
+    /// The options to connect to a token server with.
+    private let tls: @Sendable (ServiceURL) -> TLSConfiguration?
     private let state = Mutex(State())
     private let fetches = SharedWork<TokenRequest, Authorization>()
 
@@ -70,12 +73,14 @@ final class Authenticator: Sendable {
     fileprivate static let memoryLimit = 1000
 
     init(
-        domain: String, isPlain: Bool, credentials: RegistryCredentials, transport: HTTPTransport
+        domain: String, isPlain: Bool, credentials: RegistryCredentials, transport: HTTPTransport,
+        tls: @escaping @Sendable (ServiceURL) -> TLSConfiguration?
     ) {
         self.domain = domain
         self.isPlain = isPlain
         self.credentials = credentials
         self.transport = transport
+        self.tls = tls
     }
 
     /// Faults of the places where credentials were looked for, one line each.
@@ -309,7 +314,7 @@ final class Authenticator: Sendable {
     ) async throws -> IncomingResponse {
         let query = (service.map { [("service", $0)] } ?? []) + scopes.texts.map { ("scope", $0) }
         var request = OutgoingRequest(
-            .GET, try url.adding(query.map { (name: $0.0, value: $0.1) }))
+            .GET, try url.adding(query.map { (name: $0.0, value: $0.1) }), tls: tls(url))
         if case .password(let user, let password) = credential {
             try request.credentials.set("Authorization", Secret(basic(user, password.exposed)))
         }
@@ -321,7 +326,9 @@ final class Authenticator: Sendable {
     ) async throws -> IncomingResponse {
         var form = form + [("client_id", "swift-build-cache"), ("scope", scopes.texts.joined(separator: " "))]
         if let service { form.append(("service", service)) }
-        return try await transport.send(OutgoingRequest(posting: CredentialForm(form), to: url))
+        var request = OutgoingRequest(posting: CredentialForm(form), to: url)
+        request.tls = tls(url)
+        return try await transport.send(request)
     }
 }
 

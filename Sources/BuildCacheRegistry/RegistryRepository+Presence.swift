@@ -11,7 +11,7 @@ extension RegistryRepository {
     ///
     /// - Throws: `CacheError` `.denied`, `.unavailable`; `.unsupported` if the registry does not tell the size of a blob.
     public func stat(_ digest: Digest) async throws -> BlobStat? {
-        try await firstOf(sources) { endpoint in try await stat(digest, at: endpoint) }
+        try await firstOf(servers.readers) { endpoint in try await stat(digest, at: endpoint) }
     }
 
     private func stat(_ digest: Digest, at endpoint: Endpoint) async throws -> BlobStat? {
@@ -36,7 +36,7 @@ extension RegistryRepository {
     ///
     /// - Throws: `CacheError` `.denied`, `.unavailable`.
     func holds(_ descriptor: Descriptor) async throws -> Bool {
-        try await firstOf(sources) { endpoint in try await holds(descriptor, at: endpoint) ? true : nil }
+        try await firstOf(servers.readers) { endpoint in try await holds(descriptor, at: endpoint) ? true : nil }
             ?? false
     }
 

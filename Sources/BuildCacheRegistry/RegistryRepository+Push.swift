@@ -44,6 +44,7 @@ extension RegistryRepository {
         _ descriptor: Descriptor, from source: any BlobSource, isMissing: Bool
     ) async throws -> PutOutcome {
         do {
+            try servers.requirePush()
             guard descriptor.size >= 0 else {
                 throw CacheError(.corrupted, "invalid size \(descriptor.size) of a blob: expected 0 or more bytes")
             }
@@ -64,7 +65,7 @@ extension RegistryRepository {
         let retries = client.transport.retries()
         var session: UploadSession?
         if let other = client.places.source(
-            of: descriptor, for: path, domain, named: origin.mountSources)
+            of: descriptor, for: path, domain, named: servers.mountSources)
         {
             switch try await mount(descriptor.digest, from: other, retries) {
             case .mounted: return .alreadyPresent
@@ -101,12 +102,12 @@ extension RegistryRepository {
     /// The registry refuses, or opens a session to send the blob, if it does not have the blob there or this process may not read it.
     private func mount(_ digest: Digest, from other: String, _ retries: Retries) async throws -> Mount {
         let url = try origin.url(path, "blobs/uploads/").adding([
-            ("mount", digest.description), ("from", other),
+            ("mount", digest.description), ("from", origin.repository(other)),
         ])
         do {
             let response = try await client.send(
                 OutgoingRequest(.POST, url, headers: ["Content-Length": "0"]), to: origin,
-                AuthScopes.push(path).union(.pull(other)), retries: retries)
+                AuthScopes.push(origin.repository(path)).union(.pull(origin.repository(other))), retries: retries)
             switch response.status.code {
             case 201:
                 await response.discard()
@@ -127,7 +128,7 @@ extension RegistryRepository {
     func beginUpload(_ retries: Retries) async throws -> UploadSession {
         let request = OutgoingRequest(
             .POST, try origin.url(path, "blobs/uploads/"), headers: ["Content-Length": "0"])
-        let response = try await client.send(request, to: origin, .push(path), retries: retries)
+        let response = try await client.send(request, to: origin, .push(origin.repository(path)), retries: retries)
         guard [200, 201, 202, 204].contains(response.status.code) else {
             let failure = await response.failure()
             throw nameRefusal(failure) ?? failure.error
@@ -176,7 +177,7 @@ extension RegistryRepository {
 
     /// Sends a request of a session.
     func send(_ request: OutgoingRequest, retries: Retries?) async throws -> IncomingResponse {
-        try await client.send(request, to: origin, .push(path), retries: retries)
+        try await client.send(request, to: origin, .push(origin.repository(path)), retries: retries)
     }
 }
 

@@ -13,31 +13,34 @@ import NIOHTTP1
 /// - Source: OCI distribution-spec 1.1; `spec/backends.md` §1.
 public struct RegistryRepository: BlobStore {
     let client: RegistryClient
+    /// As in `docker.io`.
+    let domain: String
     /// As in `library/app`.
     let path: String
-    /// The registry itself.
-    let origin: Endpoint
-    /// Where to read, the registry itself last.
-    let sources: [Endpoint]
+    /// The registry and its mirrors.
+    let servers: RegistryServers
 
     /// Looks up how the registry of `reference` is reached; its tag and digest do not count.
     ///
     /// - Parameters:
     ///   - reference: Whose registry and path count.
     ///   - insecure: Whether plain HTTP and certificates of unknown origin will do.
-    ///   - client: What is known about registries; share one.
+    ///   - client: The settings, and the knowledge about registries; share one.
     /// - Throws: `CacheError` `.invalidSpec` if the settings of the registry cannot be used.
     public init(_ reference: Reference, insecure: Bool = false, client: RegistryClient = .shared) async throws {
         self.client = client
         path = reference.path
-        sources = try await client.sources(for: reference.domain, insecure: insecure)
-        origin = try await client.endpoint(for: reference.domain, insecure: insecure)
+        servers = try await client.servers(for: reference.domain, insecure: insecure)
+        domain = reference.domain
     }
 
-    /// Faults of places of credentials that stopped nothing so far, one line each.
+    /// The registry itself.
+    var origin: Endpoint { servers.origin }
+
+    /// Faults of settings and of places of credentials that stopped nothing so far; one line each.
     var problems: [String] {
-        var problems: [String] = []
-        for endpoint in sources + [origin] {
+        var problems = servers.problems
+        for endpoint in servers.readers + [origin] {
             for problem in endpoint.authenticator.problems where !problems.contains(problem) {
                 problems.append(problem)
             }
@@ -45,14 +48,11 @@ public struct RegistryRepository: BlobStore {
         return problems
     }
 
-    /// As in `docker.io`.
-    var domain: String { origin.domain }
-
     // MARK: Blobs
 
     /// Reads a blob, or a part of it, without verifying its bytes.
     ///
-    /// What breaks off is asked for again from there; large blobs come in several ranges at once. A descriptor of a manifest's type is
+    /// A response that breaks off is asked for again from there; large blobs come in several ranges at once. A descriptor of a manifest's type is
     /// looked for among the manifests.
     ///
     /// - Throws: `CacheError` `.notFound`, `.denied`, `.unavailable`.
@@ -61,7 +61,7 @@ public struct RegistryRepository: BlobStore {
         let accept = kind == "manifests" ? descriptor.mediaType.text : "*/*"
         let download = Download(size: descriptor.size, retries: { client.transport.retries() }) { range in
             // A mirror that fails is passed over, each time anew: it may have come back.
-            let response = try await firstOf(sources) { endpoint in
+            let response = try await firstOf(servers.readers) { endpoint in
                 // Encoded for the way, the bytes would be others than those of the digest.
                 var headers: HTTPHeaders = ["Accept": accept, "Accept-Encoding": "identity"]
                 if let range { headers.add(name: "Range", value: "bytes=\(range.lowerBound)-\(range.upperBound - 1)") }
@@ -72,9 +72,6 @@ public struct RegistryRepository: BlobStore {
                 case 200, 206:
                     note([descriptor.digest], at: endpoint)
                     return response
-                case 404 where endpoint.mirrored != nil:
-                    await response.discard()
-                    return nil
                 default: throw await response.failure().error
                 }
             }
@@ -118,7 +115,12 @@ public struct RegistryRepository: BlobStore {
     ///   - limit: The most bytes to accept.
     /// - Throws: `CacheError` `.corrupted` if it is not what the registry, or the digest, says it is; `.limitExceeded`.
     public func manifest(_ name: ManifestName, limit: Int = Document.defaultLimit) async throws -> RawDocument? {
-        try await firstOf(sources) { endpoint in try await manifest(name, limit: limit, at: endpoint) }
+        let endpoints =
+            switch name {
+            case .tag: servers.resolvers
+            case .digest: servers.readers
+            }
+        return try await firstOf(endpoints) { endpoint in try await manifest(name, limit: limit, at: endpoint) }
     }
 
     func manifest(_ name: ManifestName, limit: Int, at endpoint: Endpoint) async throws -> RawDocument? {
@@ -168,12 +170,12 @@ public struct RegistryRepository: BlobStore {
             context: .init(backend: "registry", subject: "\(name)"))
     }
 
-    /// The digest that a tag leads to now, `nil` for none.
+    /// The digest that a tag leads to now, `nil` if the tag does not exist.
     func digest(of tag: ManifestName, limit: Int) async throws -> Digest? {
         let request = OutgoingRequest(
             .HEAD, try origin.url(path, "manifests/\(tag)"), headers: ["Accept": RegistryRepository.acceptManifests])
         let response = try await client.send(
-            request, to: origin, .push(path), retries: client.transport.retries())
+            request, to: origin, .push(origin.repository(path)), retries: client.transport.retries())
         if response.status == .notFound {
             await response.discard()
             return nil
@@ -189,22 +191,23 @@ public struct RegistryRepository: BlobStore {
 
     /// Stores a manifest under a name, as the exact bytes that its digest is of.
     ///
-    /// What it leads to must be there. Whoever reads the name gets the old manifest or the new one.
+    /// The blobs it leads to must be there. A reader of the name gets the old manifest or the new one.
     ///
     /// - Throws: `CacheError` `.unsupported` if the registry takes no such manifest, `.denied`, `.unavailable`.
     public func putManifest(_ document: RawDocument, as name: ManifestName) async throws {
+        try servers.requirePush()
         let request = OutgoingRequest(
             .PUT, try origin.url(path, "manifests/\(name)"), headers: ["Content-Type": document.mediaType.text],
             body: .bytes(ByteBuffer(bytes: document.bytes)))
         let retries = client.transport.retries()
-        var response = try await client.send(request, to: origin, .push(path), retries: retries)
+        var response = try await client.send(request, to: origin, .push(origin.repository(path)), retries: retries)
         while ![200, 201, 202, 204].contains(response.status.code) {
             let failure = await response.failure()
             guard isStale(failure) else { throw explained(failure, document) }
             do { try await retries.pause(after: failure.error.passing) } catch is CacheError {
                 throw explained(failure, document)
             }
-            response = try await client.send(request, to: origin, .push(path), retries: retries)
+            response = try await client.send(request, to: origin, .push(origin.repository(path)), retries: retries)
         }
         await response.discard()
         if let stored = response.headers.contentDigest, stored != document.digest {

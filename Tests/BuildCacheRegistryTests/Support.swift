@@ -9,12 +9,14 @@ import TestServers
 @testable import BuildCacheRegistry
 
 extension RegistryClient {
-    /// Runs `body` with a client of its own that pauses hardly at all between tries.
+    /// Runs `body` with a client of its own that pauses hardly at all between tries, and reads no settings of this machine.
     static func forTests<Value>(
         credentials: RegistryCredentials = .anonymous, hosts: [String: RegistryHost] = [:],
+        hostDirectories: [String] = [],
         environment: Environment = .empty, attempts: Int = 40, _ body: (RegistryClient) async throws -> Value
     ) async throws -> Value {
-        let settings = RegistrySettings(hosts: hosts, credentials: credentials)
+        let settings = RegistrySettings(
+            hosts: hosts, credentials: credentials, hostDirectories: hostDirectories)
         return try await forTests(settings: settings, environment: environment, attempts: attempts, body)
     }
 

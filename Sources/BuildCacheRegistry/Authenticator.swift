@@ -59,6 +59,8 @@ final class Authenticator: Sendable {
     /// Whether what is sent to the registry can be read on the way.
     private let isPlain: Bool
     private let credentials: RegistryCredentials
+    /// Why no credentials are sent, `nil` if they are.
+    private let withholds: String?
     private let transport: HTTPTransport
     /// The options to connect to a token server with.
     private let tls: @Sendable (ServiceURL) -> TLSConfiguration?
@@ -73,12 +75,13 @@ final class Authenticator: Sendable {
     fileprivate static let memoryLimit = 1000
 
     init(
-        domain: String, isPlain: Bool, credentials: RegistryCredentials, transport: HTTPTransport,
+        domain: String, isPlain: Bool, credentials: RegistryCredentials, withholds: String?, transport: HTTPTransport,
         tls: @escaping @Sendable (ServiceURL) -> TLSConfiguration?
     ) {
         self.domain = domain
         self.isPlain = isPlain
         self.credentials = credentials
+        self.withholds = withholds
         self.transport = transport
         self.tls = tls
     }
@@ -173,6 +176,7 @@ final class Authenticator: Sendable {
 
     /// The credential for these scopes, asked for once.
     private func credential(for scopes: AuthScopes) async throws -> RegistryCredential? {
+        guard withholds == nil else { return nil }
         if let known = state.withLock({ $0.narrowLogins[scopes] }) {
             if let narrow = known { return narrow.credential }
         } else {
@@ -196,6 +200,7 @@ final class Authenticator: Sendable {
     ///
     /// - Returns: Whether there is another one now.
     private func replaceCredential(for scopes: AuthScopes) async throws -> Bool {
+        guard withholds == nil else { return false }
         let (narrow, wide) = state.withLock { ($0.narrowLogins[scopes] ?? nil, $0.login) }
         let answer: RegistryCredentials.Answer
         if narrow != nil {
@@ -282,6 +287,10 @@ final class Authenticator: Sendable {
 
     /// The remedy for a refusal.
     private func advice(_ credential: RegistryCredential?) -> String {
+        if let withholds {
+            return
+                "; no credentials are sent to \(domain), because only registry.insecure=true in the spec says so and \(withholds): set RegistryHost(plainHTTP: true) or TLSOptions(verifiesCertificates: false) for it, or allow the host in RegistrySettings.allowedInsecureHosts"
+        }
         guard credential == nil else { return "; the credentials for \(domain) are not accepted or not enough" }
         let problems = problems.map { " (\($0))" }.joined()
         return

@@ -23,6 +23,8 @@ struct Endpoint: Sendable {
         var host: String
         var connection: RegistryServer.Connection
         var isPlain: Bool
+        /// Why no credentials are sent, `nil` if they are.
+        var withholds: String?
     }
 
     init(

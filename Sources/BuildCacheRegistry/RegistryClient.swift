@@ -69,7 +69,7 @@ public struct RegistryClient: Sendable {
         let (host, problems) = try await settings(for: domain)
         let servers: RegistryServers
         if insecure {
-            var endpoint = try await insecureEndpoint(domain)
+            var endpoint = try await insecureEndpoint(domain, host)
             if let profile = host?.profile { endpoint.profile = profile }
             servers = try RegistryServers(
                 [endpoint], for: domain, mountSources: host?.mountSources ?? [],
@@ -135,7 +135,7 @@ public struct RegistryClient: Sendable {
         var isPlain = connection.plainHTTP
         if isPlain, connection.prefersTLS { isPlain = try await !answers(encrypted, tls) }
         var endpoint = try make(
-            Endpoint.Key(owner: owner, host: server.host, connection: connection, isPlain: isPlain), tls
+            Endpoint.Key(owner: owner, host: server.host, connection: connection, isPlain: isPlain, withholds: nil), tls
         )
         if isOwn, let profile = host?.profile { endpoint.profile = profile }
         endpoint.apiPath = server.apiPath
@@ -144,14 +144,45 @@ public struct RegistryClient: Sendable {
         return endpoint
     }
 
-    /// The endpoint for a spec with `registry.insecure=true`: over TLS without verification, else over plain HTTP.
-    private func insecureEndpoint(_ domain: String) async throws -> Endpoint {
+    /// The endpoint for a spec with `registry.insecure=true`: over TLS if that can be verified, else over TLS, else over plain HTTP.
+    ///
+    /// A server that only the text of a spec makes insecure gets no credentials, unless it is this machine.
+    private func insecureEndpoint(_ domain: String, _ host: RegistryHost?) async throws -> Endpoint {
         let address = Reference.apiHost(of: domain)
-        var connection = RegistryServer.Connection(tls: TLSOptions(verifiesCertificates: false))
+        let encrypted = try ServiceURL("https://\(address)")
+        let configured = host?.server?.connection ?? connection(host, domain)
+        var connection = RegistryServer.Connection(tls: configured.tls)
+        connection.tls.verifiesCertificates = true
+        let isLocal = encrypted.isLoopback
+        if !isLocal, configured.tls.verifiesCertificates,
+            let endpoint = try await verifiedEndpoint(domain, address, connection)
+        {
+            return endpoint
+        }
+        connection.tls = TLSOptions(verifiesCertificates: false)
         let tls = try transport.tls(connection.tls)
-        connection.plainHTTP = try await !answers(try ServiceURL("https://\(address)"), tls)
+        let isPlain = try await !answers(encrypted, tls)
+        connection.plainHTTP = isPlain
+        let isAllowed =
+            isLocal || settings.allowedInsecureHosts.contains(encrypted) || configured.plainHTTP
+            || !configured.tls.verifiesCertificates
+        let why = isPlain ? "it speaks plain http" : "its certificate is not verified"
         return try make(
-            Endpoint.Key(owner: domain, host: address, connection: connection, isPlain: connection.plainHTTP), tls)
+            Endpoint.Key(
+                owner: domain, host: address, connection: connection, isPlain: isPlain,
+                withholds: isAllowed ? nil : why), tls)
+    }
+
+    /// The endpoint over TLS, `nil` if the server cannot be verified with these options.
+    private func verifiedEndpoint(
+        _ domain: String, _ address: String, _ connection: RegistryServer.Connection
+    ) async throws -> Endpoint? {
+        let tls: TLSConfiguration?
+        // Files that cannot be read are not a reason to fail where nothing has to be verified.
+        do { tls = try transport.tls(connection.tls) } catch { return nil }
+        guard try await answers(try ServiceURL("https://\(address)"), tls) else { return nil }
+        return try make(
+            Endpoint.Key(owner: domain, host: address, connection: connection, isPlain: false, withholds: nil), tls)
     }
 
     /// Makes an endpoint, or takes the one that was made before with the same login.
@@ -163,7 +194,7 @@ public struct RegistryClient: Sendable {
         let made = Endpoint(
             domain: key.owner, base: base, tls: key.isPlain ? nil : tls, profile: .known(for: key.owner),
             authenticator: Authenticator(
-                domain: key.owner, isPlain: key.isPlain, credentials: settings.credentials,
+                domain: key.owner, isPlain: key.isPlain, credentials: settings.credentials, withholds: key.withholds,
                 transport: transport
             ) { $0.origin == base.origin && !key.isPlain ? tls : elsewhere })
         return known.endpoints.withLock { endpoints in

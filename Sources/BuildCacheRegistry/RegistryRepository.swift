@@ -24,7 +24,8 @@ public struct RegistryRepository: BlobStore {
     ///
     /// - Parameters:
     ///   - reference: Whose registry and path count.
-    ///   - insecure: Whether plain HTTP and certificates of unknown origin will do.
+    ///   - insecure: Whether plain HTTP and certificates of unknown origin will do. Credentials go there only if
+    ///     ``RegistrySettings/allowedInsecureHosts`` or the settings of the registry say so.
     ///   - client: The settings, and the knowledge about registries; share one.
     /// - Throws: `CacheError` `.invalidSpec` if the settings of the registry cannot be used.
     public init(_ reference: Reference, insecure: Bool = false, client: RegistryClient = .shared) async throws {

@@ -17,14 +17,23 @@ public struct RegistrySettings: Sendable {
     public var hostDirectories: [String]
     /// The source of user names, passwords and tokens.
     public var credentials: RegistryCredentials
+    /// Hosts that get credentials over plain HTTP, or without a certificate that proves right, though only `registry.insecure=true` in a spec
+    /// says so.
+    ///
+    /// Default ``CredentialHosts/none``: then credentials go there only if the server is this machine, or if ``hosts`` or
+    /// ``hostDirectories`` say of the registry that it speaks plain HTTP or is not verified. BuildKit sends them in any case.
+    public var allowedInsecureHosts: CredentialHosts
+
     /// Makes settings; without arguments, those of Docker's command line.
     public init(
         hosts: [String: RegistryHost] = [:], credentials: RegistryCredentials = .docker(),
-        hostDirectories: [String] = RegistrySettings.dockerHostDirectories()
+        hostDirectories: [String] = RegistrySettings.dockerHostDirectories(),
+        allowedInsecureHosts: CredentialHosts = .none
     ) {
         self.hosts = hosts
         self.credentials = credentials
         self.hostDirectories = hostDirectories
+        self.allowedInsecureHosts = allowedInsecureHosts
     }
 
     /// The directories that Docker reads: `docker/certs.d` in `XDG_CONFIG_HOME` or `~/.config`, as a Docker without root has it, then

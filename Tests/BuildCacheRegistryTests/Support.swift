@@ -12,11 +12,12 @@ extension RegistryClient {
     /// Runs `body` with a client of its own that pauses hardly at all between tries, and reads no settings of this machine.
     static func forTests<Value>(
         credentials: RegistryCredentials = .anonymous, hosts: [String: RegistryHost] = [:],
-        hostDirectories: [String] = [],
+        hostDirectories: [String] = [], allowedInsecureHosts: CredentialHosts = .none,
         environment: Environment = .empty, attempts: Int = 40, _ body: (RegistryClient) async throws -> Value
     ) async throws -> Value {
         let settings = RegistrySettings(
-            hosts: hosts, credentials: credentials, hostDirectories: hostDirectories)
+            hosts: hosts, credentials: credentials, hostDirectories: hostDirectories,
+            allowedInsecureHosts: allowedInsecureHosts)
         return try await forTests(settings: settings, environment: environment, attempts: attempts, body)
     }
 

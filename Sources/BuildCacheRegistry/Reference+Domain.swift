@@ -23,3 +23,16 @@ extension Reference {
         return domain == "docker.io" && !text.contains("/") ? "library/\(text)" : text
     }
 }
+
+extension ServiceURL {
+    /// The URL of a server at `host[:port]`, with nothing behind that.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` if the text is not a host.
+    init(server host: String, isPlain: Bool = false) throws(CacheError) {
+        let url = isPlain ? try ServiceURL("http://\(host)") : try ServiceURL("https://\(host)")
+        guard url.path.isEmpty, url.query == nil else {
+            throw CacheError(.invalidSpec, "invalid host \(host.quoted): expected host or host:port")
+        }
+        self = url
+    }
+}

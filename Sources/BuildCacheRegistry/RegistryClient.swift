@@ -127,7 +127,10 @@ public struct RegistryClient: Sendable {
         }
         let tls = try transport.tls(connection.tls)
         let encrypted: ServiceURL
-        do { encrypted = try ServiceURL("https://\(server.host)\(server.apiPath)") } catch {
+        do {
+            encrypted = try ServiceURL(server: server.host)
+            if !server.apiPath.isEmpty { _ = try encrypted.appending(server.apiPath) }
+        } catch {
             throw CacheError(
                 .invalidSpec,
                 "invalid server \("\(server.host)\(server.apiPath)".quoted) of \(domain): \(error.message)")
@@ -149,7 +152,7 @@ public struct RegistryClient: Sendable {
     /// A server that only the text of a spec makes insecure gets no credentials, unless it is this machine.
     private func insecureEndpoint(_ domain: String, _ host: RegistryHost?) async throws -> Endpoint {
         let address = Reference.apiHost(of: domain)
-        let encrypted = try ServiceURL("https://\(address)")
+        let encrypted = try ServiceURL(server: address)
         let configured = host?.server?.connection ?? connection(host, domain)
         var connection = RegistryServer.Connection(tls: configured.tls)
         connection.tls.verifiesCertificates = true
@@ -180,7 +183,7 @@ public struct RegistryClient: Sendable {
         let tls: TLSConfiguration?
         // Files that cannot be read are not a reason to fail where nothing has to be verified.
         do { tls = try transport.tls(connection.tls) } catch { return nil }
-        guard try await answers(try ServiceURL("https://\(address)"), tls) else { return nil }
+        guard try await answers(try ServiceURL(server: address), tls) else { return nil }
         return try make(
             Endpoint.Key(owner: domain, host: address, connection: connection, isPlain: false, withholds: nil), tls)
     }
@@ -188,7 +191,7 @@ public struct RegistryClient: Sendable {
     /// Makes an endpoint, or takes the one that was made before with the same login.
     private func make(_ key: Endpoint.Key, _ tls: TLSConfiguration?) throws(CacheError) -> Endpoint {
         if let known = known.endpoints.withLock({ $0[key] }) { return known }
-        let base = try ServiceURL("\(key.isPlain ? "http" : "https")://\(key.host)")
+        let base = try ServiceURL(server: key.host, isPlain: key.isPlain)
         // The token server has certificates of the same authorities; other exceptions are for the registry alone.
         let elsewhere = try transport.tls(TLSOptions(authorities: key.isPlain ? [] : key.connection.tls.authorities))
         let made = Endpoint(

@@ -98,6 +98,15 @@ struct AuthScopes: Hashable, Sendable {
         return united
     }
 
+    /// The resource and its actions, `nil` for none or several resources.
+    var single: (resource: String, actions: Set<String>)? {
+        guard actions.count == 1, let (resource, actions) = actions.first else { return nil }
+        return (resource, actions)
+    }
+
+    /// The number of resources and actions together.
+    var count: Int { actions.reduce(0) { $0 + 1 + $1.value.count } }
+
     func contains(_ other: AuthScopes) -> Bool {
         other.actions.allSatisfy { actions[$0.key]?.isSuperset(of: $0.value) ?? false }
     }

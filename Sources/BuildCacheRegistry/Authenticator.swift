@@ -3,40 +3,49 @@ import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheJSON
 import BuildCacheSpec
+import Logging
 import NIOHTTP1
+import NIOSSL
 import Synchronization
 
-/// What one registry wants to see, and what we have to show: shared by all requests to it.
+/// The authentication state of one registry: challenge, logins and cached tokens, shared by all requests to it.
 ///
 /// Nothing is shown before the registry asks. After that every request carries what the first 401 asked for, tokens are fetched once
 /// for all who wait for them, and a new one in good time before the old one ends.
 final class Authenticator: Sendable {
-    /// What a request carried.
+    /// The header that a request carried.
     struct Authorization: Sendable {
         var header: Secret<String>
-        /// Which fetch it came from: of two 401 for one token only the first throws it away.
+        /// The number of the fetch it came from: of two 401 for one token only the first throws it away.
         fileprivate var generation: Int
     }
 
-    private enum Scheme: Hashable {
+    fileprivate enum Scheme: Hashable {
         case basic
         case bearer(realm: String, service: String?)
     }
-    private struct Token: Sendable {
+    fileprivate struct Token: Sendable {
         var text: Secret<String>
         var scopes: AuthScopes
         var expires: ContinuousClock.Instant
         var generation: Int
-        /// Whether the registry let somebody in with it: a refusal after that means that it ended.
+        /// Whether the registry accepted it once: a refusal after that means that it ended.
         var wasAccepted = false
     }
-    private struct State {
+    fileprivate struct Login: Hashable {
+        var credential: RegistryCredential?
+    }
+    fileprivate struct State {
         var scheme: Scheme?
         var tokens: [Token] = []
-        /// Scopes that the registry asked for beyond those we know to want.
-        var demanded = AuthScopes([])
-        var credential: RegistryCredential?
-        var hasAsked = false
+        /// Scopes that the registry asked for beyond those of a request, by these.
+        var demanded: [AuthScopes: AuthScopes] = [:]
+        /// The registry's login, `nil` before the source of credentials was asked.
+        var login: Login?
+        /// Logins that are for some scopes only, `nil` where the registry's counts.
+        var narrowLogins: [AuthScopes: Login?] = [:]
+        /// Faults of the places where credentials were looked for.
+        var problems: [String] = []
         var generation = 0
         /// Whether the token server takes only GET.
         var prefersGet = false
@@ -50,33 +59,50 @@ final class Authenticator: Sendable {
     /// Whether what is sent to the registry can be read on the way.
     private let isPlain: Bool
     private let credentials: RegistryCredentials
+    /// Why no credentials are sent, `nil` if they are.
+    private let withholds: String?
     private let transport: HTTPTransport
+    /// The options to connect to a token server with.
+    private let tls: @Sendable (ServiceURL) -> TLSConfiguration?
     private let state = Mutex(State())
     private let fetches = SharedWork<TokenRequest, Authorization>()
 
     /// Tokens that say nothing about it last so long.
     private static let defaultLifetime: Int64 = 60
     private static let answerLimit = 1 << 20
+    /// The most scopes that are kept for what a registry demands: resources and actions of one request, and requests.
+    fileprivate static let demandLimit = 64
+    fileprivate static let memoryLimit = 1000
 
-    init(domain: String, isPlain: Bool, credentials: RegistryCredentials, transport: HTTPTransport) {
+    init(
+        domain: String, isPlain: Bool, credentials: RegistryCredentials, withholds: String?, transport: HTTPTransport,
+        tls: @escaping @Sendable (ServiceURL) -> TLSConfiguration?
+    ) {
         self.domain = domain
         self.isPlain = isPlain
         self.credentials = credentials
+        self.withholds = withholds
         self.transport = transport
+        self.tls = tls
     }
+
+    /// Faults of the places where credentials were looked for, one line each.
+    var problems: [String] { state.withLock { $0.problems } }
 
     // MARK: Asking and answering
 
-    /// What a request for these scopes should carry, `nil` as long as the registry wants nothing.
+    /// The header for a request with these scopes, `nil` as long as the registry wants none.
     func authorization(for scopes: AuthScopes) async throws -> Authorization? {
-        let (scheme, wanted, generation) = state.withLock { ($0.scheme, scopes.union($0.demanded), $0.generation) }
+        let (scheme, wanted, generation) = state.withLock { state in
+            (state.scheme, state.demanded[scopes].map { scopes.union($0) } ?? scopes, state.generation)
+        }
         switch scheme {
         case nil: return nil
         case .basic:
-            guard case .password(let user, let password) = try await credential() else { return nil }
+            guard case .password(let user, let password) = try await credential(for: wanted) else { return nil }
             return Authorization(header: Secret(basic(user, password.exposed)), generation: generation)
         case .bearer(let realm, let service):
-            if case .registryToken(let token) = try await credential() {
+            if case .registryToken(let token) = try await credential(for: wanted) {
                 return Authorization(header: Secret("Bearer " + token.exposed), generation: generation)
             }
             let now = ContinuousClock.now
@@ -114,18 +140,21 @@ final class Authenticator: Sendable {
     /// Learns from a 401.
     ///
     /// - Parameters:
-    ///   - rejected: What the request carried.
-    ///   - rejections: How often this request carried something that was refused when it was new.
+    ///   - scopes: The scopes of the request.
+    ///   - rejected: The header that the request carried.
+    ///   - rejections: The number of times that this request carried something that was refused when it was new.
     /// - Returns: Whether there is something else to try.
-    func learn(from headers: HTTPHeaders, rejected: Authorization?, rejections: Int) async throws -> Bool {
+    func learn(
+        from headers: HTTPHeaders, for scopes: AuthScopes, rejected: Authorization?, rejections: Int
+    ) async throws -> Bool {
         let challenges = AuthChallenge.parse(headers["WWW-Authenticate"])
         let bearer = challenges.first { $0.scheme == "bearer" && $0.parameters["realm"] != nil }
         guard let challenge = bearer ?? challenges.first(where: { $0.scheme == "basic" }) else { return false }
-        let refused = state.withLock { state -> RegistryCredential? in
+        let wanted = state.withLock { state -> AuthScopes in
             state.scheme =
                 challenge.scheme == "basic"
                 ? .basic : .bearer(realm: challenge.parameters["realm"] ?? "", service: challenge.parameters["service"])
-            if let scope = challenge.parameters["scope"] { state.demanded = state.demanded.union(AuthScopes([scope])) }
+            if let scope = challenge.parameters["scope"] { state.demand(AuthScopes([scope]), for: scopes) }
             if let rejected,
                 rejected.generation == state.generation
                     || state.tokens.contains(where: { $0.generation == rejected.generation })
@@ -133,31 +162,78 @@ final class Authenticator: Sendable {
                 state.tokens.removeAll { $0.generation == rejected.generation }
                 state.generation += 1
             }
-            return state.credential
+            return state.demanded[scopes].map { scopes.union($0) } ?? scopes
         }
         // A first token may have ended early. What was refused when it was new needs another user.
         if challenge.scheme == "basic" ? rejections >= 1 : rejections >= 2 {
-            let new = try await credentials(.init(domain: domain, rejected: refused))
-            guard let new, new != refused else { return false }
-            state.withLock { state in
-                (state.credential, state.hasAsked, state.tokens) = (new, true, [])
-                state.generation += 1
-            }
-            return true
+            return try await replaceCredential(for: wanted)
         }
         if challenge.scheme == "basic" {
-            guard case .password = try await credential() else { return false }
+            guard case .password = try await credential(for: wanted) else { return false }
         }
         return true
     }
 
-    /// The credential, asked for once.
-    private func credential() async throws -> RegistryCredential? {
-        if let known = state.withLock({ $0.hasAsked ? Optional.some($0.credential) : nil }) { return known }
-        let credential = try await credentials(.init(domain: domain, rejected: nil))
+    /// The credential for these scopes, asked for once.
+    private func credential(for scopes: AuthScopes) async throws -> RegistryCredential? {
+        guard withholds == nil else { return nil }
+        if let known = state.withLock({ $0.narrowLogins[scopes] }) {
+            if let narrow = known { return narrow.credential }
+        } else {
+            let (answer, problems) = try await credentials.narrow(domain, scopes)
+            note(problems + (answer?.problems ?? []))
+            let login = answer.map { Login(credential: $0.credential) }
+            state.withLock { $0.keep(login, for: scopes) }
+            if let login { return login.credential }
+        }
+        if let known = state.withLock({ $0.login }) { return known.credential }
+        let answer = try await credentials(.init(domain: domain, rejected: nil))
+        note(answer.problems)
         return state.withLock { state in
-            if !state.hasAsked { (state.credential, state.hasAsked) = (credential, true) }
-            return state.credential
+            let login = state.login ?? Login(credential: answer.credential)
+            state.login = login
+            return login.credential
+        }
+    }
+
+    /// Asks again for a credential that was refused.
+    ///
+    /// - Returns: Whether there is another one now.
+    private func replaceCredential(for scopes: AuthScopes) async throws -> Bool {
+        guard withholds == nil else { return false }
+        let (narrow, wide) = state.withLock { ($0.narrowLogins[scopes] ?? nil, $0.login) }
+        let answer: RegistryCredentials.Answer
+        if narrow != nil {
+            guard let found = try await credentials.narrow(domain, scopes).credential else { return false }
+            answer = found
+        } else {
+            answer = try await credentials(.init(domain: domain, rejected: wide?.credential))
+        }
+        note(answer.problems)
+        guard let new = answer.credential, new != (narrow ?? wide)?.credential else { return false }
+        state.withLock { state in
+            if narrow != nil {
+                state.keep(Login(credential: new), for: scopes)
+            } else {
+                state.login = Login(credential: new)
+            }
+            state.tokens = []
+            state.generation += 1
+        }
+        return true
+    }
+
+    /// Keeps a problem, and logs it the first time.
+    private func note(_ problems: [String]) {
+        for problem in problems {
+            let isNew = state.withLock { state -> Bool in
+                guard !state.problems.contains(problem), state.problems.count < Authenticator.memoryLimit else {
+                    return false
+                }
+                state.problems.append(problem)
+                return true
+            }
+            if isNew { transport.logger.warning("\(problem)") }
         }
     }
 
@@ -172,7 +248,7 @@ final class Authenticator: Sendable {
     /// With credentials by POST, as OAuth 2 has it, and by GET where the server does not know that or does not like it; without, by GET.
     private func fetchToken(realm: String, service: String?, _ scopes: AuthScopes) async throws -> Authorization {
         let url = try tokenServer(realm)
-        let credential = try await credential()
+        let credential = try await credential(for: scopes)
         let started = ContinuousClock.now
         let prefersGet = state.withLock { $0.prefersGet }
         var response: IncomingResponse
@@ -209,15 +285,26 @@ final class Authenticator: Sendable {
         }
     }
 
-    /// What to do about a refusal.
-    func advice(_ credential: RegistryCredential?) -> String {
-        credential == nil
-            ? "; nobody is logged in: run \"docker login \(domain)\" or give credentials"
-            : "; the credentials for \(domain) are not accepted or not enough"
+    /// The remedy for a refusal.
+    private func advice(_ credential: RegistryCredential?) -> String {
+        if let withholds {
+            return
+                "; no credentials are sent to \(domain), because only registry.insecure=true in the spec says so and \(withholds): set RegistryHost(plainHTTP: true) or TLSOptions(verifiesCertificates: false) for it, or allow the host in RegistrySettings.allowedInsecureHosts"
+        }
+        guard credential == nil else { return "; the credentials for \(domain) are not accepted or not enough" }
+        let problems = problems.map { " (\($0))" }.joined()
+        return
+            "; no credentials for \(domain) were found\(problems): run \"docker login \(domain)\" or give credentials"
     }
 
-    /// What to do about a refusal of what was last tried.
-    var advice: String { advice(state.withLock { $0.credential }) }
+    /// The remedy for a refusal of what was last tried for these scopes.
+    func advice(for scopes: AuthScopes) -> String {
+        advice(
+            state.withLock { state in
+                let wanted = state.demanded[scopes].map { scopes.union($0) } ?? scopes
+                return ((state.narrowLogins[wanted] ?? nil) ?? state.login)?.credential
+            })
+    }
 
     private func tokenServer(_ realm: String) throws -> ServiceURL {
         let url: ServiceURL
@@ -235,7 +322,8 @@ final class Authenticator: Sendable {
         _ url: ServiceURL, _ service: String?, _ scopes: AuthScopes, _ credential: RegistryCredential?
     ) async throws -> IncomingResponse {
         let query = (service.map { [("service", $0)] } ?? []) + scopes.texts.map { ("scope", $0) }
-        var request = OutgoingRequest(.GET, try url.adding(query.map { (name: $0.0, value: $0.1) }))
+        var request = OutgoingRequest(
+            .GET, try url.adding(query.map { (name: $0.0, value: $0.1) }), tls: tls(url))
         if case .password(let user, let password) = credential {
             try request.credentials.set("Authorization", Secret(basic(user, password.exposed)))
         }
@@ -247,7 +335,25 @@ final class Authenticator: Sendable {
     ) async throws -> IncomingResponse {
         var form = form + [("client_id", "swift-build-cache"), ("scope", scopes.texts.joined(separator: " "))]
         if let service { form.append(("service", service)) }
-        return try await transport.send(OutgoingRequest(posting: CredentialForm(form), to: url))
+        var request = OutgoingRequest(posting: CredentialForm(form), to: url)
+        request.tls = tls(url)
+        return try await transport.send(request)
+    }
+}
+
+extension Authenticator.State {
+    /// Takes note of scopes that a registry asks for; a registry that asks for more and more is not listened to.
+    fileprivate mutating func demand(_ demand: AuthScopes, for scopes: AuthScopes) {
+        let united = demanded[scopes].map { $0.union(demand) } ?? demand
+        guard united.count <= Authenticator.demandLimit else { return }
+        if demanded.count >= Authenticator.memoryLimit { demanded = [:] }
+        demanded[scopes] = united
+    }
+
+    /// Takes note of the login for some scopes, `nil` if it is the registry's.
+    fileprivate mutating func keep(_ login: Authenticator.Login?, for scopes: AuthScopes) {
+        if narrowLogins.count >= Authenticator.memoryLimit { narrowLogins = [:] }
+        narrowLogins[scopes] = .some(login)
     }
 }
 

@@ -6,14 +6,26 @@ import NIOCore
 import NIOHTTP1
 
 /// One blob on its way into a repository.
+///
+/// An upload ends. Every session that is thrown away counts as a try, and tries are counted from the beginning only when the registry
+/// keeps ``progressSize`` bytes more than in any session before; the pauses between them have the budget of the retry policy. The way of
+/// sending changes at most five times, never back: in a session that can go on, in ever smaller parts, in one request.
 struct BlobUpload {
+    /// Bytes that a registry must keep beyond all that it kept before, for the count of tries to begin again.
+    static let progressSize: Int64 = 1 << 20
+    /// Bytes of a part to try where a request is too large, less than the usual limits of proxies.
+    static let partSizes: [Int64] = [16 << 20, 4 << 20, 1 << 20]
+
     let repository: RegistryRepository
     let descriptor: Descriptor
     let source: any BlobSource
     let retries: Retries
-    var mode: RegistryProfile.Upload
-    /// Whether the bytes were verified on their way, all in one go.
-    private var isVerified = false
+    private(set) var mode: RegistryProfile.Upload
+    /// The mode that the registry should be sent the next blob in, `nil` if this upload tells nothing about it.
+    private(set) var lesson: RegistryProfile.Upload?
+    private var triedModes: Set<RegistryProfile.Upload>
+    /// The most bytes that the registry kept of this blob when tries were last counted from the beginning.
+    private var furthest: Int64 = 0
 
     init(
         repository: RegistryRepository, descriptor: Descriptor, source: any BlobSource, retries: Retries,
@@ -24,9 +36,12 @@ struct BlobUpload {
         self.source = source
         self.retries = retries
         self.mode = mode
+        triedModes = [mode]
     }
 
-    /// Sends the blob, however often it takes.
+    /// Sends the blob, with as many sessions as the bounds allow.
+    ///
+    /// - Parameter started: A session that a mount which was not possible has opened.
     mutating func run(_ started: UploadSession?) async throws {
         // The source is opened before the session, which would grow old while a slow one gets ready.
         let first = FirstStream(try await source.open(descriptor, range: nil))
@@ -34,26 +49,28 @@ struct BlobUpload {
         while true {
             do {
                 if session == nil { session = try await repository.beginUpload(retries) }
-                if let failure = try await attempt(&session, first) {
-                    if !adapt(to: failure) { try await retries.pause(after: retryable(failure)) }
-                    session = nil
-                    continue
-                }
-                return
+                guard let failure = try await attempt(&session, first) else { return }
+                if let refused = session { await repository.cancel(refused) }
+                let minimumPart = session?.minimumPart ?? 0
+                session = nil
+                if !adapt(to: failure, minimumPart) { try await retries.pause(after: retryable(failure)) }
             } catch let failure as SourceFailure {
                 if let session { await repository.cancel(session) }
                 throw failure
             } catch let error as CacheError {
                 do { try await retries.pause(after: error) } catch let last {
                     if let session, !Task.isCancelled { await repository.cancel(session) }
-                    throw last
+                    // A registry may answer parts with a 5xx that does not pass: one request is the last resort.
+                    guard furthest == 0, (last as? CacheError)?.retry == .exhausted, change(to: .single) else {
+                        throw last
+                    }
+                    lesson = mode
+                    session = nil
+                    continue
                 }
                 if let broken = session {
-                    session = mode == .single ? nil : try await repository.resume(broken, retries)
-                    if let offset = session?.offset {
-                        if offset > broken.offset { retries.madeProgress() }
-                        if offset > descriptor.size { session = nil }
-                    }
+                    session = mode == .single ? nil : try await repository.resume(broken, descriptor.size, retries)
+                    if let session { noteProgress(session.offset) }
                 }
             }
         }
@@ -62,22 +79,15 @@ struct BlobUpload {
     /// Sends what the registry does not have yet.
     ///
     /// - Returns: `nil` if it has all of it now, or how it refused.
-    /// - Throws: What may pass.
+    /// - Throws: `CacheError` worth another try.
     private mutating func attempt(_ session: inout UploadSession?, _ first: FirstStream) async throws -> HTTPFailure? {
         guard var current = session else { return nil }
         defer { session = current }
-        if mode == .single {
-            isVerified = true
-            return try await finish(current, body: body(0..<descriptor.size, first))
-        }
-        if current.offset == 0 { isVerified = true }
+        guard mode != .single else { return try await finish(current, body: body(0..<descriptor.size, first)) }
         while current.offset < descriptor.size {
-            var end = descriptor.size
-            if case .chunks(let size) = mode {
-                end = min(end, current.offset + max(size, current.minimumPart, 1))
-            }
-            let part = current.offset..<end
-            if part != 0..<descriptor.size { isVerified = false }
+            var length = descriptor.size - current.offset
+            if case .chunks(let size) = mode { length = min(length, max(size, current.minimumPart, 1)) }
+            let part = current.offset..<current.offset + length
             let response = try await repository.send(
                 OutgoingRequest(
                     .PATCH, current.location,
@@ -87,15 +97,15 @@ struct BlobUpload {
                     ], body: body(part, first)), retries: nil)
             guard [200, 201, 202, 204].contains(response.status.code) else { return await response.failure() }
             try await current.follow(response, repository)
-            // It may have taken less than it got.
-            let taken = response.headers.first(name: "Range").map { UploadSession.end($0) } ?? end
-            guard taken > part.lowerBound, taken <= end else {
-                throw CacheError(
-                    .unavailable, "the registry took a part of the upload and has \(taken) bytes of it",
-                    retry: .worthwhile)
+            current.offset = UploadSession.offset(after: part, lastByte: response.headers.lastReceivedByte)
+            noteProgress(current.offset)
+            if current.offset < part.upperBound {
+                try await retries.pause(
+                    after: CacheError(
+                        .unavailable,
+                        "the registry took \(part.count) bytes of an upload and kept \(current.offset - part.lowerBound)",
+                        retry: .worthwhile))
             }
-            current.offset = taken
-            retries.madeProgress()
         }
         return try await finish(current, body: .bytes(ByteBuffer()))
     }
@@ -114,7 +124,7 @@ struct BlobUpload {
         return nil
     }
 
-    /// What is sent: verified if it is the whole blob.
+    /// The bytes of a request: verified if they are the whole blob.
     ///
     /// A part is verified by the registry, when it has all of them.
     private func body(_ part: Range<Int64>, _ first: FirstStream) -> OutgoingRequest.Body {
@@ -126,19 +136,41 @@ struct BlobUpload {
         }
     }
 
+    /// Counts tries from the beginning if the registry keeps enough bytes that no session before kept.
+    private mutating func noteProgress(_ offset: Int64) {
+        guard offset > furthest, offset - furthest >= BlobUpload.progressSize || offset == descriptor.size else {
+            return
+        }
+        furthest = offset
+        retries.madeProgress()
+    }
+
     // MARK: Refusals
 
-    /// Goes another way, if there is one that this refusal leaves.
-    private mutating func adapt(to failure: HTTPFailure) -> Bool {
-        switch mode {
-        case .single: return false
-        case .resumable where repository.refusesSize(failure): mode = .chunks(RegistryRepository.smallerPart)
-        case .resumable where isDigestRefused(failure) && isVerified: return false
-        case .chunks where failure.status == 416: mode = .single
-        case .resumable where failure.status == 416 || repository.refusesParts(failure): mode = .single
-        case .chunks where repository.refusesParts(failure): mode = .single
-        default: return false
+    /// Chooses another way of sending, if this refusal leaves one.
+    private mutating func adapt(to failure: HTTPFailure, _ minimumPart: Int64) -> Bool {
+        if repository.refusesSize(failure) {
+            var sent = descriptor.size
+            if case .chunks(let size) = mode { sent = min(sent, max(size, minimumPart)) }
+            guard let size = BlobUpload.partSizes.first(where: { $0 < sent && $0 >= minimumPart }),
+                change(to: .chunks(size))
+            else { return false }
+            lesson = mode
+            return true
         }
+        // The parts were put together wrongly, which says nothing about the next blob.
+        if isDigestRefused(failure) { return change(to: .single) }
+        guard mode != .single, failure.status == 416 || repository.refusesParts(failure), change(to: .single) else {
+            return false
+        }
+        lesson = mode
+        return true
+    }
+
+    /// Takes a way of sending that was not tried yet.
+    private mutating func change(to other: RegistryProfile.Upload) -> Bool {
+        guard triedModes.insert(other).inserted else { return false }
+        mode = other
         return true
     }
 

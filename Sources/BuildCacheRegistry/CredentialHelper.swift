@@ -9,13 +9,14 @@ import BuildCacheSpec
 struct CredentialHelper: Sendable {
     var name: String
 
-    /// What the program says when it knows nothing.
+    /// The words of the program when it knows nothing.
     private static let notFound = "credentials not found in native keychain"
 
     func credential(for key: String, _ environment: Environment) async throws -> RegistryCredential? {
         // The name comes from a file and becomes part of a program's: it must not lead elsewhere.
         guard !name.isEmpty, name.allSatisfy({ $0.isLetter || $0.isNumber || "-_.".contains($0) }) else {
-            throw CacheError(.invalidSpec, "Docker's configuration names a credential helper that is no program's name")
+            throw CacheError(
+                .invalidSpec, "Docker's configuration names a credential helper that is not the name of a program")
         }
         let program = "docker-credential-\(name)"
         guard let helper = CredentialProgram(named: program, in: environment) else {

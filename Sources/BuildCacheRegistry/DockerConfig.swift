@@ -1,14 +1,11 @@
-import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheJSON
-import BuildCacheSpec
-import NIOCore
 
-/// Docker's `config.json`: who is logged in where.
+/// Docker's `config.json`: the logins to registries.
 ///
 /// - Source: docker/cli `cli/config/configfile/file.go`; `spec/backends.md` §1.3.
 struct DockerConfig: Sendable {
-    /// What is kept about one registry.
+    /// The login to one registry.
     struct Entry: Sendable {
         var auth: String?
         var username: String?
@@ -21,47 +18,29 @@ struct DockerConfig: Sendable {
     var helpers: [String: String] = [:]
     var store: String?
 
-    private static let sizeLimit: Int64 = 4 << 20
-    /// Docker Hub was an index once, and its credentials are still kept under that.
-    private static let hub = "https://index.docker.io/v1/"
-
-    /// The first that knows the domain: the variable, the helper for it, the helper for all, the file.
-    static func credential(for domain: String, _ environment: Environment) async throws -> RegistryCredential? {
-        let key = domain == "docker.io" ? hub : domain
-        if let text = environment["DOCKER_AUTH_CONFIG"], !text.isEmpty {
-            let config = try DockerConfig(Array(text.utf8), "DOCKER_AUTH_CONFIG")
-            if let found = try config.entry(key)?.credential(for: domain) { return found }
-        }
-        let folder = environment["DOCKER_CONFIG"].flatMap { $0.isEmpty ? nil : $0 }
-        guard let folder = folder ?? environment["HOME"].map({ $0 + "/.docker" }),
-            let config = try await DockerConfig.read(folder + "/config.json")
-        else { return nil }
-        if let helper = config.helper(key) ?? config.store {
-            return try await CredentialHelper(name: helper).credential(for: key, environment)
-        }
-        return try config.entry(key)?.credential(for: domain)
-    }
-
-    /// The file, `nil` if there is none.
-    private static func read(_ path: String) async throws -> DockerConfig? {
+    /// Decodes a file or a variable; text without any content is an empty configuration.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` if `bytes` are not such JSON; the error does not repeat them.
+    init(_ bytes: [UInt8]) throws(CacheError) {
+        let space: [UInt8] = [9, 10, 13, 32]
+        guard bytes.contains(where: { !space.contains($0) }) else { return }
         do {
-            let file = try await BlobStream.file(at: path)
-            guard file.length ?? 0 <= sizeLimit else { throw CacheError(.limitExceeded, "\(path) is too large") }
-            var bytes: [UInt8] = []
-            for try await chunk in file { bytes += chunk.readableBytesView }
-            return try DockerConfig(bytes, path)
-        } catch let error as CacheError where error.code == .notFound {
-            return nil
-        }
+            self = try JSONReader.read(bytes, as: "Docker configuration") { reader throws(CacheError) in
+                try DockerConfig(&reader)
+            }
+        } catch { throw CacheError(.invalidSpec, error.message) }
     }
+
+    /// The program that keeps the credentials for a key, `nil` if they are in the configuration.
+    func helper(for key: String) -> String? { helper(key) ?? store }
 
     private func helper(_ key: String) -> String? {
         let name = helpers[key] ?? helpers.first { DockerConfig.host($0.key) == DockerConfig.host(key) }?.value
         return name.flatMap { $0.isEmpty ? nil : $0 }
     }
 
-    /// What is kept under `key`, or under a URL of the same host.
-    private func entry(_ key: String) -> Entry? {
+    /// The login under `key`, or under a URL of the same host.
+    func entry(_ key: String) -> Entry? {
         auths[key]
             ?? auths.sorted { $0.key < $1.key }.first { DockerConfig.host($0.key) == DockerConfig.host(key) }?.value
     }
@@ -84,7 +63,7 @@ extension DockerConfig.Entry {
             else {
                 throw CacheError(
                     .invalidSpec,
-                    "Docker's configuration for \(domain) has an \"auth\" that is no base64 of user:password; log in again"
+                    "invalid \"auth\" for \(domain): expected base64 of user:password; log in again"
                 )
             }
             while bytes.last == 0 { bytes.removeLast() }
@@ -98,15 +77,6 @@ extension DockerConfig.Entry {
 }
 
 extension DockerConfig {
-    /// - Throws: `CacheError` `.invalidSpec` if `bytes` are no such JSON; the error does not repeat them.
-    init(_ bytes: [UInt8], _ name: String) throws(CacheError) {
-        do {
-            self = try JSONReader.read(bytes, as: "Docker configuration") { reader throws(CacheError) in
-                try DockerConfig(&reader)
-            }
-        } catch { throw CacheError(.invalidSpec, "\(name) cannot be read: \(error.message)") }
-    }
-
     private init(_ reader: inout JSONReader) throws(CacheError) {
         guard try reader.beginObject() else { return }
         while let key = try reader.nextKey() {

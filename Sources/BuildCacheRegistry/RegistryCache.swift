@@ -83,6 +83,7 @@ public struct RegistryCache: CacheBackend {
                 : try await repository.put(descriptor, from: blob, isMissing: known[descriptor.digest] == false)
         }
         var receipt = layers.receipt
+        for problem in repository.problems { receipt.add(CacheProblem(.notice, problem), progress) }
         guard layers.hasLayers else { return receipt }
 
         if export.writePolicy == .merge, options.ref.digest == nil {
@@ -146,7 +147,7 @@ public struct RegistryCache: CacheBackend {
     private func presence(_ graph: LayerGraph, in repository: RegistryRepository) async throws -> [Digest: Bool] {
         let found = try await graph.unconverted(export).mapConcurrently(limit: RegistryCache.checksInFlight) {
             descriptor in
-            (descriptor.digest, try await repository.stat(descriptor.digest, at: repository.origin) != nil)
+            (descriptor.digest, try await repository.holds(descriptor, at: repository.origin))
         }
         return Dictionary(found) { first, _ in first }
     }
@@ -162,14 +163,21 @@ public struct RegistryCache: CacheBackend {
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
-        guard let manifest = try await repository.manifest(ManifestName(options.ref), limit: limits.maximumBytes) else {
+        let manifest = try await repository.manifest(ManifestName(options.ref), limit: limits.maximumBytes)
+        guard let manifest else {
+            for problem in repository.problems { progress(.problem(CacheProblem(.notice, problem))) }
             return nil
         }
         var cache = try await ImportedCache(
             manifest: manifest.descriptor, from: RootedSource(root: manifest, rest: repository),
             layers: VerifiedSource(repository), limits: limits)
-        try await cache.removeMissing(from: repository)
-        client.places.add(cache.graph.descriptors.keys, options.ref.path, options.ref.domain)
+        try await cache.removeMissing { layers in
+            let found = try await layers.mapConcurrently(limit: RegistryCache.checksInFlight) { layer in
+                try await repository.holds(layer) ? layer.digest : nil
+            }
+            return Set(found.compactMap { $0 })
+        }
+        cache.problems += repository.problems.map { CacheProblem(.notice, $0) }
         for problem in cache.problems { progress(.problem(problem)) }
         return cache
     }

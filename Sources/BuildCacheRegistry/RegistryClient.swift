@@ -2,18 +2,21 @@ import BuildCacheBytes
 import BuildCacheCore
 @_exported public import BuildCacheHTTP
 import BuildCacheSpec
+import Logging
 import NIOHTTP1
 import NIOSSL
 import Synchronization
 
-/// What the repositories of all registries share: settings, tokens, and what was learned about each registry.
+/// The settings, tokens and knowledge about registries that the repositories of all of them share.
 ///
 /// Give all backends of one program the same client: then one login serves all, and a blob that was seen in one repository of a
 /// registry is mounted in the next instead of sent.
 public struct RegistryClient: Sendable {
     let transport: HTTPTransport
     private let settings: RegistrySettings
-    /// What time it is.
+    /// Bytes from which on an upload that can go on after a break is worth another request, 16 MiB.
+    var resumableSize: Int64 = 16 << 20
+    /// The clock that announcements of merges are dated by.
     var now: @Sendable () -> Timestamp = { Timestamp.now() }
     private let known: Known
 
@@ -27,48 +30,176 @@ public struct RegistryClient: Sendable {
         known = Known()
     }
 
-    /// What was learned, for as long as the client lives.
+    /// Knowledge about registries, for as long as the client lives.
     private final class Known: Sendable {
         struct Key: Hashable {
             var domain: String
             var insecure: Bool
         }
-        let endpoints = Mutex<[Key: Endpoint]>([:])
+        let servers = Mutex<[Key: RegistryServers]>([:])
+        let endpoints = Mutex<[Endpoint.Key: Endpoint]>([:])
+        /// The way to send large blobs to a domain that refused another one.
+        let uploads = Mutex<[String: RegistryProfile.Upload]>([:])
         let places = BlobPlaces()
-        let uploads = SharedWork<SharedUpload.ID, SharedUpload>()
+        let transfers = SharedWork<SharedUpload.ID, SharedUpload>()
     }
 
-    /// Which repositories have which blobs.
+    /// The repositories of blobs.
     var places: BlobPlaces { known.places }
 
     /// The blobs that are being sent.
-    var uploads: SharedWork<SharedUpload.ID, SharedUpload> { known.uploads }
+    var uploads: SharedWork<SharedUpload.ID, SharedUpload> { known.transfers }
+
+    /// The way in which a domain took the last large blob that it refused in another way, `nil` if it refused none.
+    func upload(at domain: String) -> RegistryProfile.Upload? { known.uploads.withLock { $0[domain] } }
+
+    /// Takes note of the way in which a domain takes large blobs.
+    func noteUpload(_ mode: RegistryProfile.Upload, at domain: String) {
+        known.uploads.withLock { $0[domain] = mode }
+    }
 
     // MARK: Hosts
 
-    /// How a domain is reached.
+    /// The servers of a registry, with the settings that there are for it.
     ///
-    /// - Parameter insecure: The domain's settings do not count, certificates neither, and plain HTTP will do.
-    func endpoint(for domain: String, insecure: Bool) async throws -> Endpoint {
+    /// - Parameter insecure: Mirrors do not count, certificates need not be right, and plain HTTP will do.
+    func servers(for domain: String, insecure: Bool) async throws -> RegistryServers {
         let key = Known.Key(domain: domain, insecure: insecure)
-        if let endpoint = known.endpoints.withLock({ $0[key] }) { return endpoint }
-        let settings = insecure ? nil : settings.hosts[domain]
-        let options = insecure ? TLSOptions(verifiesCertificates: false) : settings?.tls ?? TLSOptions()
-        let tls = try transport.tls(options)
-        let host = domain == "docker.io" ? "registry-1.docker.io" : domain
-        let encrypted = try ServiceURL("https://\(host)")
-        let isPlain: Bool
-        if insecure || (settings?.plainHTTP == true && !options.verifiesCertificates) {
-            isPlain = try await !transport.isAnswered(
-                OutgoingRequest(.GET, try ServiceURL("https://\(host)/v2/"), tls: tls))
+        if let servers = known.servers.withLock({ $0[key] }) { return servers }
+        let (host, problems) = try await settings(for: domain)
+        let servers: RegistryServers
+        if insecure {
+            var endpoint = try await insecureEndpoint(domain, host)
+            if let profile = host?.profile { endpoint.profile = profile }
+            servers = try RegistryServers(
+                [endpoint], for: domain, mountSources: host?.mountSources ?? [],
+                problems: problems)
         } else {
-            isPlain = settings?.plainHTTP ?? encrypted.isLoopback
+            var endpoints: [Endpoint] = []
+            for mirror in host?.mirrors ?? [] { endpoints.append(try await endpoint(mirror, for: domain, host)) }
+            let own =
+                host?.server
+                ?? RegistryServer(
+                    host: Reference.apiHost(of: domain), connection: connection(host, domain),
+                    capabilities: Set(RegistryServer.Capability.allCases))
+            endpoints.append(try await endpoint(own, for: domain, host))
+            servers = try RegistryServers(
+                endpoints, for: domain, mountSources: host?.mountSources ?? [], problems: problems)
         }
+        for problem in problems { transport.logger.warning("\(problem)") }
+        return known.servers.withLock { known in
+            if let other = known[key] { return other }
+            known[key] = servers
+            return servers
+        }
+    }
+
+    /// The settings of a domain: those of the program, else of the first directory that has some.
+    private func settings(for domain: String) async throws -> (RegistryHost?, problems: [String]) {
+        if let host = settings.hosts[domain] { return (host, []) }
+        for root in settings.hostDirectories {
+            if let entry = try await HostDirectory(root: root).entry(for: domain) {
+                return (entry.host, entry.problems)
+            }
+        }
+        return (nil, [])
+    }
+
+    /// The connection to a domain; without settings, as Docker has it.
+    private func connection(_ host: RegistryHost?, _ domain: String) -> RegistryServer.Connection {
+        guard let host else {
+            return RegistryServer.Connection(plainHTTP: Reference.isLoopback(domain))
+        }
+        var connection = RegistryServer.Connection(plainHTTP: host.plainHTTP, tls: host.tls)
+        connection.prefersTLS = host.prefersTLS || (host.plainHTTP && !host.tls.verifiesCertificates)
+        return connection
+    }
+
+    private func endpoint(_ server: RegistryServer, for domain: String, _ host: RegistryHost?) async throws -> Endpoint
+    {
+        let isOwn = server.host == Reference.apiHost(of: domain)
+        let owner = isOwn ? domain : server.host == "registry-1.docker.io" ? "docker.io" : server.host
+        let connection: RegistryServer.Connection
+        if let own = server.connection {
+            connection = own
+        } else {
+            connection = self.connection(isOwn ? host : try await settings(for: owner).0, owner)
+        }
+        let tls = try transport.tls(connection.tls)
+        let encrypted: ServiceURL
+        do {
+            encrypted = try ServiceURL(server: server.host)
+            if !server.apiPath.isEmpty { _ = try encrypted.appending(server.apiPath) }
+        } catch {
+            throw CacheError(
+                .invalidSpec,
+                "invalid server \("\(server.host)\(server.apiPath)".quoted) of \(domain): \(error.message)")
+        }
+        var isPlain = connection.plainHTTP
+        if isPlain, connection.prefersTLS { isPlain = try await !answers(encrypted, tls) }
+        var endpoint = try make(
+            Endpoint.Key(owner: owner, host: server.host, connection: connection, isPlain: isPlain, withholds: nil), tls
+        )
+        if isOwn, let profile = host?.profile { endpoint.profile = profile }
+        endpoint.apiPath = server.apiPath
+        endpoint.capabilities = server.capabilities
+        if !isOwn { endpoint.mirrored = domain }
+        return endpoint
+    }
+
+    /// The endpoint for a spec with `registry.insecure=true`: over TLS if that can be verified, else over TLS, else over plain HTTP.
+    ///
+    /// A server that only the text of a spec makes insecure gets no credentials, unless it is this machine.
+    private func insecureEndpoint(_ domain: String, _ host: RegistryHost?) async throws -> Endpoint {
+        let address = Reference.apiHost(of: domain)
+        let encrypted = try ServiceURL(server: address)
+        let configured = host?.server?.connection ?? connection(host, domain)
+        var connection = RegistryServer.Connection(tls: configured.tls)
+        connection.tls.verifiesCertificates = true
+        let isLocal = encrypted.isLoopback
+        if !isLocal, configured.tls.verifiesCertificates,
+            let endpoint = try await verifiedEndpoint(domain, address, connection)
+        {
+            return endpoint
+        }
+        connection.tls = TLSOptions(verifiesCertificates: false)
+        let tls = try transport.tls(connection.tls)
+        let isPlain = try await !answers(encrypted, tls)
+        connection.plainHTTP = isPlain
+        let isAllowed =
+            isLocal || settings.allowedInsecureHosts.contains(encrypted) || configured.plainHTTP
+            || !configured.tls.verifiesCertificates
+        let why = isPlain ? "it speaks plain http" : "its certificate is not verified"
+        return try make(
+            Endpoint.Key(
+                owner: domain, host: address, connection: connection, isPlain: isPlain,
+                withholds: isAllowed ? nil : why), tls)
+    }
+
+    /// The endpoint over TLS, `nil` if the server cannot be verified with these options.
+    private func verifiedEndpoint(
+        _ domain: String, _ address: String, _ connection: RegistryServer.Connection
+    ) async throws -> Endpoint? {
+        let tls: TLSConfiguration?
+        // Files that cannot be read are not a reason to fail where nothing has to be verified.
+        do { tls = try transport.tls(connection.tls) } catch { return nil }
+        guard try await answers(try ServiceURL(server: address), tls) else { return nil }
+        return try make(
+            Endpoint.Key(owner: domain, host: address, connection: connection, isPlain: false, withholds: nil), tls)
+    }
+
+    /// Makes an endpoint, or takes the one that was made before with the same login.
+    private func make(_ key: Endpoint.Key, _ tls: TLSConfiguration?) throws(CacheError) -> Endpoint {
+        if let known = known.endpoints.withLock({ $0[key] }) { return known }
+        let base = try ServiceURL(server: key.host, isPlain: key.isPlain)
+        // The token server has certificates of the same authorities; other exceptions are for the registry alone.
+        let elsewhere = try transport.tls(TLSOptions(authorities: key.isPlain ? [] : key.connection.tls.authorities))
         let made = Endpoint(
-            domain: domain, base: isPlain ? try ServiceURL("http://\(host)") : encrypted, tls: isPlain ? nil : tls,
-            profile: settings?.profile ?? .known(for: domain),
+            domain: key.owner, base: base, tls: key.isPlain ? nil : tls, profile: .known(for: key.owner),
             authenticator: Authenticator(
-                domain: domain, isPlain: isPlain, credentials: self.settings.credentials, transport: transport))
+                domain: key.owner, isPlain: key.isPlain, credentials: settings.credentials, withholds: key.withholds,
+                transport: transport
+            ) { $0.origin == base.origin && !key.isPlain ? tls : elsewhere })
         return known.endpoints.withLock { endpoints in
             if let other = endpoints[key] { return other }
             endpoints[key] = made
@@ -76,22 +207,19 @@ public struct RegistryClient: Sendable {
         }
     }
 
-    /// Where a repository is read: mirrors first, then the registry itself.
-    func sources(for domain: String, insecure: Bool) async throws -> [Endpoint] {
-        var sources: [Endpoint] = []
-        for mirror in insecure ? [] : settings.hosts[domain]?.mirrors ?? [] {
-            let slash = mirror.firstIndex(of: "/") ?? mirror.endIndex
-            var endpoint = try await endpoint(for: String(mirror[..<slash]), insecure: false)
-            endpoint.path = String(mirror[slash...].drop { $0 == "/" })
-            endpoint.mirrored = domain
-            sources.append(endpoint)
-        }
-        return sources + [try await endpoint(for: domain, insecure: insecure)]
+    /// Whether a server answers an encrypted request, whatever the answer is.
+    private func answers(_ server: ServiceURL, _ tls: TLSConfiguration?) async throws -> Bool {
+        try await transport.isAnswered(OutgoingRequest(.GET, try server.resolving("/v2/"), tls: tls))
     }
 
     // MARK: Requests
 
-    /// Sends a request with what the registry wants to see, and again with something better if it is refused.
+    /// The most 401 that one request is answered with, of which ``rejectionLimit`` may be about credentials that were new.
+    private static let refusalLimit = 20
+    private static let rejectionLimit = 4
+
+    /// Sends a request with what the registry wants to see, and again with something better if it is refused: up to 20 times, and up to
+    /// 4 times with credentials that were new.
     ///
     /// - Parameters:
     ///   - scopes: What a token must allow.
@@ -102,10 +230,10 @@ public struct RegistryClient: Sendable {
         _ request: OutgoingRequest, to endpoint: Endpoint, _ scopes: AuthScopes, retries: Retries?
     ) async throws -> IncomingResponse {
         var request = request
-        if let domain = endpoint.mirrored { request.url = try request.url.adding([(name: "ns", value: domain)]) }
-        // What belongs to the registry goes to the registry, wherever it sends us.
+        // Credentials and exceptions of TLS are for the registry, not for the addresses that it sends to.
         let isOwn = request.url.origin == endpoint.base.origin
         request.tls = isOwn ? endpoint.tls : nil
+        if isOwn, let domain = endpoint.mirrored { request.url = try request.url.adding([(name: "ns", value: domain)]) }
         var refusals = 0
         var rejections = 0
         while true {
@@ -124,89 +252,16 @@ public struct RegistryClient: Sendable {
             }
             refusals += 1
             if let authorization, !endpoint.authenticator.hasEnded(authorization) { rejections += 1 }
-            guard isOwn, response.url.origin == endpoint.base.origin, rejections < 4, refusals < 20,
+            guard isOwn, response.url.origin == endpoint.base.origin, rejections < Self.rejectionLimit,
+                refusals < Self.refusalLimit,
                 try await endpoint.authenticator.learn(
-                    from: response.headers, rejected: authorization, rejections: rejections)
+                    from: response.headers, for: scopes, rejected: authorization, rejections: rejections)
             else {
                 var error = await response.failure().error
-                error.message += isOwn ? endpoint.authenticator.advice : ""
+                error.message += isOwn ? endpoint.authenticator.advice(for: scopes) : ""
                 throw error
             }
             await response.discard()
         }
-    }
-}
-
-/// One server that speaks for a registry.
-struct Endpoint: Sendable {
-    /// As in a reference.
-    let domain: String
-    let base: ServiceURL
-    let tls: TLSConfiguration?
-    let profile: RegistryProfile
-    let authenticator: Authenticator
-    /// Before the path of a repository, at a mirror.
-    var path = ""
-    /// Whose repositories these are, at a mirror.
-    var mirrored: String?
-
-    init(
-        domain: String, base: ServiceURL, tls: TLSConfiguration?, profile: RegistryProfile, authenticator: Authenticator
-    ) {
-        self.domain = domain
-        self.base = base
-        self.tls = tls
-        self.profile = profile
-        self.authenticator = authenticator
-    }
-
-    /// The repository's path at this server.
-    func repository(_ path: String) -> String { self.path.isEmpty ? path : "\(self.path)/\(path)" }
-
-    /// As in `/v2/library/app/blobs/…`.
-    func url(_ repository: String, _ rest: String) throws(CacheError) -> ServiceURL {
-        try ServiceURL("\(base.base)/v2/\(self.repository(repository))/\(rest)")
-    }
-}
-
-/// Which repositories of a registry have which blobs, as far as this process has seen.
-final class BlobPlaces: Sendable {
-    private struct Place: Hashable {
-        var domain: String
-        var digest: Digest
-    }
-
-    // Some 100 bytes each; a process that sees more forgets what it saw.
-    private static let limit = 100_000
-
-    private let repositories = Mutex<[Place: Set<String>]>([:])
-
-    func add(_ digests: some Sequence<Digest>, _ repository: String, _ domain: String) {
-        repositories.withLock { repositories in
-            if repositories.count > BlobPlaces.limit { repositories = [:] }
-            for digest in digests {
-                repositories[Place(domain: domain, digest: digest), default: []].insert(repository)
-            }
-        }
-    }
-
-    func contains(_ digest: Digest, _ repository: String, _ domain: String) -> Bool {
-        repositories.withLock { $0[Place(domain: domain, digest: digest)]?.contains(repository) ?? false }
-    }
-
-    /// The repository to mount a blob from: the one whose path has most in common with the target's.
-    ///
-    /// - Source: `spec/backends.md` §1.4.
-    func source(of descriptor: Descriptor, for target: String, _ domain: String) -> String? {
-        var candidates = repositories.withLock { $0[Place(domain: domain, digest: descriptor.digest)] ?? [] }
-        if let noted = descriptor.annotations["containerd.io/distribution.source.\(domain)"] {
-            candidates.formUnion(noted.split(separator: ",").map { String($0) })
-        }
-        candidates.remove(target)
-        let parts = target.split(separator: "/")
-        func common(_ candidate: String) -> Int {
-            zip(parts, candidate.split(separator: "/")).prefix { $0 == $1 }.count
-        }
-        return candidates.sorted().max { common($0) < common($1) }
     }
 }

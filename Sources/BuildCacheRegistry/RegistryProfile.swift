@@ -1,20 +1,21 @@
-/// What a registry can do, where it is known to differ from others.
+/// The abilities of a registry, where it is known to differ from others.
 ///
-/// It is looked at before anything is sent, so that nobody uploads for an hour what is refused in the end.
+/// Checked before anything is sent, so that an export that the registry would refuse fails at once.
 public struct RegistryProfile: Hashable, Sendable {
-    /// How large blobs are uploaded.
+    /// A way to upload large blobs.
     public enum Upload: Hashable, Sendable {
         /// In one request, which starts over when it breaks.
         case single
         /// In one request that a session belongs to, so that it can go on where it broke.
         case resumable
-        /// In requests of so many bytes, for what limits the size of one; a larger minimum of the registry wins.
+        /// In requests of so many bytes, 1 or more, where the size of a request is limited; a larger minimum of the registry wins.
         case chunks(Int64)
     }
 
-    /// How large blobs are uploaded.
+    /// The way to upload large blobs first.
     ///
-    /// Default ``Upload/resumable``; where that is refused, ``Upload/single``.
+    /// Default ``Upload/resumable``. A registry that refuses it gets ``Upload/single``, and ``Upload/chunks(_:)`` of 16, 4 and 1 MiB where a
+    /// request is too large.
     public var upload: Upload
     /// Whether a cache may be an index of layers, as without `image-manifest=true`.
     ///
@@ -32,7 +33,7 @@ public struct RegistryProfile: Hashable, Sendable {
         self.acceptsZstd = acceptsZstd
     }
 
-    /// What is known about a domain.
+    /// The profile that is known of a domain.
     public static func known(for domain: String) -> RegistryProfile {
         isElasticContainerRegistry(domain) ? RegistryProfile(acceptsIndexes: false) : RegistryProfile()
     }

@@ -7,9 +7,6 @@ import NIOCore
 import NIOHTTP1
 
 extension RegistryRepository {
-    /// From so many bytes on, an upload that can go on after a break is worth another request.
-    static let resumableSize: Int64 = 16 << 20
-
     /// Stores a blob unless the registry has it.
     ///
     /// It is mounted from another repository of the registry if it is known to be there, else sent: in one request, or in a session
@@ -26,7 +23,7 @@ extension RegistryRepository {
     func put(_ descriptor: Descriptor, from source: any BlobSource, isMissing: Bool) async throws -> PutOutcome {
         // Several exports at once often have the same layers. Sending one twice is waste, and registries that keep files are
         // known to trip over it.
-        let upload = SharedUpload.ID(repository: path, domain: origin.domain, digest: descriptor.digest)
+        let upload = SharedUpload.ID(repository: path, domain: domain, digest: descriptor.digest)
         let caller = SharedUpload.Caller()
         while true {
             let shared = try await client.uploads.value(for: upload) {
@@ -47,11 +44,15 @@ extension RegistryRepository {
         _ descriptor: Descriptor, from source: any BlobSource, isMissing: Bool
     ) async throws -> PutOutcome {
         do {
+            try servers.requirePush()
+            guard descriptor.size >= 0 else {
+                throw CacheError(.corrupted, "invalid size \(descriptor.size) of a blob: expected 0 or more bytes")
+            }
             // Another export may have sent it since the registry was asked.
-            let mayBeThere = !isMissing || client.places.contains(descriptor.digest, path, origin.domain)
-            if mayBeThere, try await stat(descriptor.digest, at: origin) != nil { return .alreadyPresent }
+            let mayBeThere = !isMissing || client.places.contains(descriptor.digest, path, domain)
+            if mayBeThere, try await holds(descriptor, at: origin) { return .alreadyPresent }
             let outcome = try await send(descriptor, from: source)
-            client.places.add([descriptor.digest], path, origin.domain)
+            client.places.add([descriptor.digest], path, domain)
             return outcome
         } catch let failure as SourceFailure {
             throw failure.cause
@@ -63,7 +64,9 @@ extension RegistryRepository {
     private func send(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
         let retries = client.transport.retries()
         var session: UploadSession?
-        if let other = client.places.source(of: descriptor, for: path, origin.domain) {
+        if let other = client.places.source(
+            of: descriptor, for: path, domain, named: servers.mountSources)
+        {
             switch try await mount(descriptor.digest, from: other, retries) {
             case .mounted: return .alreadyPresent
             case .started(let started): session = started
@@ -72,9 +75,19 @@ extension RegistryRepository {
         }
         var upload = BlobUpload(
             repository: self, descriptor: descriptor, source: source, retries: retries,
-            mode: descriptor.size < RegistryRepository.resumableSize ? .single : origin.profile.upload)
+            mode: uploadMode(for: descriptor.size))
         try await upload.run(session)
+        if let lesson = upload.lesson { client.noteUpload(lesson, at: domain) }
         return .written
+    }
+
+    /// The way to send a blob of this size: the one that the registry took after a refusal, else that of its profile.
+    private func uploadMode(for size: Int64) -> RegistryProfile.Upload {
+        switch client.upload(at: domain) {
+        case .chunks(let part)?: size > part ? .chunks(part) : .single
+        case let learned?: learned
+        case nil: size < client.resumableSize ? .single : origin.profile.upload
+        }
     }
 
     // MARK: Sessions
@@ -84,23 +97,29 @@ extension RegistryRepository {
         case started(UploadSession)
     }
 
-    /// Asks for a blob of another repository; whoever may not read that is refused, or gets a session to send it.
+    /// Asks for a blob of another repository.
+    ///
+    /// The registry refuses, or opens a session to send the blob, if it does not have the blob there or this process may not read it.
     private func mount(_ digest: Digest, from other: String, _ retries: Retries) async throws -> Mount {
-        let url = try origin.url(path, "blobs/uploads/").adding([("mount", digest.description), ("from", other)])
+        let url = try origin.url(path, "blobs/uploads/").adding([
+            ("mount", digest.description), ("from", origin.repository(other)),
+        ])
         do {
             let response = try await client.send(
                 OutgoingRequest(.POST, url, headers: ["Content-Length": "0"]), to: origin,
-                AuthScopes.push(path).union(.pull(other)), retries: retries)
+                AuthScopes.push(origin.repository(path)).union(.pull(origin.repository(other))), retries: retries)
             switch response.status.code {
             case 201:
                 await response.discard()
-                return .mounted
+                // A registry that names another blob has not understood what it was asked for.
+                let stored = response.headers.contentDigest
+                return stored == nil || stored == digest ? .mounted : .refused
             case 200, 202, 204: return .started(try await self.session(response))
             default:
                 await response.discard()
                 return .refused
             }
-        } catch let error as CacheError where error.code == .denied {
+        } catch let error as CacheError where [.denied, .unsupported, .corrupted].contains(error.code) {
             return .refused
         }
     }
@@ -109,33 +128,39 @@ extension RegistryRepository {
     func beginUpload(_ retries: Retries) async throws -> UploadSession {
         let request = OutgoingRequest(
             .POST, try origin.url(path, "blobs/uploads/"), headers: ["Content-Length": "0"])
-        let response = try await client.send(request, to: origin, .push(path), retries: retries)
-        guard [200, 201, 202, 204].contains(response.status.code) else { throw await response.failure().error }
+        let response = try await client.send(request, to: origin, .push(origin.repository(path)), retries: retries)
+        guard [200, 201, 202, 204].contains(response.status.code) else {
+            let failure = await response.failure()
+            throw nameRefusal(failure) ?? failure.error
+        }
         return try await session(response)
     }
 
     private func session(_ response: IncomingResponse) async throws -> UploadSession {
         await response.discard()
         guard let location = response.headers.first(name: "Location") else {
-            throw CacheError(.unsupported, "\(origin.domain) opens an upload without saying where")
+            throw CacheError(.unsupported, "\(domain) opens an upload without saying where")
         }
         return UploadSession(
             location: try upgraded(response.url.resolving(location)),
-            minimumPart: response.headers.first(name: "OCI-Chunk-Min-Length").flatMap { Int64($0) } ?? 0)
+            minimumPart: response.headers.byteCount("OCI-Chunk-Min-Length") ?? 0)
     }
 
-    /// Where an upload stands, `nil` if the registry does not know any more, or cannot tell.
-    func resume(_ session: UploadSession, _ retries: Retries) async throws -> UploadSession? {
+    /// The session with the offset that the registry has now; `nil` if the registry does not know the session any more, or cannot tell.
+    ///
+    /// - Parameter size: The bytes of the whole blob.
+    func resume(_ session: UploadSession, _ size: Int64, _ retries: Retries) async throws -> UploadSession? {
         do {
             let response = try await send(OutgoingRequest(.GET, session.location), retries: retries)
-            guard [200, 202, 204].contains(response.status.code), let range = response.headers.first(name: "Range")
+            guard [200, 202, 204].contains(response.status.code), let last = response.headers.lastReceivedByte,
+                let offset = UploadSession.offset(lastByte: last, of: size)
             else {
                 await response.discard()
                 return nil
             }
             var session = session
             try await session.follow(response, self)
-            session.offset = UploadSession.end(range)
+            session.offset = offset
             return session
         } catch let error as CacheError {
             // The session may be gone, or the registry for a while: a new session finds out.
@@ -144,7 +169,7 @@ extension RegistryRepository {
         }
     }
 
-    /// Gives an upload up; a registry that does not hear of it forgets it later.
+    /// Ends an upload without a result; a registry that does not hear of it forgets the upload later.
     func cancel(_ session: UploadSession) async {
         guard let response = try? await send(OutgoingRequest(.DELETE, session.location), retries: nil) else { return }
         await response.discard()
@@ -152,18 +177,18 @@ extension RegistryRepository {
 
     /// Sends a request of a session.
     func send(_ request: OutgoingRequest, retries: Retries?) async throws -> IncomingResponse {
-        try await client.send(request, to: origin, .push(path), retries: retries)
+        try await client.send(request, to: origin, .push(origin.repository(path)), retries: retries)
     }
 }
 
-/// What became of a blob that several callers may want to store at once.
+/// The result of storing a blob, shared by all callers that want to store it at once.
 struct SharedUpload: Sendable {
     struct ID: Hashable, Sendable {
         var repository: String
         var domain: String
         var digest: Digest
     }
-    /// Whoever asks; the first one's source is read.
+    /// A caller; the source of the first one is read.
     final class Caller: Sendable {}
 
     var caller: Caller
@@ -172,7 +197,7 @@ struct SharedUpload: Sendable {
 
 /// An upload that the registry knows of.
 struct UploadSession: Sendable {
-    /// Where the next request goes; each answer may name another address.
+    /// The address of the next request; each answer may name another one.
     var location: ServiceURL
     /// Bytes that the registry has.
     var offset: Int64 = 0
@@ -187,11 +212,26 @@ struct UploadSession: Sendable {
         }
     }
 
-    /// How many bytes a `Range` header means, as `0-1023`.
+    /// The offset after a part that the registry accepted.
     ///
-    /// `0-0` is what registries write for none, too.
-    static func end(_ range: String) -> Int64 {
-        let last = range.split(separator: "-").last.flatMap { Int64($0) } ?? 0
-        return last > 0 ? last + 1 : 0
+    /// The registry keeps less than it got only if it says so beyond doubt. Some count one byte too many, some count from the beginning
+    /// of the part, and some write nothing: to all of them the part is there, and the digest at the end decides.
+    ///
+    /// - Parameters:
+    ///   - part: The bytes that were sent.
+    ///   - last: The last byte that the answer names, `nil` if it names none.
+    static func offset(after part: Range<Int64>, lastByte last: Int64?) -> Int64 {
+        guard let last, last + 1 > part.lowerBound, last + 1 < part.upperBound else { return part.upperBound }
+        let isRelative = part.lowerBound > 0 && (last + 1 == part.count || last == part.count)
+        return isRelative ? part.upperBound : last + 1
+    }
+
+    /// The offset of an upload whose state the registry was asked for.
+    ///
+    /// - Returns: `nil` for an offset beyond the end of the blob, by more than the one byte that some count too many.
+    static func offset(lastByte last: Int64, of size: Int64) -> Int64? {
+        // `0-0` is what registries write for no bytes, too.
+        guard last > 0 else { return 0 }
+        return last > size ? nil : min(last + 1, size)
     }
 }

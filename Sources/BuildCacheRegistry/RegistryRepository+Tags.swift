@@ -26,7 +26,7 @@ extension RegistryRepository {
     private func tags(at url: ServiceURL, _ retries: Retries) async throws -> Paginator.Page<String, ServiceURL> {
         while true {
             let response = try await client.send(
-                OutgoingRequest(.GET, url), to: origin, .pull(path), retries: retries)
+                OutgoingRequest(.GET, url), to: origin, .pull(origin.repository(path)), retries: retries)
             guard response.status != .notFound else {
                 await response.discard()
                 return Paginator.Page([], next: nil)
@@ -77,9 +77,10 @@ extension RegistryRepository {
     /// - Throws: `CacheError` `.unsupported` if the registry allows no deletes, with what to do instead.
     /// - Source: OCI distribution-spec 1.1, "Deleting Manifests".
     func deleteManifest(_ digest: Digest) async throws {
+        try servers.requirePush()
         let request = OutgoingRequest(.DELETE, try origin.url(path, "manifests/\(digest)"))
         let response = try await client.send(
-            request, to: origin, .delete(path), retries: client.transport.retries())
+            request, to: origin, .delete(origin.repository(path)), retries: client.transport.retries())
         guard ![200, 202, 204, 404].contains(response.status.code) else { return await response.discard() }
         let failure = await response.failure()
         var error = failure.error.adding(backend: "registry", operation: "delete", subject: "\(digest)")

@@ -13,56 +13,47 @@ import NIOHTTP1
 /// - Source: OCI distribution-spec 1.1; `spec/backends.md` §1.
 public struct RegistryRepository: BlobStore {
     let client: RegistryClient
+    /// As in `docker.io`.
+    let domain: String
     /// As in `library/app`.
     let path: String
-    /// The registry itself.
-    let origin: Endpoint
-    /// Where to read, the registry itself last.
-    let sources: [Endpoint]
+    /// The registry and its mirrors.
+    let servers: RegistryServers
 
     /// Looks up how the registry of `reference` is reached; its tag and digest do not count.
     ///
     /// - Parameters:
     ///   - reference: Whose registry and path count.
-    ///   - insecure: Whether plain HTTP and certificates of unknown origin will do.
-    ///   - client: What is known about registries; share one.
+    ///   - insecure: Whether plain HTTP and certificates of unknown origin will do. Credentials go there only if
+    ///     ``RegistrySettings/allowedInsecureHosts`` or the settings of the registry say so.
+    ///   - client: The settings, and the knowledge about registries; share one.
     /// - Throws: `CacheError` `.invalidSpec` if the settings of the registry cannot be used.
     public init(_ reference: Reference, insecure: Bool = false, client: RegistryClient = .shared) async throws {
         self.client = client
         path = reference.path
-        sources = try await client.sources(for: reference.domain, insecure: insecure)
-        origin = try await client.endpoint(for: reference.domain, insecure: insecure)
+        servers = try await client.servers(for: reference.domain, insecure: insecure)
+        domain = reference.domain
+    }
+
+    /// The registry itself.
+    var origin: Endpoint { servers.origin }
+
+    /// Faults of settings and of places of credentials that stopped nothing so far; one line each.
+    var problems: [String] {
+        var problems = servers.problems
+        for endpoint in servers.readers + [origin] {
+            for problem in endpoint.authenticator.problems where !problems.contains(problem) {
+                problems.append(problem)
+            }
+        }
+        return problems
     }
 
     // MARK: Blobs
 
-    /// The size of a blob where it would be read, `nil` if it is nowhere.
-    public func stat(_ digest: Digest) async throws -> BlobStat? {
-        try await firstOf(sources) { endpoint in try await stat(digest, at: endpoint) }
-    }
-
-    func stat(_ digest: Digest, at endpoint: Endpoint) async throws -> BlobStat? {
-        let url = try endpoint.url(path, "blobs/\(digest)")
-        let scopes = AuthScopes.pull(endpoint.repository(path))
-        let retries = client.transport.retries()
-        let response = try await client.send(
-            OutgoingRequest(.HEAD, url, headers: ["Accept": "*/*"]), to: endpoint, scopes, retries: retries)
-        switch response.status.code {
-        case 200:
-            await response.discard()
-            if let size = response.length { return BlobStat(size: size) }
-        case 404:
-            await response.discard()
-            return nil
-        case _ where refusesToTell(response, endpoint): await response.discard()
-        default: throw await response.failure().error
-        }
-        return try await statByReading(url, at: endpoint, scopes, retries)
-    }
-
     /// Reads a blob, or a part of it, without verifying its bytes.
     ///
-    /// What breaks off is asked for again from there; large blobs come in several ranges at once. A descriptor of a manifest's type is
+    /// A response that breaks off is asked for again from there; large blobs come in several ranges at once. A descriptor of a manifest's type is
     /// looked for among the manifests.
     ///
     /// - Throws: `CacheError` `.notFound`, `.denied`, `.unavailable`.
@@ -71,7 +62,7 @@ public struct RegistryRepository: BlobStore {
         let accept = kind == "manifests" ? descriptor.mediaType.text : "*/*"
         let download = Download(size: descriptor.size, retries: { client.transport.retries() }) { range in
             // A mirror that fails is passed over, each time anew: it may have come back.
-            let response = try await firstOf(sources) { endpoint in
+            let response = try await firstOf(servers.readers) { endpoint in
                 // Encoded for the way, the bytes would be others than those of the digest.
                 var headers: HTTPHeaders = ["Accept": accept, "Accept-Encoding": "identity"]
                 if let range { headers.add(name: "Range", value: "bytes=\(range.lowerBound)-\(range.upperBound - 1)") }
@@ -79,10 +70,9 @@ public struct RegistryRepository: BlobStore {
                     OutgoingRequest(.GET, try endpoint.url(path, "\(kind)/\(descriptor.digest)"), headers: headers),
                     to: endpoint, .pull(endpoint.repository(path)), retries: nil)
                 switch response.status.code {
-                case 200, 206: return response
-                case 404 where endpoint.mirrored != nil:
-                    await response.discard()
-                    return nil
+                case 200, 206:
+                    note([descriptor.digest], at: endpoint)
+                    return response
                 default: throw await response.failure().error
                 }
             }
@@ -94,8 +84,13 @@ public struct RegistryRepository: BlobStore {
         }
     }
 
-    /// Asks one after the other until one knows; a failure counts only if it is the last one's.
-    private func firstOf<Value: Sendable>(
+    /// Takes note that this repository has these blobs, if the registry itself said so.
+    func note(_ digests: some Sequence<Digest>, at endpoint: Endpoint) {
+        if endpoint.base == origin.base { client.places.add(digests, path, domain) }
+    }
+
+    /// The first answer of several endpoints, asked in their order; a failure counts only if it is that of the last one.
+    func firstOf<Value: Sendable>(
         _ endpoints: [Endpoint], _ body: (Endpoint) async throws -> Value?
     ) async throws -> Value? {
         for endpoint in endpoints.dropLast() {
@@ -121,7 +116,12 @@ public struct RegistryRepository: BlobStore {
     ///   - limit: The most bytes to accept.
     /// - Throws: `CacheError` `.corrupted` if it is not what the registry, or the digest, says it is; `.limitExceeded`.
     public func manifest(_ name: ManifestName, limit: Int = Document.defaultLimit) async throws -> RawDocument? {
-        try await firstOf(sources) { endpoint in try await manifest(name, limit: limit, at: endpoint) }
+        let endpoints =
+            switch name {
+            case .tag: servers.resolvers
+            case .digest: servers.readers
+            }
+        return try await firstOf(endpoints) { endpoint in try await manifest(name, limit: limit, at: endpoint) }
     }
 
     func manifest(_ name: ManifestName, limit: Int, at endpoint: Endpoint) async throws -> RawDocument? {
@@ -139,7 +139,7 @@ public struct RegistryRepository: BlobStore {
             guard response.status == .ok else { throw await response.failure().error }
             do {
                 let bytes = try await response.collect(upTo: limit)
-                if let length = response.length, length != bytes.count {
+                if let length = response.headers.byteCount("Content-Length"), length != bytes.count {
                     throw CacheError(
                         .unavailable, "the manifest \(name) ends after \(bytes.count) of \(length) bytes",
                         retry: .worthwhile)
@@ -147,11 +147,19 @@ public struct RegistryRepository: BlobStore {
                 let type = response.headers.first(name: "Content-Type").map { $0.prefix { $0 != ";" } } ?? ""
                 let document = RawDocument(mediaType: MediaType(String(type)), bytes: bytes)
                 try check(document, name, response.headers)
+                noteLayers(of: document, at: endpoint)
                 return document
             } catch let error as CacheError {
                 try await retries.pause(after: error)
             }
         }
+    }
+
+    /// Takes note of the blobs that a manifest which was read leads to: a registry has them where it has the manifest.
+    private func noteLayers(of document: RawDocument, at endpoint: Endpoint) {
+        guard endpoint.base == origin.base, let manifest = try? Document(decoding: document.bytes) else { return }
+        if case .index = manifest { return }
+        note(manifest.references.map(\.digest), at: endpoint)
     }
 
     private func check(_ document: RawDocument, _ name: ManifestName, _ headers: HTTPHeaders) throws(CacheError) {
@@ -163,12 +171,12 @@ public struct RegistryRepository: BlobStore {
             context: .init(backend: "registry", subject: "\(name)"))
     }
 
-    /// The digest that a tag leads to now, `nil` for none.
+    /// The digest that a tag leads to now, `nil` if the tag does not exist.
     func digest(of tag: ManifestName, limit: Int) async throws -> Digest? {
         let request = OutgoingRequest(
             .HEAD, try origin.url(path, "manifests/\(tag)"), headers: ["Accept": RegistryRepository.acceptManifests])
         let response = try await client.send(
-            request, to: origin, .push(path), retries: client.transport.retries())
+            request, to: origin, .push(origin.repository(path)), retries: client.transport.retries())
         if response.status == .notFound {
             await response.discard()
             return nil
@@ -177,29 +185,30 @@ public struct RegistryRepository: BlobStore {
             await response.discard()
             return digest
         }
-        guard response.status == .ok || refusesToTell(response, origin) else { throw await response.failure().error }
+        // Any other answer to HEAD says little, and has no body with the reason: GET tells.
         await response.discard()
         return try await manifest(tag, limit: limit, at: origin)?.digest
     }
 
     /// Stores a manifest under a name, as the exact bytes that its digest is of.
     ///
-    /// What it leads to must be there. Whoever reads the name gets the old manifest or the new one.
+    /// The blobs it leads to must be there. A reader of the name gets the old manifest or the new one.
     ///
     /// - Throws: `CacheError` `.unsupported` if the registry takes no such manifest, `.denied`, `.unavailable`.
     public func putManifest(_ document: RawDocument, as name: ManifestName) async throws {
+        try servers.requirePush()
         let request = OutgoingRequest(
             .PUT, try origin.url(path, "manifests/\(name)"), headers: ["Content-Type": document.mediaType.text],
             body: .bytes(ByteBuffer(bytes: document.bytes)))
         let retries = client.transport.retries()
-        var response = try await client.send(request, to: origin, .push(path), retries: retries)
+        var response = try await client.send(request, to: origin, .push(origin.repository(path)), retries: retries)
         while ![200, 201, 202, 204].contains(response.status.code) {
             let failure = await response.failure()
             guard isStale(failure) else { throw explained(failure, document) }
             do { try await retries.pause(after: failure.error.passing) } catch is CacheError {
                 throw explained(failure, document)
             }
-            response = try await client.send(request, to: origin, .push(path), retries: retries)
+            response = try await client.send(request, to: origin, .push(origin.repository(path)), retries: retries)
         }
         await response.discard()
         if let stored = response.headers.contentDigest, stored != document.digest {
@@ -227,11 +236,6 @@ public enum ManifestName: Hashable, Sendable, CustomStringConvertible {
         case .digest(let digest): digest.description
         }
     }
-}
-
-extension HTTPHeaders {
-    /// What the registry says the digest is; `nil` if it says nothing, or nothing that we can compare.
-    var contentDigest: Digest? { first(name: "Docker-Content-Digest").flatMap { try? Digest($0) } }
 }
 
 extension Optional where Wrapped: Sendable {

@@ -37,6 +37,8 @@ struct TagMerge {
     private static let settledMark = ".settled"
     /// Announcements that are read at once.
     private static let readsInFlight = 8
+    /// The most announcements beside one tag.
+    private static let announcementLimit = 1000
 
     /// Publishes a graph whose layers are stored.
     func publish(_ graph: LayerGraph) async throws -> Published {
@@ -150,6 +152,12 @@ struct TagMerge {
     private func read(_ tags: [String], _ known: [String: Announcement]) async throws -> [String: Announcement] {
         let now = repository.client.now()
         let groups = Dictionary(grouping: tags, by: TagMerge.announcement)
+        guard groups.count <= TagMerge.announcementLimit else {
+            throw CacheError(
+                .limitExceeded,
+                "more than \(TagMerge.announcementLimit) jobs have announced themselves by tags like \(prefix)…; remove those that have ended",
+                context: .init(subject: tag))
+        }
         let found = try await groups.mapConcurrently(limit: TagMerge.readsInFlight) { name, tags in
             var one = known[name] ?? Announcement()
             for tag in tags where one.digest == nil {
@@ -197,7 +205,9 @@ struct TagMerge {
         // Behind the mark: what stands for the tag that is meant, when it was made, and a random text.
         let parts = tag[mark.upperBound...].split(separator: "-")
         guard parts.count == 3, let made = Int64(parts[1], radix: 36) else { return false }
-        return now.seconds - made <= patience
+        // A name may be of any writer's making: one from far in the future holds up nothing.
+        let (age, isTooLarge) = now.seconds.subtractingReportingOverflow(made)
+        return !isTooLarge && (-patience...patience).contains(age)
     }
 
     /// Removes announcements that nobody needs, if the tag holds what they say.

@@ -130,17 +130,6 @@ struct LoginTests {
             }
         }
     }
-
-    @Test("that cannot be read is an error that names the file and not what is in it")
-    func brokenConfiguration() async throws {
-        let environment = Environment(["DOCKER_AUTH_CONFIG": #"{"auths":{"127.0.0.1":{"auth":"c2VjcmV0"}}"#])
-        let error = await #expect(throws: CacheError.self) {
-            try await ask(gate(.basic), .docker(environment: environment))
-        }
-        #expect(error?.code == .invalidSpec)
-        #expect(error?.message.contains("DOCKER_AUTH_CONFIG") == true)
-        #expect(error?.message.contains("c2VjcmV0") == false)
-    }
 }
 
 @Suite("An encrypted registry")

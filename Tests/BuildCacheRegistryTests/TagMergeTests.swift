@@ -1,4 +1,6 @@
 import BuildCacheCore
+import BuildCacheTesting
+import TestServers
 import Testing
 
 @testable import BuildCacheRegistry
@@ -19,6 +21,32 @@ struct TagMergeTests {
         #expect(!TagMerge.mayBeUnderWay(name, at: try #require(Timestamp(seconds: made.seconds + 3601))))
         #expect(!TagMerge.mayBeUnderWay(name + ".settled", at: made))
         #expect(!TagMerge.mayBeUnderWay(tag, at: made))
+    }
+
+    @Test(
+        "is not under way when it is dated far ahead, or in no time at all",
+        arguments: ["zzzzzzzzzz", "1y2p0ij32e8e7", "-1", "+1", "", "é"])
+    func madeUp(_ date: String) throws {
+        let now = try #require(Timestamp(seconds: 1_790_000_000))
+        #expect(!TagMerge.mayBeUnderWay("main.merge-0d6e4079-\(date)-12bngx3hwfrcf", at: now))
+    }
+
+    @Test("of more than a thousand jobs is refused before they are read")
+    func many() async throws {
+        let registry = FakeRegistry()
+        let prefix = "cache.merge-\(Digest(of: "cache".utf8).hex.prefix(8))-"
+        let tags = (0...1000).map { "\"\(prefix)abc-\($0)\"" }.joined(separator: ",")
+        registry.manners.fault = { _, request in
+            request.path.hasSuffix("/tags/list") ? .answer(ServerResponse(200, json: "{\"tags\":[\(tags)]}")) : nil
+        }
+        try await withCache(registry, writePolicy: .merge) { cache in
+            let sample = try SampleCache.diamond()
+            let error = await #expect(throws: CacheError.self) {
+                try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
+            }
+            #expect(error?.code == .limitExceeded)
+            #expect(registry.log.count < 50)
+        }
     }
 
     @Test("goes at the end of a job that is alone")

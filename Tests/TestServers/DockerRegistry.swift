@@ -14,12 +14,14 @@ package enum DockerRegistry {
     /// - Parameters:
     ///   - settings: More sections of its configuration, in YAML.
     ///   - tls: A certificate and a key, as files.
+    ///   - clientAuthority: The authority of the certificates that callers must show, as a file.
     package static func run<Value: Sendable>(
-        settings: String = "", tls: (certificate: String, key: String)? = nil,
+        settings: String = "", tls: (certificate: String, key: String)? = nil, clientAuthority: String? = nil,
         _ body: @escaping @Sendable (_ address: String) async throws -> Value
     ) async throws -> Value {
         try await ServerProcess.run(.dockerRegistry) { folder, port in
-            let certificate = tls.map { "\n  tls: {certificate: \($0.certificate), key: \($0.key)}" } ?? ""
+            let authority = clientAuthority.map { ", clientcas: [\($0)]" } ?? ""
+            let certificate = tls.map { "\n  tls: {certificate: \($0.certificate), key: \($0.key)\(authority)}" } ?? ""
             let configuration = """
                 version: 0.1
                 log: {level: error, accesslog: {disabled: true}}

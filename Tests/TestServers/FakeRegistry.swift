@@ -12,8 +12,18 @@ package final class FakeRegistry: Sendable {
         package var usesRelativeLocations = false
         /// Another server, as `host:port`, where blobs are uploaded and downloaded; it shares the storage.
         package var storageHost: String?
-        /// Parts but the last one have so many bytes, or are refused.
-        package var minimumPart: Int?
+        /// Bytes of each part but the last one, as a header says; others are not refused.
+        package var minimumPart: String?
+        /// The bytes of a part that are kept, of those that came.
+        package var kept: @Sendable (_ part: Int) -> Int = { $0 }
+        /// The `Range` of an answer about an upload that has so many bytes, and got the last part with so many; `nil` is none.
+        package var uploadRange: @Sendable (_ stored: Int, _ part: Int) -> String? = { stored, _ in
+            "0-\(max(0, stored - 1))"
+        }
+        /// Whether every digest at the end of an upload is refused.
+        package var refusesDigests = false
+        /// The answer to HEAD of a blob with so many bytes, `nil` is the right one.
+        package var head: @Sendable (_ count: Int) -> ServerResponse? = { _ in nil }
         /// Whether an upload may come in parts.
         package var takesParts = true
         /// The most bytes of a request's body.
@@ -41,6 +51,8 @@ package final class FakeRegistry: Sendable {
         case reset(after: Int)
         /// The answer ends after so many bytes of the body.
         case truncation(after: Int)
+        /// Another answer than that of the registry, which does not see the request.
+        case answer(ServerResponse)
     }
 
     private struct State {
@@ -72,6 +84,20 @@ package final class FakeRegistry: Sendable {
     /// The uploads that were begun and neither ended nor given up.
     package var openUploads: Int { state.withLock { $0.uploads.count } }
 
+    /// The blobs of a repository.
+    package func blobs(of repository: String) -> [String: [UInt8]] {
+        state.withLock { state in state.blobs.filter { state.owners[$0.key]?.contains(repository) == true } }
+    }
+
+    /// Stores a blob in a repository.
+    package func add(_ bytes: [UInt8], to repository: String) {
+        state.withLock { state in
+            let digest = "\(Digest(of: bytes))"
+            state.blobs[digest] = bytes
+            state.owners[digest, default: []].insert(repository)
+        }
+    }
+
     /// Answers a request, at whichever host it came in.
     package func respond(_ request: ServerRequest) async throws -> ServerResponse {
         let (number, manners) = state.withLock { state in
@@ -90,6 +116,9 @@ package final class FakeRegistry: Sendable {
             let headers = retryAfter.map { [(name: "Retry-After", value: $0)] } ?? []
             return ServerResponse(
                 status, headers: headers, json: #"{"errors":[{"code":"\#(code)","message":"not now"}]}"#)
+        case .answer(let response):
+            _ = try await request.bytes()
+            return response
         default: body = try await request.bytes()
         }
         var response = answer(request, body, manners)
@@ -135,6 +164,7 @@ package final class FakeRegistry: Sendable {
         if request.method == "GET", let storage = manners.storageHost, request.host != storage {
             return ServerResponse(307, headers: [("Location", "http://\(storage)\(request.path)?signature=secret")])
         }
+        if request.method == "HEAD", let response = manners.head(bytes.count) { return response }
         let name = manners.namesWrongDigests ? "\(Digest(of: Array("other".utf8)))" : digest
         var headers = [(name: "Docker-Content-Digest", value: name), ("Content-Type", "application/octet-stream")]
         if manners.knowsRanges, let range = request.headers["range"], let part = parse(range, bytes.count) {
@@ -211,7 +241,7 @@ package final class FakeRegistry: Sendable {
                 state.uploadCount += 1
                 let name = "upload-\(state.uploadCount)"
                 state.uploads[name] = []
-                return self.state(of: name, [], 202, repository, request, manners)
+                return self.state(of: name, [], 0, 202, repository, request, manners)
             }
             guard let stored = state.uploads[session] else { return refusal(404, "BLOB_UPLOAD_UNKNOWN") }
             switch request.method {
@@ -219,14 +249,15 @@ package final class FakeRegistry: Sendable {
                 guard manners.takesParts else { return refusal(405, "UNSUPPORTED") }
                 let start = request.headers["content-range"].flatMap { Int($0.prefix { $0 != "-" }) } ?? stored.count
                 guard start == stored.count else {
-                    return self.state(of: session, stored, 416, repository, request, manners)
+                    return self.state(of: session, stored, 0, 416, repository, request, manners)
                 }
-                state.uploads[session] = stored + body
-                return self.state(of: session, stored + body, 202, repository, request, manners)
+                let all = stored + body.prefix(manners.kept(body.count))
+                state.uploads[session] = all
+                return self.state(of: session, all, body.count, 202, repository, request, manners)
             case "PUT":
                 let bytes = stored + body
                 let digest = "\(Digest(of: bytes))"
-                guard digest == request.query["digest"] else {
+                guard digest == request.query["digest"], !manners.refusesDigests else {
                     state.uploads[session] = nil
                     return refusal(400, "DIGEST_INVALID")
                 }
@@ -237,19 +268,20 @@ package final class FakeRegistry: Sendable {
             case "DELETE":
                 state.uploads[session] = nil
                 return ServerResponse(204)
-            default: return self.state(of: session, stored, 204, repository, request, manners)
+            default: return self.state(of: session, stored, 0, 204, repository, request, manners)
             }
         }
     }
 
     private func state(
-        of session: String, _ bytes: [UInt8], _ status: Int, _ repository: String, _ request: ServerRequest,
-        _ manners: Manners
+        of session: String, _ bytes: [UInt8], _ part: Int, _ status: Int, _ repository: String,
+        _ request: ServerRequest, _ manners: Manners
     ) -> ServerResponse {
         let path = "/v2/\(repository)/blobs/uploads/\(session)?_state=\(bytes.count)"
         let root = manners.usesRelativeLocations ? "" : "http://\(manners.storageHost ?? request.host)"
-        var headers = [(name: "Location", value: root + path), ("Range", "0-\(max(0, bytes.count - 1))")]
-        if let minimum = manners.minimumPart { headers.append(("OCI-Chunk-Min-Length", "\(minimum)")) }
+        var headers = [(name: "Location", value: root + path)]
+        if let range = manners.uploadRange(bytes.count, part) { headers.append(("Range", range)) }
+        if let minimum = manners.minimumPart { headers.append(("OCI-Chunk-Min-Length", minimum)) }
         return ServerResponse(status, headers: headers)
     }
 

@@ -13,6 +13,8 @@ package final class LoginGate: Sendable {
         case basic
         /// With a token, for which one shows a password; `takesPost` also by OAuth 2.
         case token(takesPost: Bool)
+        /// With a token, without a password.
+        case anonymousToken
     }
     /// The user and the password that are right.
     package static let user = "builder"
@@ -26,6 +28,7 @@ package final class LoginGate: Sendable {
         var issued = 0
         var refused = 0
         var methods: [String] = []
+        var scopes: [String] = []
         /// Set when the token server listens.
         var realm = ""
     }
@@ -51,6 +54,8 @@ package final class LoginGate: Sendable {
     package var issued: Int { state.withLock { $0.issued } }
     /// How often a token was shown that had ended.
     package var refused: Int { state.withLock { $0.refused } }
+    /// The scopes that tokens were asked for, one by one.
+    package var requestedScopes: [String] { state.withLock { $0.scopes } }
     /// How tokens were asked for.
     package var methods: [String] { state.withLock { $0.methods } }
 
@@ -64,7 +69,7 @@ package final class LoginGate: Sendable {
                 _ = try await request.bytes()
                 return challenge("Basic realm=\"test\"")
             }
-        case .token:
+        case .token, .anonymousToken:
             let scope = wanted(request)
             let isIn = state.withLock { state -> Bool in
                 state.time += pace
@@ -106,7 +111,12 @@ package final class LoginGate: Sendable {
     // MARK: Tokens
 
     private func token(_ request: ServerRequest) async throws -> ServerResponse {
-        guard case .token(let takesPost) = way else { return ServerResponse(404) }
+        var takesPost = false
+        switch way {
+        case .basic: return ServerResponse(404)
+        case .token(let post): takesPost = post
+        case .anonymousToken: break
+        }
         var fields = request.query
         var isRight = false
         state.withLock { $0.methods.append(request.method) }
@@ -127,6 +137,7 @@ package final class LoginGate: Sendable {
             let login = Data("\(Self.user):\(Self.password)".utf8).base64EncodedString()
             isRight = request.headers["authorization"] == "Basic " + login
         }
+        if case .anonymousToken = way { isRight = true }
         guard isRight, fields["service"] == "test" else {
             return ServerResponse(401, json: #"{"details":"incorrect username or password"}"#)
         }
@@ -135,6 +146,7 @@ package final class LoginGate: Sendable {
             ? [fields["scope"] ?? ""] : request.parameters.filter { $0.name == "scope" }.map(\.value))
             .flatMap { $0.split(separator: " ").map { String($0) } }
         let name = state.withLock { state -> String in
+            state.scopes += scopes
             state.issued += 1
             let name = "token-\(state.issued)"
             state.tokens[name] = (rights(scopes), state.time + lifetime)

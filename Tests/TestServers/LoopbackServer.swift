@@ -156,7 +156,7 @@ private func answer(
     }
     let announced = response.announcedLength ?? response.body.count
     if request.method == .head {
-        fields[.contentLength] = fields[.contentLength] ?? "\(announced)"
+        if fields[.transferEncoding] == nil { fields[.contentLength] = fields[.contentLength] ?? "\(announced)" }
         return Response(status: .init(code: response.status), headers: fields)
     }
     return Response(

@@ -264,6 +264,16 @@ let package = Package(
         .executableTarget(
             name: "MergeProbe", dependencies: ["BuildCache", "BuildCacheTesting"], path: "Tests/MergeProbe",
             swiftSettings: settings),
+        // What is fuzzed: parsers of bytes from outside. `Fuzz/` runs a fuzzer on it, and these tests what that found.
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "BuildCacheCore", "BuildCacheJSON", "BuildCacheXML", "BuildCacheSpec", "BuildCacheGraph",
+                "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer", "BuildCacheHTTP", "BuildCacheRegistry",
+                "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions", nioCore,
+            ],
+            path: "Tests/FuzzTargets", swiftSettings: settings),
+        tests("FuzzCorpusTests", ["FuzzTargets"]),
         tests("ArchitectureTests", []),
         tests(
             "InteropTests",
@@ -275,3 +285,8 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// `Fuzz/` links the targets; for all others there is no such product.
+if Context.environment["BUILD_CACHE_FUZZ"] != nil {
+    package.products.append(.library(name: "FuzzTargets", targets: ["FuzzTargets"]))
+}

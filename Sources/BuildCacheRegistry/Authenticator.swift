@@ -358,7 +358,7 @@ extension Authenticator.State {
 }
 
 /// What a token server says.
-private struct TokenAnswer {
+struct TokenAnswer {
     let token: Secret<String>
     let expiresIn: Int64
 

@@ -62,7 +62,7 @@ struct ScratchDirectoryTests {
     func keepsOthers() async throws {
         let abandoned = try makeStore("build-cache-abandoned")
         try Data().write(to: URL(filePath: "\(abandoned)/notes.txt"))
-        try await ScratchStore.withTemporary(in: parent.path) { _ in }
+        try await ScratchStore.withTemporary(in: parent.path) { _ in () }
         #expect(try FileManager.default.contentsOfDirectory(atPath: abandoned) == ["notes.txt"])
     }
 }

@@ -1,5 +1,6 @@
 import BuildCache
 import Foundation
+import TestTools
 import Testing
 
 @Suite("A copy of a cache that BuildKit wrote")

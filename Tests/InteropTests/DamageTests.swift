@@ -1,5 +1,6 @@
 import BuildCache
 import Foundation
+import TestTools
 import Testing
 
 @Suite("A cache that BuildKit wrote and something damaged")

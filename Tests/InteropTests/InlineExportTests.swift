@@ -1,5 +1,6 @@
 import BuildCache
 import Foundation
+import TestTools
 import Testing
 
 @Suite("An image with a cache inside")

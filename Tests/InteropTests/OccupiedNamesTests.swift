@@ -14,7 +14,8 @@ struct OccupiedNamesTests {
                     let name = "occupied-\(kind)"
                     try await backends.backend(kind, name).export(sample)
                     try await backends.occupy(kind, name)
-                    let backend = try backends.backend(kind, name, export: ExportOptions(mode: .max, writePolicy: policy))
+                    let backend = try backends.backend(
+                        kind, name, export: ExportOptions(mode: .max, writePolicy: policy))
                     let error = await #expect(throws: CacheError.self, "\(kind)") { try await backend.export(sample) }
                     #expect(error?.code == .occupied, "\(kind): \(String(describing: error))")
                     #expect(error?.message.contains("replacesOtherContent") == true, "\(kind)")

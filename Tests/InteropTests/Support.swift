@@ -4,19 +4,8 @@ import Foundation
 import NIOCore
 import NIOHTTP1
 import TestServers
+import TestTools
 import Testing
-
-/// A directory of one test, gone with it.
-final class TemporaryDirectory: Sendable {
-    let path: String
-
-    init() throws {
-        path = NSTemporaryDirectory() + "build-cache-interop-" + UUID().uuidString
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: path) }
-}
 
 /// Imports the cache in a directory; there must be one.
 ///

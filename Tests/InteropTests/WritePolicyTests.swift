@@ -2,6 +2,7 @@ import BuildCache
 import BuildCacheTesting
 import Foundation
 import TestServers
+import TestTools
 import Testing
 
 @Suite("An export with WritePolicy.merge")

@@ -1,0 +1,15 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// A package of its own: everything in it is built for libFuzzer. `make fuzz` builds and runs it; see `Documentation/Testing.md`.
+let package = Package(
+    name: "Fuzz",
+    platforms: [.macOS(.v15)],
+    // The product of the targets is declared for this package only.
+    dependencies: [.package(name: "swift-build-cache", path: "..")],
+    targets: [
+        .executableTarget(
+            name: "fuzz", dependencies: [.product(name: "FuzzTargets", package: "swift-build-cache")])
+    ],
+    swiftLanguageModes: [.v6]
+)

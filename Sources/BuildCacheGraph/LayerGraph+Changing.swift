@@ -1,4 +1,4 @@
-public import BuildCacheCore
+package import BuildCacheCore
 
 extension LayerGraph {
     /// Adds all records, links, results and layers of `other`; equal records become one.

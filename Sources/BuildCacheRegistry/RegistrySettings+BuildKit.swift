@@ -1,4 +1,4 @@
-public import BuildCacheCore
+import BuildCacheCore
 import BuildCacheHTTP
 public import BuildCacheSpec
 

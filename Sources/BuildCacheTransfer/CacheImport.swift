@@ -1,5 +1,5 @@
 public import BuildCacheBytes
-public import BuildCacheCore
+import BuildCacheCore
 public import BuildCacheGraph
 import BuildCacheOCI
 

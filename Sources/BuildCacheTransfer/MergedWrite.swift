@@ -1,4 +1,4 @@
-package import BuildCacheCore
+import BuildCacheCore
 package import BuildCacheGraph
 
 extension LayerGraph {

@@ -1,4 +1,4 @@
-public import BuildCacheCore
+import BuildCacheCore
 
 /// A parser of bytes from outside, as the fuzzer and the replay of its corpus call it.
 ///

@@ -10,8 +10,10 @@ extension FuzzTarget {
     private static let spec = FuzzTarget("spec", seeds: { path, _ in path.hasSuffix(".spec") }) { input in
         let isLenient = input.choice & 1 == 1
         let direction: CacheSpec.Direction = input.choice & 2 == 2 ? .export : .import
-        let environment = Environment { "\($0)-secret" }
+        let secret = "5ecre7"
+        let environment = Environment { "\($0)-\(secret)" }
         let text = input.rest.text
+        guard !text.contains(secret) else { return }
         if input.choice & 4 == 4 {
             _ = try CacheSpec.parse(
                 json: text, for: direction, environment: environment, leniency: isLenient ? .lenient : .strict)
@@ -22,7 +24,7 @@ extension FuzzTarget {
             dialect: input.choice & 8 == 8 ? .buildctl : .buildx)
         for spec in specs {
             let shown = "\(spec)"
-            try check(!shown.contains("-secret"), "a description shows a value of the environment: \(shown)")
+            try check(!shown.contains(secret), "a description shows a value of the environment: \(shown)")
         }
     }
 

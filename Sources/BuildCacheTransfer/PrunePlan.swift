@@ -200,8 +200,8 @@ extension Retention {
 }
 
 extension StoredName {
-    /// Whether the blobs that the name needs are unknown.
-    fileprivate var isUnreadable: Bool { blobs == nil }
+    /// Whether no reader can use the name, as far as is known.
+    fileprivate var isUnreadable: Bool { blobs == nil && !isHidden }
 }
 
 /// The bytes that some names reach together, each blob once.

@@ -22,7 +22,8 @@ public struct Retention: Hashable, Sendable {
     public var protectedNames: [String]
     /// Whether names whose documents cannot be read are removed, unless a pattern protects them.
     ///
-    /// Default `false`: such a name stays, and keeps every blob, because the blobs it needs are unknown.
+    /// Default `false`: such a name stays, and keeps every blob, because the blobs it needs are unknown. A name that is only hidden from the
+    /// credentials in use, ``StoredName/isHidden``, is not among them.
     public var removesUnreadable: Bool
     /// A blob that was written or refreshed within this time stays, reachable or not.
     ///

@@ -89,6 +89,9 @@ struct PruneTests {
             #expect(kept.blobs == [])
             #expect(kept.problems.count == 2)
             #expect(kept.problems.first?.message.contains("may not read refs/heads/feature") == true)
+            // Jobs of that branch can read it, so it is not one of the unreadable names.
+            let hidden = try await base.planPrune(Retention(removesUnreadable: true))
+            #expect(hidden.removedNames == [])
             // Its age is known all the same, and with it go its layers.
             server.age(seconds: 30 * Self.day) { $0.hasPrefix("index-") }
             let report = try await base.prune(

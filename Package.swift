@@ -231,7 +231,7 @@ let package = Package(
             [
                 "BuildCacheAzure", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
                 "BuildCacheJSON", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "BuildCacheTestServers",
-                "TestServers", "TestTools", nioHTTP1,
+                "TestServers", "TestTools", nioCore, nioHTTP1,
             ]),
         tests(
             "BuildCacheGitHubActionsTests",

@@ -6,6 +6,7 @@ import BuildCacheSpec
 import BuildCacheTestServers
 import BuildCacheTesting
 import BuildCacheTransfer
+import NIOCore
 import TestTools
 
 /// Gives `body` a cache in the container `cache` of a server.
@@ -34,4 +35,14 @@ extension HTTPTransport {
 
 extension CacheBackend {
     func stored() async throws -> ImportedCache? { try await importCache(progress: .discarded) }
+}
+
+extension BlobStream {
+    var bytes: [UInt8] {
+        get async throws {
+            var bytes: [UInt8] = []
+            for try await chunk in self { bytes += chunk.readableBytesView }
+            return bytes
+        }
+    }
 }

@@ -4,6 +4,7 @@ import BuildCacheSpec
 import NIOHTTP1
 import Synchronization
 import TestServers
+import TestTools
 import Testing
 
 @testable import BuildCacheHTTP

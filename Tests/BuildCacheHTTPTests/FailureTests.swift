@@ -4,6 +4,7 @@ import BuildCacheSpec
 import Foundation
 import NIOHTTP1
 import TestServers
+import TestTools
 import Testing
 
 @testable import BuildCacheHTTP

@@ -1,6 +1,7 @@
 import BuildCacheCore
 import BuildCacheHTTP
 import Synchronization
+import TestTools
 import Testing
 
 @Suite("A list that comes in pages")

@@ -1,5 +1,6 @@
 import BuildCacheCore
 import BuildCacheHTTP
+import TestTools
 import Testing
 
 @Suite("An operation that fails")

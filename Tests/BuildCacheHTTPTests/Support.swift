@@ -5,16 +5,12 @@ import BuildCacheSpec
 import NIOCore
 import Synchronization
 import TestServers
+import TestTools
 import Testing
 
 /// A clock on which every sleep is over at once, and noted.
 final class NotingClock: Clock, Sendable {
-    struct Instant: InstantProtocol {
-        var offset: Duration
-        func advanced(by duration: Duration) -> Instant { Instant(offset: offset + duration) }
-        func duration(to other: Instant) -> Duration { other.offset - offset }
-        static func < (left: Instant, right: Instant) -> Bool { left.offset < right.offset }
-    }
+    typealias Instant = ManualClock.Instant
     private let state = Mutex((now: Instant(offset: .zero), pauses: [Duration]()))
     private let whenPausing: @Sendable () -> Void
 
@@ -31,74 +27,6 @@ final class NotingClock: Clock, Sendable {
             state.now = max(state.now, deadline)
         }
         whenPausing()
-    }
-}
-
-/// A clock on which time passes only when a test says so.
-final class ManualClock: Clock, Sendable {
-    typealias Instant = NotingClock.Instant
-    private struct State {
-        var now = Instant(offset: .zero)
-        var runs = false
-        var lastNumber = 0
-        var sleepers: [Int: (deadline: Instant, continuation: CheckedContinuation<Void, any Error>)] = [:]
-    }
-    private let state = Mutex(State())
-
-    var now: Instant { state.withLock { $0.now } }
-    var minimumResolution: Duration { .nanoseconds(1) }
-
-    /// Whether every sleep is over at once, those that are going on as well.
-    func setRunning(_ runs: Bool) {
-        state.withLock { $0.runs = runs }
-        if runs { wake() }
-    }
-
-    /// Returns when somebody sleeps.
-    func sleeper() async {
-        while state.withLock({ $0.sleepers.isEmpty }), !Task.isCancelled { await Task.yield() }
-    }
-
-    /// Waits until somebody sleeps and lets the time pass that was slept for.
-    func step() async {
-        await sleeper()
-        wake()
-    }
-
-    private func wake() {
-        let sleepers = state.withLock { state in
-            defer { state.sleepers = [:] }
-            state.now = state.sleepers.values.map(\.deadline).reduce(state.now) { max($0, $1) }
-            return state.sleepers.values.map(\.continuation)
-        }
-        for sleeper in sleepers { sleeper.resume() }
-    }
-
-    func sleep(until deadline: Instant, tolerance: Duration?) async throws {
-        let number = state.withLock { state in
-            state.lastNumber += 1
-            return state.lastNumber
-        }
-        try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-                let isOver = state.withLock { state in
-                    if state.runs {
-                        state.now = max(state.now, deadline)
-                    } else {
-                        state.sleepers[number] = (deadline, continuation)
-                    }
-                    return state.runs
-                }
-                if isOver { continuation.resume() } else if Task.isCancelled { cancel(number) }
-            }
-        } onCancel: {
-            cancel(number)
-        }
-        try Task.checkCancellation()
-    }
-
-    private func cancel(_ number: Int) {
-        state.withLock { $0.sleepers.removeValue(forKey: number) }?.continuation.resume(throwing: CancellationError())
     }
 }
 

@@ -6,6 +6,7 @@ import NIOCore
 import NIOHTTP1
 import Synchronization
 import TestServers
+import TestTools
 import Testing
 
 @Suite("A request", .timeLimit(.minutes(10)))

@@ -14,8 +14,9 @@ struct ConformanceTests {
             try await ScratchStore.withTemporary { scratch in
                 try await check.run(
                     BackendConformance { setup in
+                        // One name: of several that are written at the same time, each may be another export's in the end.
                         AzureBlobCache(
-                            server.options(url, names: [setup.cache, "\(setup.cache)-again"]),
+                            server.options(url, names: [setup.cache]),
                             export: ExportOptions(mode: setup.mode, compression: setup.compression), scratch: scratch)
                     })
             }

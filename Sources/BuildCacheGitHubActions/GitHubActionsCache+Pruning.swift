@@ -8,7 +8,7 @@ extension GitHubActionsCache: PrunableBackend {
     /// Opens the entries of the repository, with the indexes of all scopes and branches.
     ///
     /// A name is a scope and a branch, as in `buildkit@refs/heads/main`; its age is that of its newest index. Of the indexes, older
-    /// versions go as blobs do that no name reaches. Only what the runner's token may read can be followed: as long as a name of
+    /// versions go as blobs do that no name reaches. BuildKit's signature of an index stays as long as that index is the newest of a name. Only what the runner's token may read can be followed: as long as a name of
     /// another branch stays, all layers do. A lookup counts as a use, also by BuildKit; a list does not, and BuildKit with `ghtoken`
     /// lists: where that goes on, let the grace period be longer than layers that are in use get old.
     ///
@@ -81,6 +81,8 @@ private struct PrunableRepository: PrunableStore {
                 var name = StoredName(
                     title, version: version, modifiedAt: newest.entry.createdAt, config: bytes, limits: limits)
                 name.documentBytes = newest.entry.size
+                // BuildKit's signature of an index is an entry under the index's digest, counted by its own size.
+                name.blobs?[Digest(of: bytes)] = 0
                 return name
             }
             unread.isHidden = true

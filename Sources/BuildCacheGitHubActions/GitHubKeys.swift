@@ -24,7 +24,7 @@ enum GitHubKeys {
     /// Before the name of every index.
     static let indexPrefix = "index-"
 
-    /// The layer that an entry is, or the signature of; `nil` if it is another one.
+    /// The layer that an entry is, or the index that it is BuildKit's signature of; `nil` if it is another one.
     static func digest(ofBlob key: String) -> Digest? {
         key.hasPrefix(blobPrefix) ? try? Digest(key.dropFirst(blobPrefix.count).prefix(71)) : nil
     }

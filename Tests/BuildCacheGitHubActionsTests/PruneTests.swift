@@ -78,6 +78,39 @@ struct PruneTests {
         }
     }
 
+    @Test("keeps BuildKit's signatures of indexes that are the newest of a name, and removes those of others")
+    func signatures() async throws {
+        try await withCaches(2) { server, cache in
+            let base = cache("a", [Self.main])
+            func index(_ number: Int) throws -> GitHubCacheServer.Entry {
+                try #require(server.entries.last { $0.key.hasPrefix("index-") && $0.key.hasSuffix("#\(number)") })
+            }
+            func sign(_ index: GitHubCacheServer.Entry) -> String {
+                let key = "buildkit-blob-1-\(Digest(of: index.bytes))-sig"
+                server.put(
+                    .init(key: key, scope: index.scope, version: index.version, bytes: Array("a bundle".utf8)))
+                return key
+            }
+            try await base.export(try .chain(of: 1))
+            let superseded = sign(try index(1))
+            try await base.export(try .chain(of: 2))
+            let live = sign(try index(2))
+            // An index of BuildKit that signs has a name of its own.
+            var signed = try index(2)
+            signed.key = "index-a-1-f921bd05-sig#5"
+            signed.bytes += Array(" ".utf8)
+            server.put(signed)
+            let signedLive = sign(signed)
+            server.age(seconds: 30 * Self.day)
+            let report = try await base.prune(try await base.planPrune(Retention()))
+            let keys = Set(server.entries.map(\.key))
+            #expect(keys.isSuperset(of: [live, signedLive, signed.key]))
+            #expect(!keys.contains(superseded))
+            #expect(report.removedNames == [])
+            #expect(try await base.stored()?.graph == SampleCache.chain(of: 2).graph)
+        }
+    }
+
     @Test("keeps all layers as long as a name stays whose branch the token may not read")
     func otherBranch() async throws {
         try await withCaches(2) { server, cache in

@@ -70,7 +70,7 @@ public struct AzureBlobCache: CacheBackend {
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
-        try await AzureBlobCache.explained("export") {
+        try await AzureBlobCache.explained("export", progress) {
             let container = AzureContainer(options, try client.requests(options))
             let present = try await container.kept(graph.unconverted(export))
             var bare = try await BareExport(
@@ -104,7 +104,7 @@ public struct AzureBlobCache: CacheBackend {
     /// - Returns: `nil` if the container is not there, or none of the names.
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
-        try await AzureBlobCache.explained("import") {
+        try await AzureBlobCache.explained("import", progress) {
             let container = AzureContainer(options, try client.requests(options))
             let limit = limits.maximumBytes
             let found = try await options.names.mapConcurrently(limit: AzureBlobCache.checksInFlight) { name in
@@ -119,8 +119,13 @@ public struct AzureBlobCache: CacheBackend {
         }
     }
 
-    static func explained<Value>(_ operation: String, _ body: () async throws -> Value) async throws -> Value {
-        do { return try await body() } catch let error as CacheError {
+    static func explained<Value>(
+        _ operation: String, _ progress: ProgressSink? = nil, _ body: () async throws -> Value
+    ) async throws -> Value {
+        do {
+            guard let progress else { return try await body() }
+            return try await progress.reportingPauses(body)
+        } catch let error as CacheError {
             throw error.adding(backend: "azblob", operation: operation)
         }
     }

@@ -21,8 +21,16 @@ import Subprocess
 extension CacheError {
     /// The error of a connection that failed, and whether another one may not.
     ///
-    /// It has no cause: what another library says of itself may repeat a header or a body.
-    init(connection error: any Error, _ request: String) {
+    /// It has no cause but ``ConnectionRefused``: what another library says of itself may repeat a header or a body.
+    ///
+    /// - Parameter peer: The server or proxy that the connection was to lead to, if it was being made.
+    init(connection error: any Error, _ request: String, to peer: ConnectionRefused? = nil) {
+        if error.isRefusal, let refused = ConnectionRefused(error) ?? peer {
+            self.init(
+                .unavailable, "\(request): cannot connect: \(refused); start the server, or correct the address",
+                retry: .worthwhile, cause: refused)
+            return
+        }
         let reason = shortDescription(of: error)
         switch error {
         case is Stall:
@@ -38,12 +46,48 @@ extension CacheError {
             self.init(.unavailable, "\(request): cannot connect: \(reason)", retry: .worthwhile)
         case let error as IOError:
             // A host that is named by its address gives these where others give an error of the connection.
-            let isRefusal = [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH].contains(error.errnoCode)
+            let isUnreachable = [EHOSTUNREACH, ENETUNREACH].contains(error.errnoCode)
             self.init(
-                .unavailable, "\(request): \(isRefusal ? "cannot connect" : "the connection broke"): \(reason)",
+                .unavailable, "\(request): \(isUnreachable ? "cannot connect" : "the connection broke"): \(reason)",
                 retry: .worthwhile)
         default:
             self.init(.unavailable, "\(request): the connection broke: \(reason)", retry: .worthwhile)
+        }
+    }
+}
+
+/// The cause of a `CacheError` `.unavailable`: a host that is there, and no server at that port of it.
+///
+/// Such a request is tried four times within a few seconds, and not as often as others.
+public struct ConnectionRefused: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The host, which may be that of a proxy.
+    public let host: String
+    /// The port.
+    public let port: Int
+
+    init(host: String, port: Int) { (self.host, self.port) = (host, port) }
+
+    /// The host of an error that names it.
+    fileprivate init?(_ error: any Error) {
+        guard let error = error as? NIOConnectionError else { return nil }
+        self.init(host: error.host, port: error.port)
+    }
+
+    /// As in `127.0.0.1:5000 refused the connection`.
+    public var description: String {
+        "\(host.contains(":") && !host.hasPrefix("[") ? "[\(host)]" : host):\(port) refused the connection"
+    }
+}
+
+extension Error {
+    /// Whether no address of a host takes connections.
+    fileprivate var isRefusal: Bool {
+        switch self {
+        case let error as IOError: error.errnoCode == ECONNREFUSED
+        case let error as NIOConnectionError:
+            !error.connectionErrors.isEmpty
+                && error.connectionErrors.allSatisfy { ($0.error as? IOError)?.errnoCode == ECONNREFUSED }
+        default: false
         }
     }
 }

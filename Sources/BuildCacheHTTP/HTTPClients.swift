@@ -50,6 +50,12 @@ final class HTTPClients: Sendable {
         }
     }
 
+    /// The server or proxy that requests of `url` connect to, as far as is known here.
+    func peer(of url: ServiceURL) -> ConnectionRefused {
+        if let proxy = try? proxies.server(for: url) { return ConnectionRefused(host: proxy.host, port: proxy.port) }
+        return ConnectionRefused(host: url.host, port: url.port ?? (url.scheme == "https" ? 443 : 80))
+    }
+
     /// Closes all connections.
     ///
     /// A client that came from outside stays open.

@@ -247,7 +247,7 @@ public struct HTTPTransport: Sendable {
         } catch {
             try Task.checkCancellation()
             if let cause = body?.sourceFailure { throw SourceFailure(cause: cause) }
-            throw CacheError(connection: error, request.summary)
+            throw CacheError(connection: error, request.summary, to: clients.peer(of: request.url))
         }
     }
 

@@ -2,10 +2,11 @@ import BuildCacheBytes
 package import BuildCacheCore
 import Synchronization
 
-/// When a request that failed is sent again.
+/// The rules for sending a request again that failed.
 ///
-/// What may pass is tried again: 408, 429, 5xx, connections that break or stall. Pauses double, with jitter, so that many clients
-/// that failed together do not come back together. A server's `Retry-After` is kept to.
+/// Failures that may pass are tried again: 408, 429, 5xx, connections that break or stall. Pauses double, with jitter, so that many clients
+/// that failed together do not come back together. A server's `Retry-After` is kept to. A host that refuses connections is tried four times at
+/// most, see ``ConnectionRefused``.
 public struct RetryPolicy: Hashable, Sendable {
     /// Tries in a row that move nothing forward before an operation gives up, 1 or more.
     ///
@@ -42,28 +43,56 @@ public struct RetryPolicy: Hashable, Sendable {
 /// The tries of one operation, whatever requests it is made of.
 package final class Retries: Sendable {
     private struct State {
+        /// Failures in a row.
         var failures = 0
-        var paused = Duration.zero
+        /// Those of ``failures`` at which no server was found at all.
+        var refusals = 0
+        var hasFailed = false
     }
 
+    /// Tries at a port that refuses connections: a server that is just starting is there within a second or two.
+    private static let refusedAttempts = 4
+
     private let policy: RetryPolicy
-    private let clock: any Clock<Duration>
     private let jitter: @Sendable () -> Double
+    private let pauses: PauseBudget
+    private let isSingle: Bool
     private let state = Mutex(State())
 
-    /// - Parameter jitter: A number from 0 to 1 for each pause, random outside of tests.
-    package init(
-        _ policy: RetryPolicy, clock: any Clock<Duration>, jitter: @escaping @Sendable () -> Double
+    /// - Parameters:
+    ///   - jitter: A number from 0 to 1 for each pause, random outside of tests.
+    ///   - pauses: The pauses of a larger operation, which those of this one are part of; `nil` for `policy.budget`.
+    package convenience init(
+        _ policy: RetryPolicy, clock: any Clock<Duration>, pauses: PauseBudget? = nil,
+        jitter: @escaping @Sendable () -> Double
+    ) {
+        self.init(policy, pauses ?? PauseBudget(policy.budget, clock: clock), isSingle: false, jitter)
+    }
+
+    private init(
+        _ policy: RetryPolicy, _ pauses: PauseBudget, isSingle: Bool, _ jitter: @escaping @Sendable () -> Double
     ) {
         self.policy = policy
-        self.clock = clock
+        self.pauses = pauses
+        self.isSingle = isSingle
         self.jitter = jitter
     }
 
-    /// Says that bytes arrived where they should: the next failure is the first one again.
-    package func madeProgress() { state.withLock { $0.failures = 0 } }
+    /// A single try for requests of the same operation, whose failure is thrown as it is and not counted.
+    package var once: Retries { Retries(policy, pauses, isSingle: true, jitter) }
 
-    /// Waits before the next try.
+    /// Whether any try failed so far, which may have done what it was meant to do.
+    package var hasFailed: Bool { state.withLock { $0.hasFailed } }
+
+    /// Notes that bytes arrived where they should: the next failure is the first one again.
+    package func madeProgress() {
+        state.withLock { state in
+            state.failures = 0
+            state.refusals = 0
+        }
+    }
+
+    /// Waits before the next try, and reports that to the ``PauseObserver`` of this task.
     ///
     /// - Throws: `error` itself if another try is not worth it; the same with `.exhausted` if there were enough; `CancellationError`.
     package func pause(after error: CacheError) async throws {
@@ -73,27 +102,22 @@ package final class Retries: Sendable {
         case .worthwhile: wished = .zero
         case .notBefore(let duration): wished = duration
         }
-        let pause = state.withLock { state -> Duration? in
+        if isSingle { throw error }
+        let (failures, mayRetry) = state.withLock { state in
+            state.hasFailed = true
             state.failures += 1
-            guard state.failures < policy.attempts else { return nil }
-            let pause = max(wished, backoff(state.failures))
-            guard state.paused + pause <= policy.budget else { return nil }
-            state.paused += pause
-            return pause
+            state.refusals = error.cause is ConnectionRefused ? state.refusals + 1 : 0
+            return (state.failures, state.failures < policy.attempts && state.refusals < Retries.refusedAttempts)
         }
-        guard let pause else {
-            var last = error
-            last.retry = .exhausted
-            let failures = state.withLock { $0.failures }
-            if wished > policy.longestPause {
-                last.message += "; the server wants no other try for \(wished), which is longer than this waits"
-            } else if failures > 1 {
-                last.message += "; tried \(failures) times"
-            }
-            throw last
-        }
+        let tried = failures > 1 ? "; tried \(failures) times" : ""
+        guard mayRetry else { throw error.exhausted(tried) }
+        let pause = max(wished, backoff(failures))
         TrafficMeter.current?.countRetry()
-        try await clock.sleep(for: pause)
+        if try await pauses.pause(for: pause, because: error.message) { return }
+        throw error.exhausted(
+            wished > policy.longestPause
+                ? "\(tried); the server wants no other try for \(wished), which is longer than this waits"
+                : "\(tried); paused \(pauses.spent) of \(pauses.limit) that may be paused altogether")
     }
 
     /// Half of the doubled pause for certain, the other half by chance.
@@ -104,5 +128,14 @@ package final class Retries: Sendable {
             pause = pause > policy.longestPause / 2 ? policy.longestPause : pause * 2
         }
         return pause * (0.5 + 0.5 * jitter())
+    }
+}
+
+extension CacheError {
+    fileprivate func exhausted(_ addition: String) -> CacheError {
+        var last = self
+        last.retry = .exhausted
+        last.message += addition
+        return last
     }
 }

@@ -69,6 +69,12 @@ public struct RegistryCache: CacheBackend {
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
+        try await progress.reportingPauses { try await export(graph, from: source, progress) }
+    }
+
+    private func export(
+        _ graph: LayerGraph, from source: LayerSource, _ progress: ProgressSink
+    ) async throws -> ExportReceipt {
         let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
         try repository.checkProfile(export)
         try await checkReplaceable(in: repository)
@@ -162,6 +168,10 @@ public struct RegistryCache: CacheBackend {
     /// - Returns: `nil` if the repository, the tag or the digest is not there.
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
+        try await progress.reportingPauses { try await imported(progress) }
+    }
+
+    private func imported(_ progress: ProgressSink) async throws -> ImportedCache? {
         let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
         let manifest = try await repository.manifest(ManifestName(options.ref), limit: limits.maximumBytes)
         guard let manifest else {

@@ -71,6 +71,12 @@ public struct S3Cache: CacheBackend {
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
+        try await progress.reportingPauses { try await export(graph, from: source, progress) }
+    }
+
+    private func export(
+        _ graph: LayerGraph, from source: LayerSource, _ progress: ProgressSink
+    ) async throws -> ExportReceipt {
         let bucket = try await S3Bucket(options, client: client)
         if !export.replacesOtherContent { try await checkReplaceable(in: bucket) }
         let layers = graph.unconverted(export)
@@ -159,6 +165,10 @@ public struct S3Cache: CacheBackend {
     /// - Returns: `nil` if none of the names is there.
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`; `.notFound` without the bucket.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
+        try await progress.reportingPauses { try await imported(progress) }
+    }
+
+    private func imported(_ progress: ProgressSink) async throws -> ImportedCache? {
         let bucket = try await S3Bucket(options, client: client)
         let configs = try await options.names.mapConcurrently(limit: traits.transfersInFlight) { name in
             try await bucket.reporting("import", name) {

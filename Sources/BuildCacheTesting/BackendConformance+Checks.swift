@@ -307,7 +307,7 @@ extension BackendConformance {
         var published: [String: Digest] = [:]
         for event in log.events {
             switch event {
-            case .planned, .converted, .problem: break
+            case .planned, .converted, .problem, .waiting: break
             case .started(let descriptor): (sizes[descriptor.digest], passed[descriptor.digest]) = (descriptor.size, 0)
             case .advanced(let digest, let count):
                 try expect(

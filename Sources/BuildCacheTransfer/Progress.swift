@@ -18,6 +18,8 @@ public enum ProgressEvent: Hashable, Sendable {
     case published(name: String, Digest)
     /// Something went wrong that does not fail the call.
     case problem(CacheProblem)
+    /// A pause of this length begins, before another try or because of a limit of the service; the reason is one line.
+    case waiting(Duration, reason: String)
 }
 
 /// Where progress goes.
@@ -31,6 +33,13 @@ public struct ProgressSink: Sendable {
 
     /// Reports an event.
     public func callAsFunction(_ event: ProgressEvent) { report(event) }
+
+    /// Runs `body`, and reports each pause in it as ``ProgressEvent/waiting(_:reason:)``.
+    package func reportingPauses<Value>(_ body: () async throws -> Value) async rethrows -> Value {
+        let report = report
+        return try await PauseObserver.$current.withValue(
+            PauseObserver { report(.waiting($0, reason: $1)) }, operation: body)
+    }
 
     /// Goes nowhere.
     public static let discarded = ProgressSink { _ in }

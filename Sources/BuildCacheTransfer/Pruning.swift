@@ -36,12 +36,14 @@ extension PrunableBackend {
         var report = PruneReport()
         report.problems = plan.problems
         if !plan.isEmpty {
-            let store = try await openForPruning(isReadOnly: false)
-            defer { store.close() }
-            try plan.retention.validate(renewalAge: store.renewalAge)
-            var pruning = Pruning(plan: plan, store: store, limit: traits.transfersInFlight, report: report)
-            try await pruning.run()
-            report = pruning.report
+            report = try await progress.reportingPauses {
+                let store = try await openForPruning(isReadOnly: false)
+                defer { store.close() }
+                try plan.retention.validate(renewalAge: store.renewalAge)
+                var pruning = Pruning(plan: plan, store: store, limit: traits.transfersInFlight, report: report)
+                try await pruning.run()
+                return pruning.report
+            }
         }
         for problem in report.problems { progress(.problem(problem)) }
         return report

@@ -135,6 +135,45 @@ struct FailureTests {
         #expect(lines.all.filter { $0.contains("secret") } == [])
     }
 
+    @Test(
+        "is every connection, for a while: then that is said with its host and port",
+        arguments: ["127.0.0.1", "localhost"])
+    func refusesConnections(_ host: String) async throws {
+        let port = try freePort()
+        let clock = NotingClock()
+        try await HTTPTransport.withTransport(environment: .empty) { transport in
+            var transport = transport
+            transport.retryClock = clock
+            transport.retry.attempts = 20
+            let request = OutgoingRequest(.GET, try ServiceURL("http://\(host):\(port)/v2/"))
+            let error = await #expect(throws: CacheError.self) { try await transport.send(request) }
+            let cause = error?.cause as? ConnectionRefused
+            #expect(cause?.host == host)
+            #expect(cause?.port == port)
+            #expect(error?.code == .unavailable)
+            #expect(error?.retry == .exhausted)
+            #expect(
+                error?.message
+                    == "GET http://\(host):\(port)/v2/: cannot connect: \(host):\(port) refused the connection; start the server, or correct the address; tried 4 times"
+            )
+        }
+        #expect(clock.pauses.count == 3)
+        #expect(clock.pauses.reduce(.zero, +) < .seconds(4))
+    }
+
+    @Test("by a proxy is told with the proxy's host and port")
+    func proxyRefuses() async throws {
+        let port = try freePort()
+        let environment = Environment(["HTTP_PROXY": "http://127.0.0.1:\(port)"])
+        try await HTTPTransport.withTransport(environment: environment) { transport in
+            var transport = transport
+            transport.retryClock = NotingClock()
+            let request = OutgoingRequest(.GET, try ServiceURL("http://cache.example/v2/"))
+            let error = await #expect(throws: CacheError.self) { try await transport.send(request) }
+            #expect((error?.cause as? ConnectionRefused)?.description == "127.0.0.1:\(port) refused the connection")
+        }
+    }
+
     @Test("is not kept in memory past its limit")
     func limitsBodies() async throws {
         try await withServer { _ in

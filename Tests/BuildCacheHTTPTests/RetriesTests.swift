@@ -1,5 +1,7 @@
+import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
+import Synchronization
 import TestTools
 import Testing
 
@@ -72,5 +74,48 @@ struct RetriesTests {
             retries.madeProgress()
         }
         #expect(clock.pauses == Array(repeating: .seconds(1), count: 5))
+    }
+
+    @Test("pauses within a budget that several operations share, and counts what they pause at the same time once")
+    func sharesBudget() async throws {
+        let clock = ManualClock()
+        let policy = RetryPolicy(attempts: 9, firstPause: .seconds(4), longestPause: .seconds(4), budget: .seconds(1))
+        let pauses = PauseBudget(.seconds(10), clock: clock)
+        let retries = (0..<3).map { _ in Retries(policy, clock: clock, pauses: pauses) { 1 } }
+        for _ in 0..<2 {
+            async let first: Void = retries[0].pause(after: Self.passing)
+            async let second: Void = retries[1].pause(after: Self.passing)
+            await clock.sleepers(2)
+            await clock.step()
+            _ = try await (first, second)
+        }
+        #expect(pauses.spent == .seconds(8))
+        let error = await #expect(throws: CacheError.self) { try await retries[2].pause(after: Self.passing) }
+        #expect(error?.retry == .exhausted)
+        #expect(error?.message == "not now; paused 8.0 seconds of 10.0 seconds that may be paused altogether")
+    }
+
+    @Test("tells the observer of its task how long it pauses, and why")
+    func tellsOfPauses() async throws {
+        let told = Mutex<[String]>([])
+        let retries = Retries(
+            RetryPolicy(attempts: 3, firstPause: .seconds(1), longestPause: .seconds(5)), clock: NotingClock()
+        ) { 1 }
+        let observer = PauseObserver { duration, reason in told.withLock { $0.append("\(duration): \(reason)") } }
+        try await PauseObserver.$current.withValue(observer) { try await retries.pause(after: Self.passing) }
+        try await retries.pause(after: Self.passing)
+        #expect(told.withLock { $0 } == ["1.0 seconds: not now"])
+    }
+
+    @Test("fails at once with a single try, and does not count it")
+    func single() async throws {
+        let clock = NotingClock()
+        let policy = RetryPolicy(attempts: 2, firstPause: .seconds(1), longestPause: .seconds(5))
+        let retries = Retries(policy, clock: clock) { 1 }
+        let error = await #expect(throws: CacheError.self) { try await retries.once.pause(after: Self.passing) }
+        #expect(error?.retry == .worthwhile && error?.message == "not now")
+        #expect(!retries.hasFailed)
+        try await retries.pause(after: Self.passing)
+        #expect(retries.hasFailed)
     }
 }

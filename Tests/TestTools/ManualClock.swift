@@ -30,8 +30,11 @@ package final class ManualClock: Clock, Sendable {
     }
 
     /// Returns when a task sleeps.
-    package func sleeper() async {
-        while state.withLock({ $0.sleepers.isEmpty }), !Task.isCancelled { await Task.yield() }
+    package func sleeper() async { await sleepers(1) }
+
+    /// Returns when as many tasks sleep.
+    package func sleepers(_ count: Int) async {
+        while state.withLock({ $0.sleepers.count < count }), !Task.isCancelled { await Task.yield() }
     }
 
     /// Waits until a task sleeps, then lets the time of all sleeps pass.

@@ -20,6 +20,8 @@ import Synchronization
 ///   is stored, for those that others stored meanwhile. A reader sees a version from before or after.
 /// - **Faults**: the index is written last, so a failure leaves what was there. An entry that a job began and did not end stays begun until
 ///   GitHub forgets it; its layer is a miss until then.
+/// - **Bounds**: an export or import pauses for as long as the option `timeout` says at most, all its waits together, and then fails with the
+///   reason for the last one; see <doc:GitHubActionsBackend>.
 /// - **Costs**: versions of the index stay until they are pruned or evicted. An export that changes nothing writes none.
 ///
 /// - Source: `spec/backends.md` §4; `spec/spec-syntax.md` §4, gha.
@@ -70,7 +72,7 @@ public struct GitHubActionsCache: CacheBackend {
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
-        try await GitHubActionsCache.explained("export") {
+        try await GitHubActionsCache.explained("export", progress) {
             let store = try client.store(options)
             guard let scope = store.requests.token.writeScope else {
                 throw CacheError(
@@ -95,6 +97,11 @@ public struct GitHubActionsCache: CacheBackend {
                 case .reserved:
                     note(
                         "another job has begun to store layer \(descriptor.digest), which is a miss until it is ready",
+                        layer: descriptor.digest, progress, problems)
+                    return .alreadyPresent
+                case .blocked:
+                    note(
+                        "the service has begun an entry for layer \(descriptor.digest), but its answer was lost; the layer is a miss until GitHub forgets that entry",
                         layer: descriptor.digest, progress, problems)
                     return .alreadyPresent
                 }
@@ -163,7 +170,7 @@ public struct GitHubActionsCache: CacheBackend {
     /// - Returns: `nil` if no scope has an index.
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
-        try await GitHubActionsCache.explained("import") {
+        try await GitHubActionsCache.explained("import", progress) {
             let store = try client.store(options)
             let limit = limits.maximumBytes
             let scopes = store.requests.token.readScopes
@@ -176,15 +183,20 @@ public struct GitHubActionsCache: CacheBackend {
             }
             let configs = found.compactMap { $0 }
             guard !configs.isEmpty else { return nil }
-            var cache = try ImportedCache(configs: configs, layers: VerifiedSource(store), limits: limits)
+            var cache = try ImportedCache(configs: configs, layers: VerifiedSource(store.forReading), limits: limits)
             try await cache.removeMissing { layers in try await store.present(layers) }
             for problem in cache.problems { progress(.problem(problem)) }
             return cache
         }
     }
 
-    static func explained<Value>(_ operation: String, _ body: () async throws -> Value) async throws -> Value {
-        do { return try await body() } catch let error as CacheError {
+    static func explained<Value>(
+        _ operation: String, _ progress: ProgressSink? = nil, _ body: () async throws -> Value
+    ) async throws -> Value {
+        do {
+            guard let progress else { return try await body() }
+            return try await progress.reportingPauses(body)
+        } catch let error as CacheError {
             throw error.adding(backend: "gha", operation: operation)
         }
     }

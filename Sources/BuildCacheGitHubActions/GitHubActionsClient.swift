@@ -79,14 +79,13 @@ public struct GitHubActionsClient: Sendable {
         }
         policy.longestPause = .seconds(90)
         policy.budget = options.timeout
-        let (clock, jitter) = (clock, transport.jitter)
+        let pauses = PauseBudget(options.timeout, clock: clock)
         let requests = GitHubRequests(
-            transport: transport, base: url, token: token,
-            makeRetries: { [policy] in Retries(policy, clock: clock, jitter: jitter) }, now: now)
+            transport: transport, base: url, token: token, policy: policy, clock: clock, now: now, pauses: pauses)
         return GitHubStore(
             requests: requests,
             service: version == 1 ? GitHubProtocolV1(requests: requests) : GitHubProtocolV2(requests: requests),
-            budget: budget(of: url), clock: clock, grace: grace)
+            budget: budget(of: url), pauses: pauses, grace: grace)
     }
 
     /// The listing of `options`, `nil` without a repository and a token for it.

@@ -10,8 +10,15 @@ struct GitHubRequests: Sendable {
     let transport: HTTPTransport
     let base: ServiceURL
     let token: RunnerToken
-    let makeRetries: @Sendable () -> Retries
+    let policy: RetryPolicy
+    let clock: any Clock<Duration>
     let now: @Sendable () -> Timestamp
+    /// The pauses of the export, import or prune that the requests belong to, bounded by the option `timeout`; `nil` bounds those of each
+    /// layer on its own.
+    var pauses: PauseBudget?
+
+    /// The tries of one part of the operation.
+    func makeRetries() -> Retries { Retries(policy, clock: clock, pauses: pauses, jitter: transport.jitter) }
 
     /// The most that is read of an answer.
     static let answerLimit = 1 << 20

@@ -11,10 +11,11 @@ import Synchronization
 
 /// The entries of a repository, whatever the version of the protocol.
 struct GitHubStore: BlobSource {
-    let requests: GitHubRequests
+    private(set) var requests: GitHubRequests
     let service: any GitHubProtocol
     let budget: UploadBudget
-    let clock: any Clock<Duration>
+    /// The pauses of the operation that the store was opened for.
+    let pauses: PauseBudget
     /// How long an upload may go on after it was cancelled.
     let grace: Duration
     private let locations = Locations()
@@ -28,14 +29,21 @@ struct GitHubStore: BlobSource {
     private static let lookupsInFlight = 16
 
     init(
-        requests: GitHubRequests, service: any GitHubProtocol, budget: UploadBudget, clock: any Clock<Duration>,
+        requests: GitHubRequests, service: any GitHubProtocol, budget: UploadBudget, pauses: PauseBudget,
         grace: Duration
     ) {
         self.requests = requests
         self.service = service
         self.budget = budget
-        self.clock = clock
+        self.pauses = pauses
         self.grace = grace
+    }
+
+    /// The store as layers are read from it after an import, for as long as a build lasts: the pauses of each are bounded on their own.
+    var forReading: GitHubStore {
+        var store = self
+        store.requests.pauses = nil
+        return store
     }
 
     // MARK: Layers
@@ -103,6 +111,8 @@ struct GitHubStore: BlobSource {
         case alreadyPresent
         /// Another job has begun to store it and is not ready, or broke off.
         case reserved
+        /// The service has perhaps begun an entry for it at a try of this job whose answer was lost, and no request gives that back.
+        case blocked
     }
 
     /// Stores a layer unless it is there.
@@ -120,23 +130,46 @@ struct GitHubStore: BlobSource {
                 } else {
                     .stream(stream, size: descriptor.size)
                 }
-            if try await save(content, as: key) { return .written }
-            return try await location(of: descriptor.digest) == nil ? .reserved : .alreadyPresent
+            let retries = requests.makeRetries()
+            let saved = try await save(content, as: key, retries: retries, reserving: retries)
+            if case .saved = saved { return .written }
+            if try await location(of: descriptor.digest) != nil { return .alreadyPresent }
+            if case .taken = saved { return .reserved }
+            return .blocked
         } catch let error as CacheError {
             throw error.adding(backend: "gha", operation: "export", subject: "\(descriptor.digest)")
         }
     }
 
-    /// Makes an entry; `false` if there is one, or somebody else has begun it.
+    /// What became of an entry that was to be made.
+    private enum Saved {
+        case saved
+        /// There is one, or another job has begun it.
+        case taken
+        /// There is one, or another job or an earlier try of this one has begun it: the answer to that try was lost.
+        case lost
+        /// The only try to begin it failed, and may have begun it.
+        case unanswered(CacheError)
+    }
+
+    /// Makes an entry.
     ///
     /// What fits into memory is brought to its end also if this is cancelled, within ``grace``: an entry that was begun and not ended
     /// blocks its key until GitHub forgets it.
-    private func save(_ content: EntryContent, as key: String) async throws -> Bool {
+    ///
+    /// - Parameters:
+    ///   - retries: The tries to send and to end it.
+    ///   - reservation: The tries to begin it.
+    private func save(
+        _ content: EntryContent, as key: String, retries: Retries, reserving reservation: Retries
+    ) async throws -> Saved {
         try await budget.take()
-        guard case .bytes = content else { return try await make(content, as: key) }
+        guard case .bytes = content else {
+            return try await make(content, as: key, retries: retries, reserving: reservation)
+        }
         try Task.checkCancellation()
         // A task of its own, because cancellation would reach a child. It is waited for, so nothing outlives the call.
-        let making = Task { try await make(content, as: key) }
+        let making = Task { try await make(content, as: key, retries: retries, reserving: reservation) }
         return try await withTaskCancellationHandler {
             try await making.value
         } onCancel: {
@@ -147,10 +180,21 @@ struct GitHubStore: BlobSource {
         }
     }
 
-    private func make(_ content: EntryContent, as key: String) async throws -> Bool {
-        let retries = requests.makeRetries()
-        guard let reservation = try await service.reserve(key, retries: retries) else { return false }
+    private func make(
+        _ content: EntryContent, as key: String, retries: Retries, reserving tries: Retries
+    ) async throws -> Saved {
+        let reservation: Reservation
+        do {
+            guard let reserved = try await service.reserve(key, retries: tries) else {
+                return tries.hasFailed ? .lost : .taken
+            }
+            reservation = reserved
+        } catch let error as CacheError where error.mayPass {
+            return .unanswered(error)
+        }
+        retries.madeProgress()
         try await service.upload(content, to: reservation, retries: retries)
+        retries.madeProgress()
         do {
             try await service.commit(key, reservation, size: content.size, retries: retries)
         } catch {
@@ -160,7 +204,7 @@ struct GitHubStore: BlobSource {
                 throw (error as? EntryExists)?.cause ?? error
             }
         }
-        return true
+        return .saved
     }
 
     // MARK: Indexes
@@ -217,6 +261,28 @@ struct GitHubStore: BlobSource {
     /// The most versions of others that are merged one after the other, and the most groups of versions that are looked for.
     var maximumRounds = 1000
 
+    /// Stores the first version of an index from `number` on that can be begun; `false` if another job has begun that one.
+    ///
+    /// A version whose reservation was made and not answered is blocked, also for this job. After the first such each number gets one try:
+    /// a service that loses every second answer would else block one after the other.
+    private func saveVersion(
+        _ content: EntryContent, of index: String, from number: Int
+    ) async throws -> (number: Int, isSaved: Bool) {
+        let retries = requests.makeRetries()
+        var number = number
+        var saved = try await save(content, as: "\(index)#\(number)", retries: retries, reserving: retries)
+        while true {
+            switch saved {
+            case .saved: return (number, true)
+            case .taken: return (number, false)
+            case .lost: break
+            case .unanswered(let error): try await retries.pause(after: error)
+            }
+            number += 1
+            saved = try await save(content, as: "\(index)#\(number)", retries: retries, reserving: retries.once)
+        }
+    }
+
     /// Stores an index as its next version.
     ///
     /// A job that finds the next version begun, and not ended for long, passes it over. Who began it may only have been slow, so both look
@@ -261,9 +327,11 @@ struct GitHubStore: BlobSource {
             // Another job that is faster each time is no standstill.
             if base + 1 + skipped != number { clashes = 0 }
             number = base + 1 + skipped
-            let key = "\(index)#\(number)"
-            if try await save(.bytes(made.bytes), as: key) {
-                guard mergesOthers else { return (key, made) }
+            let stored = try await saveVersion(.bytes(made.bytes), of: index, from: number)
+            skipped += stored.number - number
+            number = stored.number
+            if stored.isSaved {
+                guard mergesOthers else { return ("\(index)#\(number)", made) }
                 overlooked = []
                 for passed in base + 1..<number {
                     if let bytes = try await read(passed, of: index, limit: limit) { overlooked.append(bytes) }
@@ -280,13 +348,20 @@ struct GitHubStore: BlobSource {
                 skipped += 1
                 clashes = 0
             } else if try await self.newest(index)?.number ?? 0 < number {
-                try await clock.sleep(for: GitHubStore.clashPause)
+                let reason = "another job has begun version \(number) of the index \(index) and not ended it"
+                guard try await pauses.pause(for: GitHubStore.clashPause, because: reason) else {
+                    throw GitHubStore.busy(index, "\(reason), and \(pauses.spent) of waiting are over, see timeout")
+                }
             }
         }
-        throw CacheError(
-            .busy,
-            "the index \(index) cannot be stored: its next versions are begun and not ended, or others are always faster; "
-                + "try again when fewer jobs export", retry: .worthwhile)
+        throw GitHubStore.busy(
+            index, "after \(pauses.spent) of waiting its next versions are begun and not ended, or others are faster")
+    }
+
+    private static func busy(_ index: String, _ reason: String) -> CacheError {
+        CacheError(
+            .busy, "the index \(index) cannot be stored: \(reason); try again when fewer jobs export",
+            retry: .worthwhile)
     }
 
     /// Versions beyond the last known one that are looked for: of so many jobs in a row each may be slow to end what it has begun.
@@ -304,6 +379,16 @@ struct GitHubStore: BlobSource {
             last = next
         }
         throw CacheError(.limitExceeded, "the index \(index) has more versions than are looked for; prune it")
+    }
+}
+
+extension CacheError {
+    /// Whether another try was not made and may pass.
+    fileprivate var mayPass: Bool {
+        switch retry {
+        case .worthwhile, .notBefore: true
+        case .never, .exhausted: false
+        }
     }
 }
 

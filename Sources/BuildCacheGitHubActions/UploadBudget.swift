@@ -1,3 +1,4 @@
+import BuildCacheBytes
 import Synchronization
 
 /// The uploads that a repository may begin in a minute.
@@ -37,6 +38,8 @@ final class UploadBudget: Sendable {
             return ready
         }
         // Until then and not for so long: time may have passed since it was looked at.
-        if ready > now { try await sleepUntil(ready) }
+        guard ready > now else { return }
+        PauseObserver.current?.report(ready - now, "the service takes \(limit) uploads a minute")
+        try await sleepUntil(ready)
     }
 }

@@ -22,7 +22,7 @@ public struct GitHubActionsOptions: Hashable, Sendable {
     public var token: Secret<String>
     /// `version`: 1 or 2; `nil` to tell it by the URLs, see ``service``.
     public var version: Int?
-    /// `timeout`: how long an export may wait altogether for a service that asks to wait.
+    /// `timeout`: the bound of all pauses of an export, import or prune together, whatever they wait for.
     ///
     /// Default 10 minutes.
     public var timeout: Duration

@@ -22,6 +22,7 @@ public struct ServerFault: Sendable {
         case answer(status: Int, headers: [(name: String, value: String)], body: String)
         case reset
         case lostAnswer
+        case replaced(status: Int)
         case truncated(after: Int)
         case stalled(after: Int)
     }
@@ -37,6 +38,8 @@ public struct ServerFault: Sendable {
     public static let reset = ServerFault(kind: .reset)
     /// The server does what it is asked, and the connection breaks before the answer.
     public static let lostAnswer = ServerFault(kind: .lostAnswer)
+    /// The server does what it is asked and answers with another status, as a proxy does that did not wait for it.
+    public static func replacedAnswer(_ status: Int) -> ServerFault { ServerFault(kind: .replaced(status: status)) }
     /// The connection breaks after so many bytes of the answer's body.
     public static func truncated(after count: Int) -> ServerFault { ServerFault(kind: .truncated(after: count)) }
     /// After so many bytes of the answer's body nothing more comes.
@@ -107,6 +110,9 @@ public final class ServerFaults: Sendable {
         case .lostAnswer:
             _ = try await answer(request)
             return .reset
+        case .replaced(let status):
+            _ = try await answer(request)
+            return ServerResponse(status)
         case .truncated(let count):
             var response = try await answer(request)
             // A body that is shorter has nothing to be cut.

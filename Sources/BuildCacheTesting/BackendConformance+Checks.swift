@@ -307,7 +307,9 @@ extension BackendConformance {
         var published: [String: Digest] = [:]
         for event in log.events {
             switch event {
-            case .planned, .converted, .problem, .waiting: break
+            case .planned, .converted, .problem, .waiting, .listedNames, .listedBlobs: break
+            case .removedName(let name): try expect(false, "an export reports that \(name) was removed")
+            case .removedBlob(let id, _): try expect(false, "an export reports that \(id) was removed")
             case .started(let descriptor): (sizes[descriptor.digest], passed[descriptor.digest]) = (descriptor.size, 0)
             case .advanced(let digest, let count):
                 try expect(

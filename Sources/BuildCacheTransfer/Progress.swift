@@ -1,7 +1,7 @@
 public import BuildCacheBytes
 public import BuildCacheCore
 
-/// Something that happened while a cache was exported or imported.
+/// Something that happened while a cache was exported, imported or pruned.
 @nonexhaustive
 public enum ProgressEvent: Hashable, Sendable {
     /// So many layers with so many stored bytes will be looked at; pending layers count without bytes.
@@ -16,6 +16,14 @@ public enum ProgressEvent: Hashable, Sendable {
     case finished(Digest, PutOutcome)
     /// A name leads to a manifest.
     case published(name: String, Digest)
+    /// This many names of a store were listed, and their documents read, for a prune.
+    case listedNames(Int)
+    /// This many blobs of a store were listed for a prune.
+    case listedBlobs(Int)
+    /// A prune removed a name.
+    case removedName(String)
+    /// A prune removed a blob: its identifier in the store, and its size in bytes.
+    case removedBlob(String, bytes: Int64)
     /// Something went wrong that does not fail the call.
     case problem(CacheProblem)
     /// A pause of this length begins, before another try or because of a limit of the service; the reason is one line.

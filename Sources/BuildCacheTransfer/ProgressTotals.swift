@@ -64,7 +64,7 @@ public struct ProgressTotals: Hashable, Sendable {
         case .finished(let digest, _):
             finishedLayers += 1
             movedBytes += moving.removeValue(forKey: Key(transfer: transfer, digest: digest))?.passed ?? 0
-        case .converted, .published, .problem, .waiting: break
+        case .converted, .published, .listedNames, .listedBlobs, .removedName, .removedBlob, .problem, .waiting: break
         }
     }
 }

@@ -7,17 +7,25 @@ extension PrunableBackend {
     ///   - retention: What stays.
     ///   - now: The moment that ages are counted to. One in the future makes everything look older: that is as good as a shorter grace
     ///     period, and as dangerous.
+    ///   - progress: Names and blobs as they are listed, and pauses.
     /// - Throws: `CacheError` `.invalidSpec` for a negative limit, or a grace period that is too short for the store; what
     ///   ``openForPruning(isReadOnly:)`` and the store throw.
-    public func planPrune(_ retention: Retention, now: Timestamp = .now()) async throws -> PrunePlan {
-        let store = try await openForPruning(isReadOnly: true)
-        defer { store.close() }
-        try retention.validate(renewalAge: store.renewalAge)
-        // Names first, as in a prune: a blob that is listed after them and that no name reaches is new.
-        let names = try await store.names()
-        return PrunePlan(
-            backend: traits.name, retention, now: now, names: names, blobs: try await store.blobs(),
-            removesSharedVersions: store.removesSharedVersions)
+    public func planPrune(
+        _ retention: Retention, now: Timestamp = .now(), progress: ProgressSink = .discarded
+    ) async throws -> PrunePlan {
+        try await progress.reportingPauses {
+            let store = try await openForPruning(isReadOnly: true)
+            defer { store.close() }
+            try retention.validate(renewalAge: store.renewalAge)
+            // Names first, as in a prune: a blob that is listed after them and that no name reaches is new.
+            let names = try await store.names()
+            progress(.listedNames(names.count))
+            let blobs = try await store.blobs()
+            if case .listed(let blobs) = blobs { progress(.listedBlobs(blobs.count)) }
+            return PrunePlan(
+                backend: traits.name, retention, now: now, names: names, blobs: blobs,
+                removesSharedVersions: store.removesSharedVersions)
+        }
     }
 
     /// Removes what a plan says, except what has changed since: unused blobs first, then names, then the blobs that these leave unused.
@@ -40,7 +48,8 @@ extension PrunableBackend {
                 let store = try await openForPruning(isReadOnly: false)
                 defer { store.close() }
                 try plan.retention.validate(renewalAge: store.renewalAge)
-                var pruning = Pruning(plan: plan, store: store, limit: traits.transfersInFlight, report: report)
+                var pruning = Pruning(
+                    plan: plan, store: store, limit: traits.transfersInFlight, progress: progress, report: report)
                 try await pruning.run()
                 return pruning.report
             }
@@ -55,19 +64,21 @@ private struct Pruning {
     let plan: PrunePlan
     let store: any PrunableStore
     let limit: Int
+    let progress: ProgressSink
     var report: PruneReport
     private var waiting: [StoredBlob]
 
-    init(plan: PrunePlan, store: any PrunableStore, limit: Int, report: PruneReport) {
+    init(plan: PrunePlan, store: any PrunableStore, limit: Int, progress: ProgressSink, report: PruneReport) {
         self.plan = plan
         self.store = store
         self.limit = limit
+        self.progress = progress
         self.report = report
         waiting = plan.blobs
     }
 
     mutating func run() async throws {
-        let present = try await store.names()
+        let present = try await names()
         // Blobs that no name reaches need nothing but to be removed: on a full disk this makes the room that removing a name takes.
         try await removeBlobs(unreachedBy: present)
         if !plan.removedNames.isEmpty {
@@ -76,12 +87,18 @@ private struct Pruning {
             } catch let error as CacheError where error.code == .storageFull && !waiting.isEmpty {
                 let doomed = Set(plan.removedNames.map { ExactText($0.name) })
                 try await removeBlobs(
-                    unreachedBy: try await store.names().filter { !doomed.contains(ExactText($0.name)) })
-                try await removeNames(among: try await store.names())
+                    unreachedBy: try await names().filter { !doomed.contains(ExactText($0.name)) })
+                try await removeNames(among: try await names())
             }
         }
-        if !waiting.isEmpty { try await removeBlobs(unreachedBy: try await store.names()) }
+        if !waiting.isEmpty { try await removeBlobs(unreachedBy: try await names()) }
         report.changedBlobs = plan.blobs.count - report.removedBlobs.count
+    }
+
+    private func names() async throws -> [StoredName] {
+        let names = try await store.names()
+        progress(.listedNames(names.count))
+        return names
     }
 
     private mutating func removeNames(among found: [StoredName]) async throws {
@@ -96,6 +113,7 @@ private struct Pruning {
             guard let found = present[ExactText(name.name)] else { continue }
             if found.version == name.version, !shared.contains(name.version), try await store.remove(found) {
                 report.removedNames.append(name.name)
+                progress(.removedName(name.name))
                 report.freedBytes = report.freedBytes.saturatingAdding(name.documentBytes)
             } else if !report.changedNames.contains(where: { $0.isExactly(name.name) }) {
                 report.changedNames.append(name.name)
@@ -112,9 +130,11 @@ private struct Pruning {
         let unreached = waiting.filter { !reach.holds($0) }
         guard !unreached.isEmpty else { return }
         waiting = waiting.filter { reach.holds($0) }
-        let removed = try await unreached.mapConcurrently(limit: limit) { [store] blob -> StoredBlob? in
+        let removed = try await unreached.mapConcurrently(limit: limit) { [store, progress] blob -> StoredBlob? in
             try Task.checkCancellation()
-            return try await store.remove(blob) ? blob : nil
+            guard try await store.remove(blob) else { return nil }
+            progress(.removedBlob(blob.id, bytes: blob.size))
+            return blob
         }.compactMap { $0 }
         report.removedBlobs += removed
         report.freedBytes = report.freedBytes.saturatingAdding(removed.map(\.size).saturatingSum())

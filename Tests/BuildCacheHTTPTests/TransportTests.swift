@@ -247,7 +247,7 @@ struct TransportTests {
         }
     }
 
-    @Test("says that nobody listens, as often as it was tried")
+    @Test("says that the connection was refused, what to do, and how often it was tried")
     func failsToConnect() async throws {
         let port = try freePort()
         try await HTTPTransport.forTests(attempts: 3) { transport, clock in
@@ -256,7 +256,9 @@ struct TransportTests {
             #expect(error?.code == .unavailable)
             #expect(error?.retry == .exhausted)
             #expect(
-                error?.message == "GET http://127.0.0.1:\(port)/v2/: cannot connect: connection refused; tried 3 times")
+                error?.message
+                    == "GET http://127.0.0.1:\(port)/v2/: cannot connect: 127.0.0.1:\(port) refused the connection; start the server, or correct the address; tried 3 times"
+            )
             #expect(clock.pauses.count == 2)
         }
     }

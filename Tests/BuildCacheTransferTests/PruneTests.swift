@@ -47,6 +47,25 @@ struct PruneTests {
         }
     }
 
+    @Test("tells of names and blobs as they are listed and removed")
+    func progress() async throws {
+        try await withCaches { cache in
+            try await cache("old").export(try .chain(of: 3))
+            clock.advance(by: .seconds(30 * 86_400))
+            let log = ProgressLog()
+            let plan = try await cache("old").planPrune(
+                Retention(maximumAge: Self.week), now: clock.now, progress: log.sink)
+            #expect(log.events == [.listedNames(1), .listedBlobs(3)])
+
+            let pruned = ProgressLog()
+            try await cache("old").prune(plan, progress: pruned.sink)
+            #expect(pruned.events.contains(.removedName("old")))
+            for blob in plan.blobs {
+                #expect(pruned.events.contains(.removedBlob(blob.id, bytes: blob.size)))
+            }
+        }
+    }
+
     @Test("that is only planned changes nothing")
     func dryRun() async throws {
         try await withCaches { cache in

@@ -142,7 +142,8 @@ let package = Package(
             "BuildCacheS3",
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheXML", nioCore, nioHTTP1, logging,
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheXML", nioCore, nioHTTP1, nioSSL,
+                logging,
             ]),
         module(
             "BuildCacheAzure",
@@ -245,7 +246,7 @@ let package = Package(
             name: "TestServers",
             dependencies: [
                 "BuildCacheCore", "TestTools", asyncHTTPClient, hummingbird, httpTypes, logging, nioCore, nioPosix,
-                nioHTTP1, subprocess, systemPackage,
+                nioHTTP1, nioSSL, subprocess, systemPackage,
             ],
             path: "Tests/TestServers", swiftSettings: settings),
         // Programs that tests start; no product.

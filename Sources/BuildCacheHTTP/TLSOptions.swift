@@ -58,6 +58,29 @@ public struct TLSOptions: Hashable, Sendable {
         return configuration
     }
 
+    /// The configuration of connections to servers whose authorities are in a file, and nowhere else.
+    ///
+    /// - Parameters:
+    ///   - file: Certificates in PEM.
+    ///   - name: The setting that names the file, for errors.
+    /// - Throws: `CacheError` `.invalidSpec` if the file does not exist or has no certificates.
+    package static func configuration(trustingOnly file: String, as name: String) throws(CacheError) -> TLSConfiguration
+    {
+        let found: [NIOSSLCertificate]
+        do { found = try NIOSSLCertificate.fromPEMFile(file) } catch {
+            throw CacheError(
+                .invalidSpec,
+                "cannot read the certificates of \(name) \(file.quoted): \(shortDescription(of: error)); name a file in PEM"
+            )
+        }
+        guard !found.isEmpty else {
+            throw CacheError(.invalidSpec, "\(name) \(file.quoted) has no certificates: expected a file in PEM")
+        }
+        var configuration = TLSConfiguration.client
+        configuration.trustRoots = .file(file)
+        return configuration
+    }
+
     private func read<Value>(_ file: String, _ what: String, _ body: () throws -> Value) throws(CacheError) -> Value {
         do { return try body() } catch {
             throw CacheError(.invalidSpec, "cannot read the \(what) \(file.quoted): \(shortDescription(of: error))")

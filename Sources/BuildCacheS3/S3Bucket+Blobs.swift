@@ -119,7 +119,7 @@ extension S3Bucket: BlobStore {
     ///
     /// - Source: `spec/backends.md` §5.2. New metadata is what makes a copy of an object onto itself legal.
     private func touch(_ key: String, size: Int64) async throws {
-        let source = "\(options.bucket.uriEncoded())/\(key.uriEncoded(keepingSlashes: true))"
+        let source = endpoint.copySource(key)
         let metadata = ("x-amz-meta-updated-at", client.now().description)
         guard size >= S3Bucket.largestCopy else {
             var request = S3Request(.PUT, key, permission: "s3:PutObject and s3:GetObject")

@@ -5,6 +5,7 @@ package import BuildCacheSpec
 import Logging
 import NIOCore
 package import NIOHTTP1
+import NIOSSL
 
 /// A request to a bucket before it is signed.
 package struct S3Request: Sendable {
@@ -40,28 +41,41 @@ package struct S3Bucket: Sendable {
     private let credentials: CredentialCache
     /// Slows down while the service throttles.
     private let isAdaptive: Bool
+    /// The places that a session token of the environment may be sent to.
+    private let sessionTokens: CredentialOrigin
+    /// The authorities to trust where those are not the transport's.
+    private let tls: TLSConfiguration?
 
-    /// Settles region, address and retries; contacts nobody but, perhaps, files with a profile.
+    /// Settles region, address and retries; reads files with profiles, and sends nothing.
     package init(_ options: S3Options, client: S3Client = .shared) async throws {
         self.options = options
         self.client = client
-        let region = try await client.region(of: options)
-        endpoint = try S3Endpoint(options, region: region)
+        let settings = try await AWSSettings.read(client.environment)
+        let region = try client.region(of: options, settings)
+        let endpoints = try settings.endpoints(of: "s3")
+        var placed = options
+        if placed.endpointURL == nil, endpoints.configured != nil, settings.usesPathStyle { placed.usePathStyle = true }
+        endpoint = try S3Endpoint(
+            placed, region: region, settings: endpoints, usesARNRegion: try settings.usesARNRegion() ?? true)
         keys = S3Keys(options)
         service = client.service(endpoint)
-        signer = SignatureV4(region: region)
+        signer = SignatureV4(region: endpoint.region)
+        var origin = client.sessionTokens
+        origin.environment.append(endpoints.configured?.url.base)
+        sessionTokens = origin
+        tls = try settings.tls()
         credentials = client.credentials(for: options, region: region)
         var transport = client.transport
-        transport.retry.attempts = try S3Bucket.attempts(options, client.environment)
+        transport.retry.attempts = try S3Bucket.attempts(options, settings)
         self.transport = transport
-        let mode = options.retryMode?.rawValue ?? client.environment.first("AWS_RETRY_MODE") ?? "standard"
+        let mode = options.retryMode?.rawValue ?? settings.text("AWS_RETRY_MODE", "retry_mode") ?? "standard"
         isAdaptive = mode.lowercased() == "adaptive"
     }
 
     /// - Source: `spec/spec-syntax.md` §4; AWS, "Retry behavior": three, in all languages.
-    private static func attempts(_ options: S3Options, _ environment: Environment) throws(CacheError) -> Int {
+    private static func attempts(_ options: S3Options, _ settings: AWSSettings) throws(CacheError) -> Int {
         if let attempts = options.retryMaxAttempts { return attempts }
-        guard let text = environment.first("AWS_MAX_ATTEMPTS") else { return 3 }
+        guard let text = settings.text("AWS_MAX_ATTEMPTS", "max_attempts") else { return 3 }
         guard let attempts = Int(decimal: text, in: 1...mostAttempts) else {
             throw CacheError(.invalidSpec, "invalid AWS_MAX_ATTEMPTS \(text.quoted): expected 1...\(mostAttempts)")
         }
@@ -163,8 +177,7 @@ package struct S3Bucket: Sendable {
         let url = try ServiceURL(endpoint.origin + path + (query.isEmpty ? "" : "?" + query))
         var secrets: [(name: String, value: String)] = []
         if let token = credentials.sessionToken {
-            // A token that came with the endpoint is the caller's own.
-            if options.sessionToken == nil { try client.sessionTokens.check(url, isAmbient: true) }
+            try checkMaySendToken(url)
             secrets.append(("x-amz-security-token", token.exposed))
         }
         let authorization = signer.authorization(
@@ -173,12 +186,28 @@ package struct S3Bucket: Sendable {
                 headers: headers + secrets + [("host", endpoint.host)], payloadHash: request.payloadHash),
             accessKeyID: credentials.accessKeyID, secretAccessKey: credentials.secretAccessKey, at: now)
         var outgoing = OutgoingRequest(
-            request.method, url, headers: HTTPHeaders(headers.map { ($0.name, $0.value) }), body: request.body)
+            request.method, url, headers: HTTPHeaders(headers.map { ($0.name, $0.value) }), body: request.body, tls: tls
+        )
         for (name, value) in secrets + [("Authorization", authorization)] {
             try outgoing.credentials.set(name, Secret(value))
         }
         outgoing.returnsEveryAnswer = true
         return outgoing
+    }
+
+    /// Checks that a session token may be sent to a URL of this bucket.
+    ///
+    /// - Throws: `CacheError` `.denied`.
+    func checkMaySendToken(_ url: ServiceURL) throws(CacheError) {
+        // A token that came with the endpoint is the caller's own, and an endpoint that the spec does not name is the word of the
+        // environment, the profile or Amazon.
+        guard options.sessionToken == nil, endpoint.isNamedBySpec else { return }
+        do { try sessionTokens.check(url, isAmbient: true) } catch {
+            // The bucket may stand in front of the host that is allowed.
+            guard let named = options.endpointURL, (try? sessionTokens.check(named, isAmbient: true)) != nil else {
+                throw error
+            }
+        }
     }
 
     /// How far the clock of this machine is off, in words that follow "is wrong"; empty if nobody can tell.

@@ -30,9 +30,9 @@ public struct S3Client: Sendable {
     /// - Parameters:
     ///   - credentials: The source of credentials that the options of a cache do not have; `nil`, the default, for
     ///     ``CredentialChain/standard(environment:transport:)``. Its keys sign requests to any `endpoint_url` and are never sent; its
-    ///     session tokens are sent over TLS, to this machine, or to a host that `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names.
+    ///     session tokens are sent over TLS, to this machine, or to a host that the environment or the profile names.
     ///   - allowedHosts: Hosts that such session tokens may also be sent to without TLS; default none.
-    ///   - environment: The source of `AWS_…` variables.
+    ///   - environment: The source of `AWS_…` variables, and of the files with profiles.
     ///   - transport: The connections.
     public init(
         credentials: (any AWSCredentialProvider)? = nil, allowedHosts: CredentialHosts = .none,
@@ -78,12 +78,14 @@ public struct S3Client: Sendable {
         }
     }
 
-    /// The region of a bucket: that of its options, else that of the environment or the profile.
+    /// The region of a bucket: that of its options, else that of the environment, the profile or the access point.
     ///
     /// - Throws: `CacheError` `.invalidSpec` without one, or for a text that cannot be one, whatever the endpoint is: a region becomes part of
     ///   signatures and of the hosts of other services.
-    func region(of options: S3Options) async throws -> String {
-        guard let region = try await givenRegion(of: options) else {
+    func region(of options: S3Options, _ settings: AWSSettings) throws(CacheError) -> String {
+        var given = options.region.isEmpty ? settings.region : options.region
+        if given == nil { given = try AccessPoint(bucket: options.bucket)?.region.text }
+        guard let region = given else {
             throw CacheError(
                 .invalidSpec, "no region is set: write region=…, or set AWS_REGION or the region of your profile",
                 context: .init(backend: "s3"))
@@ -100,12 +102,6 @@ public struct S3Client: Sendable {
                 context: .init(backend: "s3"))
         }
         return region
-    }
-
-    private func givenRegion(of options: S3Options) async throws -> String? {
-        if !options.region.isEmpty { return options.region }
-        if let region = environment.first("AWS_REGION", "AWS_DEFAULT_REGION") { return region }
-        return try await SharedProfiles.read(environment).current["region"]
     }
 }
 

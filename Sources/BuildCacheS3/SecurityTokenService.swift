@@ -43,7 +43,9 @@ struct SecurityTokenService: Sendable {
         if let seconds = role.seconds { fields.append(("DurationSeconds", seconds)) }
         fields += more
         let form = CredentialForm(fields)
-        let url = try endpoint(region)
+        let settings = try await AWSSettings.read(environment)
+        let url = try SecurityTokenService.endpoint(region, try settings.endpoints(of: "sts"))
+        let tls = try settings.tls()
         if credentials == nil {
             // A signature is worth nothing elsewhere; the token of a web identity is a credential by itself.
             guard url.scheme == "https" || url.isLoopback else {
@@ -56,7 +58,9 @@ struct SecurityTokenService: Sendable {
         let retries = transport.retries()
         while true {
             do {
-                let response = try await transport.sendOnce(try request(url, form, credentials, region))
+                var request = try request(url, form, credentials, region)
+                request.tls = tls
+                let response = try await transport.sendOnce(request)
                 guard response.status == .ok else {
                     throw await refusal(response, action, role)
                 }
@@ -69,13 +73,20 @@ struct SecurityTokenService: Sendable {
         }
     }
 
-    private func endpoint(_ region: String) throws(CacheError) -> ServiceURL {
-        if let text = environment.first("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL") {
-            do { return try ServiceURL(text.hasSuffix("/") ? text : text + "/") } catch {
-                throw CacheError(.invalidSpec, "invalid AWS_ENDPOINT_URL_STS: \(error.message)")
-            }
+    static func endpoint(_ region: String, _ settings: EndpointSettings) throws(CacheError) -> ServiceURL {
+        if let configured = settings.configured {
+            try settings.check(custom: configured.name)
+            return configured.url.base.hasSuffix("/") ? configured.url : try configured.url.appending("/")
         }
-        return try AWSPartition.url(of: "sts", in: region).appending("/")
+        let label = try HostLabel(region: region)
+        let partition = AWSPartition(of: label)
+        try settings.check(partition)
+        // In these regions every host has validated cryptography.
+        let isFIPS = settings.usesFIPS && (partition.id != "aws-us-gov" || settings.usesDualStack)
+        let service = try HostLabel(service: isFIPS ? "sts-fips" : "sts")
+        return try ServiceURL(
+            [service, label], in: settings.usesDualStack ? partition.dualStackSuffix : partition.suffix
+        ).appending("/")
     }
 
     private func request(

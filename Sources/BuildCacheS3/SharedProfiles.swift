@@ -9,6 +9,10 @@ import NIOCore
 struct SharedProfiles: Sendable {
     /// The settings of a profile; those of the credentials file win over those of the config file.
     private(set) var profiles: [String: [String: String]] = [:]
+    /// The sections `services NAME`: the settings of each service in them.
+    private(set) var services: [String: [String: [String: String]]] = [:]
+    /// Settings of the profiles that stand below another one, as `addressing_style` below `s3`.
+    private var nestedByProfile: [String: [String: [String: String]]] = [:]
     /// Which profile is meant.
     let selected: String
     /// Whether somebody asked for that one by name.
@@ -16,6 +20,8 @@ struct SharedProfiles: Sendable {
 
     /// Settings of the profile that is meant; none if there is no such profile.
     var current: [String: String] { profiles[selected] ?? [:] }
+    /// Settings of that profile that stand below another one.
+    var nested: [String: [String: String]] { nestedByProfile[selected] ?? [:] }
 
     private static let sizeLimit: Int64 = 4 << 20
 
@@ -53,33 +59,56 @@ struct SharedProfiles: Sendable {
         }
     }
 
+    /// A section of a file.
+    private enum Section { case profile(String), services(String), other }
+
     /// Takes the profiles of a file.
     ///
-    /// - Parameter isConfig: Whether a section is called `profile NAME`, as all but the default one are in the config file.
+    /// - Parameter isConfig: Whether a section is called `profile NAME`, as all but the default one are in the config file, which has
+    ///   `services NAME`, too.
     mutating func add(_ text: String, isConfig: Bool) {
-        var profile: String?
+        var section = Section.other
+        // The setting that lines which stand further in belong to.
+        var parent: String?
         for line in text.split(whereSeparator: \.isNewline) {
-            guard let first = line.first, first != "#", first != ";" else { continue }
+            let start = line.first { !$0.isWhitespace }
+            guard let first = line.first, let start, start != "#", start != ";" else { continue }
             if first == "[" {
+                parent = nil
                 let words = line.dropFirst().prefix { $0 != "]" }.split(whereSeparator: \.isWhitespace)
                 switch (isConfig, words.count) {
-                case (true, 2) where words[0] == "profile": profile = String(words[1])
-                case (true, 1) where words[0] == "default": profile = "default"
-                case (false, 1): profile = String(words[0])
-                default: profile = nil
+                case (true, 2) where words[0] == "profile": section = .profile(String(words[1]))
+                case (true, 2) where words[0] == "services": section = .services(String(words[1]))
+                case (true, 1) where words[0] == "default": section = .profile("default")
+                case (false, 1): section = .profile(String(words[0]))
+                default: section = .other
                 }
                 continue
             }
-            // Lines that stand further in belong to the setting above them, and none of ours has such.
-            guard let profile, !first.isWhitespace, let equals = line.firstIndex(of: "=") else { continue }
-            var value = line[line.index(after: equals)...]
-            // Comments begin behind a space.
-            for mark in [" #", " ;", "\t#", "\t;"] {
-                if let start = value.firstRange(of: mark) { value = value[..<start.lowerBound] }
+            guard let (name, value) = setting(line) else { continue }
+            guard first.isWhitespace else {
+                parent = value.isEmpty ? name : nil
+                if case .profile(let profile) = section { profiles[profile, default: [:]][name] = value }
+                continue
             }
-            let name = line[..<equals].trimmed.lowercased()
-            profiles[profile, default: [:]][name] = value.trimmed
+            guard let parent else { continue }
+            switch section {
+            case .profile(let profile): nestedByProfile[profile, default: [:]][parent, default: [:]][name] = value
+            case .services(let services): self.services[services, default: [:]][parent, default: [:]][name] = value
+            case .other: break
+            }
         }
+    }
+
+    /// The name, in lower case, and the value of a line.
+    private func setting(_ line: Substring) -> (name: String, value: String)? {
+        guard let equals = line.firstIndex(of: "=") else { return nil }
+        var value = line[line.index(after: equals)...]
+        // Comments begin behind a space.
+        for mark in [" #", " ;", "\t#", "\t;"] {
+            if let start = value.firstRange(of: mark) { value = value[..<start.lowerBound] }
+        }
+        return (line[..<equals].trimmed.lowercased(), value.trimmed)
     }
 }
 

@@ -14,7 +14,7 @@ public struct S3Options: Hashable, Sendable {
         case adaptive
     }
 
-    /// `bucket`.
+    /// `bucket`: a name, or the ARN of an access point.
     ///
     /// Else `AWS_BUCKET`.
     public var bucket: String
@@ -43,10 +43,12 @@ public struct S3Options: Hashable, Sendable {
     /// Default 24 hours, export only.
     public var touchRefresh: Duration
     /// `endpoint_url`: a service other than Amazon's.
+    ///
+    /// Else that of the environment or the profile, which the backend reads.
     public var endpointURL: ServiceURL?
     /// `use_path_style`: the bucket is in the path instead of the host.
     ///
-    /// Default `false`; with an ``endpointURL`` only.
+    /// Default `false`. BuildKit looks at it with an ``endpointURL`` only; the objects are the same either way.
     public var usePathStyle: Bool
     /// `access_key_id`.
     public var accessKeyID: String?
@@ -106,9 +108,6 @@ public struct S3Options: Hashable, Sendable {
         if reader.has("retry_mode") { retryMode = try reader.word("retry_mode", default: RetryMode.standard) }
         retryMaxAttempts = try reader.positive("retry_max_attempts")
 
-        try reader.refuse(
-            "\"use_path_style\" has no effect without \"endpoint_url\": write endpoint_url=… or remove it",
-            when: usePathStyle && endpointURL == nil)
         try reader.refuse(
             "\"access_key_id\" and \"secret_access_key\" have an effect only together: write both or none",
             when: (accessKeyID == nil) != (secretAccessKey == nil))

@@ -36,7 +36,8 @@ private let allowed: [String: Set<String>] = [
     ],
     "BuildCacheS3": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-        "BuildCacheTransfer", "BuildCacheHTTP", "BuildCacheXML", "NIOCore", "NIOHTTP1", "Logging", "Synchronization",
+        "BuildCacheTransfer", "BuildCacheHTTP", "BuildCacheXML", "NIOCore", "NIOHTTP1", "NIOSSL", "Logging",
+        "Synchronization",
     ],
     "BuildCacheAzure": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",

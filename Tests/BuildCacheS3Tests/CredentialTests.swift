@@ -40,6 +40,11 @@ struct CredentialTests {
         #expect(credentials?.accessKeyID == key, comment, sourceLocation: sourceLocation)
     }
 
+    /// The region of a bucket of a client.
+    private func region(_ client: S3Client, _ given: String = "") async throws -> String {
+        try client.region(of: S3Options(bucket: "b", region: given), try await AWSSettings.read(client.environment))
+    }
+
     // MARK: Variables and files
 
     @Test("are those of the environment before those of a profile")
@@ -81,18 +86,18 @@ struct CredentialTests {
             variables["AWS_PROFILE"] = "work"
             try await expect("shared", variables)
             let client = S3Client(environment: Environment(variables))
-            #expect(try await client.region(of: S3Options(bucket: "b", region: "")) == "eu-central-1")
+            #expect(try await region(client) == "eu-central-1")
             variables["AWS_DEFAULT_REGION"] = "us-east-2"
             let other = S3Client(environment: Environment(variables))
-            #expect(try await other.region(of: S3Options(bucket: "b", region: "")) == "us-east-2")
-            #expect(try await other.region(of: S3Options(bucket: "b", region: "mine")) == "mine")
+            #expect(try await region(other) == "us-east-2")
+            #expect(try await region(other, "mine") == "mine")
             variables["AWS_PROFILE"] = "missing"
             let error = await #expect(throws: CacheError.self) { try await found(variables) }
             #expect(error?.code == .invalidSpec)
             #expect(error?.message.contains("\"missing\"") == true)
         }
         let error = await #expect(throws: CacheError.self) {
-            try await S3Client(environment: .empty).region(of: S3Options(bucket: "b", region: ""))
+            try await region(S3Client(environment: .empty))
         }
         #expect(error?.message.contains("AWS_REGION") == true)
     }

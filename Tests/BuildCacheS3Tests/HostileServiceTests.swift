@@ -249,7 +249,7 @@ struct HostTests {
     /// Every place of this module where text from outside becomes part of a host, each with the host that it makes of a text.
     private static let places: [(name: String, host: @Sendable (String) async throws -> String)] = [
         ("region of S3", { try S3Endpoint(S3Options(bucket: "c", region: $0), region: $0).host }),
-        ("region of a service", { try AWSPartition.url(of: "sts", in: $0).host }),
+        ("region of a service", { try SecurityTokenService.endpoint($0, EndpointSettings()).host }),
         ("bucket of Amazon", { try S3Endpoint(S3Options(bucket: $0, region: "r"), region: "r").host }),
         (
             "bucket of an endpoint",

@@ -1,23 +1,23 @@
 import Foundation
 import NIOCore
 import NIOPosix
-import NIOSSL
+package import NIOSSL
 import Synchronization
 import TestTools
 
 /// A server that speaks TLS with a certificate of its own, and gives every request the same response.
-struct TLSServer: Sendable {
+package struct TLSServer: Sendable {
     /// As in `127.0.0.1:4711`.
-    var address: String
+    package var address: String
     /// The authority to trust, in PEM.
-    var certificateFile: String
+    package var certificateFile: String
     private let log: RequestHeads
 
     /// The requests so far, each as it came.
-    var requests: [String] { log.all }
+    package var requests: [String] { log.all }
 
     /// Runs a server for as long as `body` runs; `version` is the one of TLS that it speaks, `nil` for 1.2 and later.
-    static func run<Value: Sendable>(
+    package static func run<Value: Sendable>(
         _ version: TLSVersion? = nil, responding response: String,
         _ body: (TLSServer) async throws -> Value
     ) async throws -> Value {

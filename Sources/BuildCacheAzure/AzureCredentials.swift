@@ -30,7 +30,8 @@ public struct AzureCredentials: Sendable {
 
     init(fetching fetch: @escaping @Sendable (HTTPTransport) async throws -> AzureToken) { self.fetch = fetch }
 
-    /// Azure's usual order: a secret or a certificate in the environment, workload identity, managed identity, the Azure CLI.
+    /// Azure's usual order: a secret or a certificate in the environment, workload identity, managed identity (also of Azure Arc), the
+    /// Azure CLI, the Azure Developer CLI, Azure PowerShell.
     ///
     /// The first that is there decides: if it fails, that is an error and the next one is not asked. `AZURE_TOKEN_CREDENTIALS` leaves only
     /// those meant for production (`prod`), for developers (`dev`), or one by name.

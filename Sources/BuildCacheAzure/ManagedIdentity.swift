@@ -9,6 +9,8 @@ import NIOHTTP1
 struct ManagedIdentity: Sendable {
     private let environment: Environment
     private let transport: HTTPTransport
+    /// The directory of the agent of Azure Arc, `nil` for its own.
+    var arcFolder: String?
 
     /// How long a machine may take to say that it has none.
     private static let probeTimeout = Duration.seconds(1)
@@ -26,11 +28,25 @@ struct ManagedIdentity: Sendable {
         var query = [("resource", AzureCredentials.resource)]
         if let client = variable("AZURE_CLIENT_ID") { query.append(("client_id", client)) }
 
-        if let address = variable("IDENTITY_ENDPOINT"), let header = variable("IDENTITY_HEADER") {
-            var request = OutgoingRequest(
-                .GET, try parse(address, "IDENTITY_ENDPOINT").adding([("api-version", "2019-08-01")] + query))
-            try request.credentials.set("X-IDENTITY-HEADER", Secret(header))
-            return try await read(try await transport.send(request))
+        if let address = variable("IDENTITY_ENDPOINT") {
+            let url = try parse(address, "IDENTITY_ENDPOINT")
+            if let header = variable("IDENTITY_HEADER") {
+                guard let thumbprint = variable("IDENTITY_SERVER_THUMBPRINT") else {
+                    var request = OutgoingRequest(.GET, try url.adding([("api-version", "2019-08-01")] + query))
+                    try request.credentials.set("X-IDENTITY-HEADER", Secret(header))
+                    return try await read(try await transport.send(request))
+                }
+                try checkHasOneIdentity("Service Fabric", "an application")
+                let fabric = ServiceFabricIdentity(
+                    service: url, thumbprint: thumbprint, secret: Secret(header), transport: transport)
+                return try await read(try await fabric.response())
+            }
+            if variable("IMDS_ENDPOINT") != nil {
+                try checkHasOneIdentity("Azure Arc", "a machine")
+                var arc = ArcIdentity(agent: url, transport: transport)
+                if let arcFolder { arc.folder = arcFolder }
+                return try await read(try await arc.response())
+            }
         }
         let host = variable("AZURE_POD_IDENTITY_AUTHORITY_HOST") ?? "http://169.254.169.254"
         let url = try parse(host, "AZURE_POD_IDENTITY_AUTHORITY_HOST").appending("/metadata/identity/oauth2/token")
@@ -50,6 +66,15 @@ struct ManagedIdentity: Sendable {
         do { return try ServiceURL(text) } catch {
             throw CacheError(.invalidSpec, "invalid \(variable): \(error.message)")
         }
+    }
+
+    /// Refuses the choice of an identity where there is one only: another one than the wanted would be used.
+    ///
+    /// - Throws: `CacheError` `.unsupported`.
+    private func checkHasOneIdentity(_ platform: String, _ owner: String) throws(CacheError) {
+        guard variable("AZURE_CLIENT_ID") != nil else { return }
+        throw CacheError(
+            .unsupported, "\(platform) gives \(owner) one identity: unset AZURE_CLIENT_ID, which names another one")
     }
 
     private func variable(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }

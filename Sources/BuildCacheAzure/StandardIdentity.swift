@@ -36,10 +36,15 @@ struct StandardIdentity: Sendable {
                 // Asked for by name it must be there, else a second decides.
                 try await ManagedIdentity(environment, transport).token(isExpected: wanted.hasPrefix("managed"))
             },
-            Place(name: "azureclicredential", isForProduction: false) { [environment] in
-                try await AzureCLI(environment).token()
-            },
         ]
+        let programs = [
+            ("azureclicredential", AzureProgram.cli), ("azuredeveloperclicredential", .developerCLI),
+            ("azurepowershellcredential", .powerShell),
+        ]
+        for (name, program) in programs {
+            places.append(
+                Place(name: name, isForProduction: false) { [environment] in try await program.token(environment) })
+        }
         switch wanted {
         case "": break
         case "prod": places.removeAll { !$0.isForProduction }
@@ -50,7 +55,8 @@ struct StandardIdentity: Sendable {
                 throw CacheError(
                     .invalidSpec,
                     "AZURE_TOKEN_CREDENTIALS names no credential that is known here: dev, prod, EnvironmentCredential, "
-                        + "WorkloadIdentityCredential, ManagedIdentityCredential or AzureCLICredential are")
+                        + "WorkloadIdentityCredential, ManagedIdentityCredential, AzureCLICredential, "
+                        + "AzureDeveloperCLICredential or AzurePowerShellCredential are")
             }
         }
         for place in places {
@@ -59,7 +65,8 @@ struct StandardIdentity: Sendable {
         throw CacheError(
             .denied,
             "there are no credentials for Azure: set secret_access_key, put a shared access signature into account_url, set "
-                + "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or log in with az login")
+                + "AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or log in with az login, azd auth login or "
+                + "Connect-AzAccount")
     }
 
     private func variable(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }

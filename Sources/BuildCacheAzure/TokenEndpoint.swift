@@ -81,10 +81,13 @@ extension AzureToken {
                 guard try reader.beginObject() else { return }
                 while let key = try reader.nextKey() {
                     switch key {
-                    case "access_token", "accessToken": text = try reader.string()
+                    // Token servers, az, azd.
+                    case "access_token", "accessToken", "token": text = try reader.string()
                     case "expires_in": seconds = try reader.number(in: AzureToken.lifetimes)
                     // Seconds since 1970, up to the year 9999.
                     case "expires_on": end = try reader.number(in: 1...253_402_300_799)
+                    // azd gives nothing else; the time of az is the local one, which is not a valid timestamp.
+                    case "expiresOn" where end == nil: end = try reader.string().flatMap { try? Timestamp($0) }?.seconds
                     default: try reader.skipValue()
                     }
                 }

@@ -6,7 +6,7 @@ public import BuildCacheCore
 public struct AzureBlobOptions: Hashable, Sendable {
     /// `account_url`: the storage account, perhaps with a shared access signature as its query.
     ///
-    /// Else `BUILDKIT_AZURE_STORAGE_ACCOUNT_URL`.
+    /// Else `BUILDKIT_AZURE_STORAGE_ACCOUNT_URL`, else that of `AZURE_STORAGE_CONNECTION_STRING` with its key, which BuildKit does not read.
     public var accountURL: ServiceURL
     /// `account_name`.
     ///
@@ -58,10 +58,21 @@ public struct AzureBlobOptions: Hashable, Sendable {
     }
 
     init(from reader: inout AttributeReader) throws(CacheError) {
-        guard let url = try reader.url("account_url", else: ["BUILDKIT_AZURE_STORAGE_ACCOUNT_URL"]) else {
-            throw reader.missing("account_url", else: ["BUILDKIT_AZURE_STORAGE_ACCOUNT_URL"])
+        let variable = "BUILDKIT_AZURE_STORAGE_ACCOUNT_URL"
+        let connection = "AZURE_STORAGE_CONNECTION_STRING"
+        var isConnected = false
+        if let url = try reader.url("account_url", else: [variable]) {
+            self.init(accountURL: url)
+        } else if !reader.isLenient, let text = reader.environment[connection], !text.isEmpty {
+            // Taken as a whole: its key and its signature belong to its own account, and to no other URL.
+            do { try self.init(connectionString: Secret(text)) } catch {
+                throw reader.fault("\(connection): \(error.message)")
+            }
+            isConnected = true
+        } else {
+            throw reader.missing("account_url", else: [variable, connection])
         }
-        self.init(accountURL: url, names: try reader.names("name"))
+        names = try reader.names("name")
         let name = try reader.nonEmpty("account_name", else: ["BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME"])
         guard name != "" else { throw reader.missing("account_name", isEmpty: true) }
         accountName = name ?? accountName
@@ -71,12 +82,12 @@ public struct AzureBlobOptions: Hashable, Sendable {
         prefix = try reader.string("prefix", else: ["BUILDKIT_AZURE_STORAGE_PREFIX"]) ?? ""
         manifestsPrefix = try reader.string("manifests_prefix") ?? manifestsPrefix
         blobsPrefix = try reader.string("blobs_prefix") ?? blobsPrefix
-        secretAccessKey = try reader.secret("secret_access_key")
+        secretAccessKey = try reader.secret("secret_access_key") ?? secretAccessKey
 
         // An emulator has its account in the path; BuildKit would call the account of 127.0.0.1 "127".
         try reader.refuse(
-            "\"account_name\" is missing: the host \(url.host.quoted) does not name the account, write account_name=…",
-            when: name == nil && url.hasBareHost)
+            "\"account_name\" is missing: the host \(accountURL.host.quoted) does not name the account, write account_name=…",
+            when: name == nil && !isConnected && accountURL.hasBareHost)
     }
 
     func write(to writer: inout AttributeWriter) {

@@ -1,4 +1,3 @@
-import BuildCacheAzure
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
@@ -11,6 +10,8 @@ import Synchronization
 import TestServers
 import TestTools
 import Testing
+
+@testable import BuildCacheAzure
 
 /// A token server that writes down what it was asked.
 private final class TokenServer: Sendable {
@@ -190,26 +191,224 @@ struct CredentialTests {
         #expect(server.asked.last?.query["resource"] == "https://storage.azure.com")
     }
 
-    @Test("comes from the Azure CLI last, and only if somebody is logged in", arguments: [true, false])
-    func commandLine(_ isLoggedIn: Bool) async throws {
-        let folder = FileManager.default.temporaryDirectory.appending(path: "az-\(UUID())").path
+    /// Gives `body` a `PATH` with a program that is a shell script.
+    private func withProgram<Value>(_ name: String, _ script: String, _ body: (String) async throws -> Value)
+        async throws
+        -> Value
+    {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "program-\(UUID())").path
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        let answer = #"{"accessToken":"from az","expires_on":4102444800,"expiresOn":"2100-01-01 00:00:00.000000"}"#
+        try ("#!/bin/sh\n" + script).write(toFile: "\(folder)/\(name)", atomically: true, encoding: .utf8)
+        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: "\(folder)/\(name)")
+        return try await body("/nowhere:" + folder)
+    }
+
+    /// A program of Azure's: what it is called with, prints, and says if no user is logged in.
+    struct Program: Sendable {
+        var name: String
+        var arguments: String
+        var answer: String
+        var absence: String
+        var credential: String
+    }
+
+    private static let programs = [
+        Program(
+            name: "az", arguments: "account get-access-token -o json --resource https://storage.azure.com",
+            answer: #"{"accessToken":"given","expires_on":4102444800,"expiresOn":"2100-01-01 00:00:00.000000"}"#,
+            absence: "echo \"ERROR: Please run 'az login' to setup account.\" >&2", credential: "AzureCLICredential"),
+        Program(
+            name: "azd", arguments: "auth token -o json --no-prompt --scope https://storage.azure.com/.default",
+            answer: #"{"token":"given","expiresOn":"2100-01-01T00:00:00Z"}"#,
+            absence: #"echo '{"data":{"message":"ERROR: not logged in, run `azd auth login` to login"}}'"#,
+            credential: "AzureDeveloperCLICredential"),
+        Program(
+            name: "pwsh", arguments: "-NoProfile -NonInteractive -Command *-ResourceUrl 'https://storage.azure.com'*",
+            answer: #"{"expires_on":4102444800,"access_token":"given"}"#,
+            absence: "echo 'Run Connect-AzAccount to login.' >&2", credential: "AzurePowerShellCredential"),
+    ]
+
+    @Test("comes from the programs for developers last, if a user is logged in", arguments: programs, [true, false])
+    func commandLine(_ program: Program, _ isLoggedIn: Bool) async throws {
+        let pattern = program.arguments.split(separator: "*", omittingEmptySubsequences: false).map { "\"\($0)\"" }
+            .joined(separator: "*")
         let script =
             isLoggedIn
-            ? "#!/bin/sh\n[ \"$*\" = \"account get-access-token -o json --resource https://storage.azure.com\" ] && echo '\(answer)'\n"
-            : "#!/bin/sh\necho \"ERROR: Please run 'az login' to setup account.\" >&2\nexit 1\n"
-        try script.write(toFile: folder + "/az", atomically: true, encoding: .utf8)
-        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: folder + "/az")
-        let variables = ["PATH": "/nowhere:" + folder, "AZURE_POD_IDENTITY_AUTHORITY_HOST": Self.nowhere]
-        if isLoggedIn {
-            let given = try await token(variables).exposed
-            #expect(given == "from az")
-        } else {
-            let error = await #expect(throws: CacheError.self) { try await token(variables) }
+            ? "case \"$*\" in \(pattern)) echo '\(program.answer)';; *) exit 9;; esac\n"
+            : program.absence + "\nexit 1\n"
+        try await withProgram(program.name, script) { path in
+            let variables = ["PATH": path, "AZURE_POD_IDENTITY_AUTHORITY_HOST": Self.nowhere]
+            for wanted in ["", "dev", program.credential] {
+                let variables = variables.merging(["AZURE_TOKEN_CREDENTIALS": wanted]) { $1 }
+                if isLoggedIn {
+                    let fetched = try await AzureCredentials.standard(environment: Environment(variables)).fetch(
+                        .shared)
+                    #expect(fetched.text.exposed == "given")
+                    #expect(fetched.expires.seconds == 4_102_444_800)
+                } else {
+                    let error = await #expect(throws: CacheError.self) { try await token(variables) }
+                    #expect(error?.code == .denied)
+                    #expect(error?.message.contains("az login, azd auth login or Connect-AzAccount") == true)
+                }
+            }
+        }
+    }
+
+    @Test(
+        "is not expected from a program that fails, and its output is not repeated", arguments: ["az", "azd", "pwsh"])
+    func failingProgram(_ name: String) async throws {
+        let failures = [
+            "echo hunter2; echo 'the tenant is blocked' >&2; exit 1": CacheError.Code.denied,
+            "echo hunter2": .corrupted, "echo '{\"other\":\"hunter2\"}'": .corrupted,
+        ]
+        for (script, code) in failures {
+            try await withProgram(name, script + "\n") { path in
+                let error = await #expect(throws: CacheError.self) {
+                    try await token(["PATH": path, "AZURE_TOKEN_CREDENTIALS": "dev"])
+                }
+                #expect(error?.code == code)
+                #expect(error?.debugDescription.contains("hunter2") == false)
+            }
+        }
+    }
+
+    // MARK: Azure Arc
+
+    /// Answers as the agent of Azure Arc, which names a file and wants its secret; returns the token that the identity gives.
+    private func arcToken(
+        realm: (_ folder: String) -> String, secret: String = "hunter2\n", variables: [String: String] = [:],
+        host: String? = nil
+    ) async throws -> (token: String, asked: [[String: String]]) {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "arc-\(UUID())").path
+        try FileManager.default.createDirectory(atPath: folder + "/below", withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        for name in ["/a.key", "/a.txt", "/below/a.key", "/.key"] {
+            try secret.write(toFile: folder + name, atomically: true, encoding: .utf8)
+        }
+        let challenge = realm(folder)
+        let asked = Mutex<[[String: String]]>([])
+        return try await withServer { request in
+            var seen = request.headers
+            seen["path"] = request.path
+            seen.merge(request.query) { $1 }
+            asked.withLock { [seen] in $0.append(seen) }
+            guard request.headers["authorization"] == "Basic hunter2" else {
+                return ServerResponse(401, headers: challenge.isEmpty ? [] : [("WWW-Authenticate", challenge)])
+            }
+            return ServerResponse(200, json: #"{"access_token":"arc","expires_on":"4102444800"}"#)
+        } _: { address in
+            let environment = Environment(
+                variables.merging([
+                    "IDENTITY_ENDPOINT": "http://\(host ?? address)/metadata/identity/oauth2/token",
+                    "IMDS_ENDPOINT": "http://\(address)",
+                ]) { $1 })
+            var identity = ManagedIdentity(environment, .shared)
+            identity.arcFolder = folder
+            let token = try await identity.token(isExpected: false)?.text.exposed ?? ""
+            return (token, asked.withLock { $0 })
+        }
+    }
+
+    @Test("comes from the agent of Azure Arc for the secret in a file", arguments: ["Basic realm=", "basic realm=\""])
+    func arc(_ start: String) async throws {
+        let (token, asked) = try await arcToken { "\(start)\($0)/a.key" + (start.hasSuffix("\"") ? "\"" : "") }
+        #expect(token == "arc")
+        #expect(asked.count == 2)
+        #expect(asked.first?["authorization"] == nil)
+        for request in asked {
+            #expect(request["path"] == "/metadata/identity/oauth2/token")
+            #expect(request["metadata"] == "true")
+            #expect(request["api-version"] == "2020-06-01")
+            #expect(request["resource"] == "https://storage.azure.com")
+        }
+    }
+
+    @Test(
+        "is not had for the contents of a file that is not the agent's",
+        arguments: [
+            "", "Basic", "Bearer realm=FOLDER/a.key", "Basic realm=", "Basic realm=FOLDER/a.txt",
+            "Basic realm=FOLDER/.key",
+            "Basic realm=FOLDER/below/a.key", "Basic realm=FOLDER/../a.key", "Basic realm=FOLDER//a.key",
+            "Basic realm=/etc/passwd", "Basic realm=/etc/a.key", "Basic realm=a.key", "Basic realm=FOLDER/missing.key",
+            "Basic realm=FOLDER/below",
+        ])
+    func arcFiles(_ challenge: String) async throws {
+        let error = await #expect(throws: CacheError.self) {
+            try await arcToken { challenge.replacing("FOLDER", with: $0) }
+        }
+        #expect([.denied, .corrupted].contains(error?.code))
+        #expect(error?.debugDescription.contains("hunter2") == false)
+    }
+
+    @Test("is not had for a secret that is empty or too long, from another machine, or for an identity of one's own")
+    func arcLimits() async throws {
+        for secret in ["", String(repeating: "hunter2", count: 586)] {
+            let error = await #expect(throws: CacheError.self) {
+                try await arcToken(realm: { "Basic realm=\($0)/a.key" }, secret: secret)
+            }
             #expect(error?.code == .denied)
-            #expect(error?.message.contains("az login") == true)
+            #expect(error?.debugDescription.contains("hunter2") == false)
+        }
+        let elsewhere = await #expect(throws: CacheError.self) {
+            try await arcToken(realm: { "Basic realm=\($0)/a.key" }, host: "192.0.2.1:40342")
+        }
+        #expect(elsewhere?.code == .invalidSpec)
+        let other = await #expect(throws: CacheError.self) {
+            try await arcToken(realm: { "Basic realm=\($0)/a.key" }, variables: ["AZURE_CLIENT_ID": "other"])
+        }
+        #expect(other?.code == .unsupported)
+        let wrong = await #expect(throws: CacheError.self) {
+            try await arcToken(realm: { "Basic realm=\($0)/a.key" }, secret: "other")
+        }
+        #expect(wrong?.code == .denied)
+    }
+
+    // MARK: Service Fabric
+
+    @Test(
+        "comes from Service Fabric, to the one server whose certificate has the thumbprint", arguments: [true, false])
+    func serviceFabric(_ isRight: Bool) async throws {
+        let body = #"{"access_token":"fabric","expires_on":4102444800}"#
+        let response = "HTTP/1.1 200 OK\r\nContent-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
+        try await TLSServer.run(responding: response) { server in
+            let output = try await Tool("openssl").output(
+                "x509", "-in", server.certificateFile, "-noout", "-fingerprint", "-sha1")
+            let fingerprint = String(decoding: output, as: UTF8.self).split(separator: "=").last ?? ""
+            let thumbprint = fingerprint.filter(\.isHexDigit)
+            let other = String(thumbprint.reversed())
+            let variables = [
+                "IDENTITY_ENDPOINT": "https://\(server.address)/metadata/identity/oauth2/token",
+                "IDENTITY_HEADER": "hunter2", "IDENTITY_SERVER_THUMBPRINT": isRight ? thumbprint : other,
+            ]
+            guard isRight else {
+                let error = await #expect(throws: CacheError.self) { try await token(variables) }
+                #expect(error?.code == .denied)
+                #expect(server.requests.isEmpty)
+                return
+            }
+            #expect(try await token(variables).exposed == "fabric")
+            #expect(server.requests.count == 1)
+            let request = try #require(server.requests.first)
+            #expect(request.contains("api-version=2019-07-01-preview&resource=https%3A%2F%2Fstorage.azure.com "))
+            #expect(request.lowercased().contains("\r\nsecret: hunter2\r\n"))
+        }
+    }
+
+    @Test("is not asked for at Service Fabric without TLS, without a thumbprint, or for another identity")
+    func serviceFabricSettings() async throws {
+        let base = [
+            "IDENTITY_ENDPOINT": "https://127.0.0.1:1/token", "IDENTITY_HEADER": "hunter2",
+            "IDENTITY_SERVER_THUMBPRINT": String(repeating: "a", count: 40),
+        ]
+        for (name, value, code) in [
+            ("IDENTITY_ENDPOINT", "http://127.0.0.1:1/token", CacheError.Code.invalidSpec),
+            ("IDENTITY_SERVER_THUMBPRINT", "aabbcc", .invalidSpec), ("AZURE_CLIENT_ID", "other", .unsupported),
+            ("IDENTITY_SERVER_THUMBPRINT", String(repeating: "b", count: 40), .unavailable),
+        ] {
+            let error = await #expect(throws: CacheError.self) { try await token(base.merging([name: value]) { $1 }) }
+            #expect(error?.code == code, "\(name)")
+            #expect(error?.debugDescription.contains("hunter2") == false)
         }
     }
 

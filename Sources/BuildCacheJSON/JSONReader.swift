@@ -400,6 +400,12 @@ package struct JSONKey {
         key.withUTF8 { matches(name, $0) }
     }
 
+    /// Whether a key of this text is `name` to a reader.
+    package static func isKey(_ text: String, _ name: StaticString) -> Bool {
+        var text = text
+        return text.withUTF8 { matches(name, UnsafeRawBufferPointer($0)) }
+    }
+
     private static func matches(_ name: StaticString, _ key: UnsafeRawBufferPointer) -> Bool {
         guard key.count == name.utf8CodeUnitCount else { return false }
         return name.withUTF8Buffer { name in

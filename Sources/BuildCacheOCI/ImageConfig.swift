@@ -38,6 +38,11 @@ public struct ImageConfig: Hashable, Sendable {
     /// The key of the inline cache, a base64 string.
     private static let inlineCacheKey: StaticString = "moby.buildkit.cache.v0"
 
+    /// The members that are read here.
+    private static let memberNames: [StaticString] = [
+        "architecture", "created", "history", "os", "os.features", "os.version", "rootfs", "variant",
+    ]
+
     /// Decodes an image config; what is not listed here is passed over.
     ///
     /// - Parameters:
@@ -140,7 +145,8 @@ extension ImageConfig {
     /// The image config `bytes` with `records` as its inline cache, or without one.
     ///
     /// Every other member keeps its value as it stands, without the space between tokens. Members are sorted by key, as
-    /// BuildKit leaves them: it reads the config into a Go map and writes that. Of equal keys the last one stays.
+    /// BuildKit leaves them: it reads the config into a Go map and writes that. Of equal keys the last one stays; of the members that
+    /// are read here also if they differ in upper and lower case, which are equal to readers.
     ///
     /// An image with a cache gets a history entry with a time for each of its layers, as BuildKit's own exporter writes it: a BuildKit that
     /// reads the cache crashes where an entry is missing, and drops the result where a time is.
@@ -156,27 +162,27 @@ extension ImageConfig {
         _ records: [UInt8]?, diffIDs: [DiffID]? = nil, in bytes: [UInt8], limit: Int = Document.defaultLimit
     ) throws(CacheError) -> [UInt8] {
         var members = try members(of: bytes, limit: limit)
-        if let diffIDs, let place = members.lastIndex(where: { $0.key == "rootfs" }) {
+        for name in memberNames { members.removeOverridden(name) }
+        if let diffIDs, let place = members.place(of: "rootfs") {
             members[place].json = try replacingDiffIDs(in: members[place].json, with: diffIDs)
         }
-        let inlineCacheKey = "\(inlineCacheKey)"
-        members.removeAll { $0.key == inlineCacheKey }
+        members.removeAll { $0.isNamed(inlineCacheKey) }
         if let records {
             let quote = [UInt8(ascii: "\"")]
-            members.append((inlineCacheKey, quote + Base64.encode(records) + quote))
+            members.append(JSONMember(key: "\(inlineCacheKey)", json: quote + Base64.encode(records) + quote))
             let config = try ImageConfig(decoding: bytes, limit: limit)
             if !config.hasHistoryOfAllLayers {
-                let history = members.last { $0.key == "history" }?.json
-                members.removeAll { $0.key == "history" }
-                members.append(("history", try config.completing(history: history, limit: limit)))
+                let history = members.last { $0.isNamed("history") }?.json
+                members.removeAll { $0.isNamed("history") }
+                members.append(JSONMember(key: "history", json: try config.completing(history: history, limit: limit)))
             }
         }
 
         var writer = JSONWriter(reservingCapacity: bytes.count + (records?.count ?? 0) * 4 / 3)
         writer.beginObject()
-        for (key, json) in members.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) {
-            writer.key(key)
-            writer.compact(json)
+        for member in members.sorted(by: { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }) {
+            writer.key(member.key)
+            writer.compact(member.json)
         }
         writer.endObject()
         return writer.bytes
@@ -209,9 +215,9 @@ extension ImageConfig {
             writer.timestamp(time)
             // An entry may be null.
             let members = json.first == UInt8(ascii: "{") ? try ImageConfig.members(of: json, limit: limit) : []
-            for (key, json) in members where key != "created" {
-                writer.key(key)
-                writer.compact(json)
+            for member in members where !member.isNamed("created") {
+                writer.key(member.key)
+                writer.compact(member.json)
             }
             writer.endObject()
         }
@@ -233,9 +239,9 @@ extension ImageConfig {
     private static func replacingDiffIDs(in rootfs: [UInt8], with diffIDs: [DiffID]) throws(CacheError) -> [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()
-        for (key, json) in try members(of: rootfs, limit: .max) where key != "diff_ids" {
-            writer.key(key)
-            writer.compact(json)
+        for member in try members(of: rootfs, limit: .max) where !member.isNamed("diff_ids") {
+            writer.key(member.key)
+            writer.compact(member.json)
         }
         writer.key("diff_ids")
         writer.strings(diffIDs.map(\.description))
@@ -243,7 +249,7 @@ extension ImageConfig {
         return writer.bytes
     }
 
-    private static func members(of bytes: [UInt8], limit: Int) throws(CacheError) -> [(key: String, json: [UInt8])] {
+    private static func members(of bytes: [UInt8], limit: Int) throws(CacheError) -> [JSONMember] {
         try readDocument(bytes, "image config", limit: limit) { (reader) throws(CacheError) in
             guard let members = try reader.members() else { throw reader.invalid("it cannot be null") }
             return members

@@ -72,24 +72,18 @@ extension JSONReader {
 
     /// The members of an object in their order, each value as it stands; `nil` for `null`.
     ///
-    /// Of equal keys the first one's place and the last one's value stay. Keys are equal if their bytes are, as in Go:
-    /// Swift takes more for equal.
-    mutating func members() throws(CacheError) -> [(key: String, json: [UInt8])]? {
+    /// Of equal keys the last one stays. Keys are equal if their bytes are, as in a Go map: Swift takes more for equal.
+    mutating func members() throws(CacheError) -> [JSONMember]? {
         guard try beginObject() else { return nil }
-        var members: [(key: String, json: [UInt8])] = []
+        var members: [JSONMember?] = []
         var places: [[UInt8]: Int] = [:]
         while let key = try nextKey() {
             let text = key.text
-            let json = Array(try skipValue())
-            if let place = places[Array(text.utf8)] {
-                members[place].json = json
-            } else {
-                try checkCount(members.count)
-                places[Array(text.utf8)] = members.count
-                members.append((text, json))
-            }
+            if let earlier = places.updateValue(members.count, forKey: Array(text.utf8)) { members[earlier] = nil }
+            try checkCount(members.count)
+            members.append(JSONMember(key: text, json: Array(try skipValue())))
         }
-        return members
+        return members.compactMap { $0 }
     }
 
     /// Every string of an array; `null` is no or an empty string.
@@ -166,5 +160,27 @@ extension JSONWriter {
             escaped = inString && byte == UInt8(ascii: "\\") && !escaped
         }
         verbatim(result)
+    }
+}
+
+/// A member of an object, its value as it stands.
+struct JSONMember: Hashable, Sendable {
+    var key: String
+    var json: [UInt8]
+
+    /// Whether a reader takes the member for `name`: upper and lower case of ASCII are equal, as in Go.
+    func isNamed(_ name: StaticString) -> Bool { JSONKey.isKey(key, name) }
+}
+
+extension [JSONMember] {
+    /// The place of the member that counts for `name`, the last.
+    func place(of name: StaticString) -> Int? { lastIndex { $0.isNamed(name) } }
+
+    /// Removes all members that a reader takes for `name` except the one that counts.
+    ///
+    /// In another order, another of them would count.
+    mutating func removeOverridden(_ name: StaticString) {
+        guard let place = place(of: name) else { return }
+        self = enumerated().filter { $0.offset == place || !$0.element.isNamed(name) }.map(\.element)
     }
 }

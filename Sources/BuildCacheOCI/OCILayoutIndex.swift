@@ -50,29 +50,33 @@ public struct OCILayoutIndex: Sendable {
 
         /// The entry with one more annotation, its last.
         fileprivate func adding(_ annotation: String, _ value: String) throws(CacheError) -> Entry {
-            func members(of json: [UInt8]) throws(CacheError) -> [(key: String, json: [UInt8])] {
+            func members(of json: [UInt8]) throws(CacheError) -> [JSONMember] {
                 try readDocument(json, "entry of an OCI layout index", limit: .max) { (reader) throws(CacheError) in
                     try reader.members() ?? []
                 }
             }
             var entry = try members(of: json)
-            let place = entry.firstIndex { $0.key == "annotations" }
+            let place = entry.place(of: "annotations")
             var notes = JSONWriter()
             notes.beginObject()
-            let known = if let place { try members(of: entry[place].json) } else { [(key: String, json: [UInt8])]() }
-            for (key, json) in known {
-                notes.key(key)
-                notes.compact(json)
+            let known = if let place { try members(of: entry[place].json) } else { [JSONMember]() }
+            for member in known {
+                notes.key(member.key)
+                notes.compact(member.json)
             }
             notes.key(annotation)
             notes.string(value)
             notes.endObject()
-            if let place { entry[place].json = notes.bytes } else { entry.append(("annotations", notes.bytes)) }
+            if let place {
+                entry[place].json = notes.bytes
+            } else {
+                entry.append(JSONMember(key: "annotations", json: notes.bytes))
+            }
             var writer = JSONWriter()
             writer.beginObject()
-            for (key, json) in entry {
-                writer.key(key)
-                writer.compact(json)
+            for member in entry {
+                writer.key(member.key)
+                writer.compact(member.json)
             }
             writer.endObject()
             return writer.bytes.withUnsafeBytes { Entry(json: $0) }
@@ -90,12 +94,12 @@ public struct OCILayoutIndex: Sendable {
     /// The entries, first to last.
     public private(set) var entries: [Entry]
     /// The members in their order; the value of `manifests` is ``entries`` instead.
-    private var members: [(key: String, json: [UInt8])]
+    private var members: [JSONMember]
 
     /// An index without entries, as BuildKit begins one.
     public init() {
         entries = []
-        members = [("manifests", [])]
+        members = [JSONMember(key: "manifests", json: [])]
         fillDefaults()
     }
 
@@ -119,25 +123,25 @@ public struct OCILayoutIndex: Sendable {
         guard let members = try reader.members() else { throw reader.invalid("an index cannot be null") }
         self.members = members
         entries = []
-        if let place = place(of: "manifests") {
+        if let place = members.place(of: "manifests") {
             entries = try readDocument(members[place].json, "OCI layout index", limit: .max) {
                 (reader) throws(CacheError) in
                 try reader.list { (reader) throws(CacheError) in Entry(json: try reader.skipValue()) }
             }
         } else {
-            self.members.append(("manifests", []))
+            self.members.append(JSONMember(key: "manifests", json: []))
         }
     }
 
     /// The index as compact JSON.
     public func encode() -> [UInt8] {
-        let placeOfManifests = place(of: "manifests")
+        let placeOfManifests = members.place(of: "manifests")
         var writer = JSONWriter()
         writer.beginObject()
-        for (place, (key, json)) in members.enumerated() {
-            writer.key(key)
+        for (place, member) in members.enumerated() {
+            writer.key(member.key)
             guard place == placeOfManifests else {
-                writer.compact(json)
+                writer.compact(member.json)
                 continue
             }
             writer.beginArray()
@@ -201,19 +205,14 @@ public struct OCILayoutIndex: Sendable {
         setIfEmpty("mediaType", to: #""\#(MediaType.ociIndex)""#, after: "schemaVersion")
     }
 
-    private mutating func setIfEmpty(_ key: String, to value: String, after predecessor: String?) {
-        if let place = place(of: key) {
+    private mutating func setIfEmpty(_ key: StaticString, to value: String, after predecessor: StaticString?) {
+        if let place = members.place(of: key) {
             let isEmpty = ["null", "0", "\"\""].contains { members[place].json.elementsEqual($0.utf8) }
             if isEmpty { members[place].json = Array(value.utf8) }
         } else {
-            let place = predecessor.flatMap { self.place(of: $0) }.map { $0 + 1 } ?? 0
-            members.insert((key, Array(value.utf8)), at: place)
+            let place = predecessor.flatMap { members.place(of: $0) }.map { $0 + 1 } ?? 0
+            members.insert(JSONMember(key: "\(key)", json: Array(value.utf8)), at: place)
         }
-    }
-
-    /// Where the member is that a reader takes for `name`: the last one that is so called, in whatever case.
-    private func place(of name: String) -> Int? {
-        members.lastIndex { $0.key == name || $0.key.lowercased() == name.lowercased() }
     }
 }
 

@@ -170,6 +170,24 @@ struct ImageConfigTests {
         #expect(without.history == (try ImageConfig(decoding: Array(json.utf8)).history))
     }
 
+    @Test("is edited under the keys that readers take for a member's, whatever their case, and the last of them counts")
+    func otherCase() throws {
+        let digests = ["a", "b"].map { Digest(of: $0.utf8) }
+        let text =
+            #"{"History":[{"created_by":"a"}],"created":"2026-01-02T03:04:05Z","rootfs":{"diff_ids":["\#(digests[0])"]},"#
+            + #""ROOTFS":{"Diff_IDs":["\#(digests[0])","\#(digests[1])"]},"MOBY.buildkit.cache.v0":"b2xk"}"#
+        let before = try Self.decode(text)
+        let bytes = try ImageConfig.settingInlineCache(Array("[]".utf8), in: Array(text.utf8))
+        let after = try ImageConfig(decoding: bytes)
+        #expect(after.diffIDs == before.diffIDs && after.diffIDs.count == 2)
+        #expect(after.history.count == 2 && after.history.allSatisfy { $0.created == before.created })
+        #expect(after.history.first?.createdBy == "a")
+        #expect(after.inlineCache == Array("[]".utf8))
+        let without = try ImageConfig.settingInlineCache(nil, diffIDs: [before.diffIDs[1]], in: Array(text.utf8))
+        #expect(try ImageConfig(decoding: without).inlineCache == nil)
+        #expect(try ImageConfig(decoding: without).diffIDs == [before.diffIDs[1]])
+    }
+
     @Test("keeps keys apart that only Swift takes for equal")
     func keepsEquivalentKeys() throws {
         let json = "{\"\u{E9}\":1,\"e\u{301}\":2}"

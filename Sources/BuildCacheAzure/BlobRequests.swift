@@ -10,7 +10,11 @@ import NIOHTTP1
 package struct BlobRequests: Sendable {
     package let transport: HTTPTransport
     let authorization: AzureAuthorization
-    let now: @Sendable () -> Timestamp
+    private let localTime: @Sendable () -> Timestamp
+    private let clock = ClockOffset()
+
+    /// The time at the service, as far as it is known to differ from that of this machine.
+    func now() -> Timestamp { clock.corrected(localTime()) }
 
     /// The version of the protocol, the one that BuildKit speaks.
     static let version = "2024-11-04"
@@ -21,7 +25,7 @@ package struct BlobRequests: Sendable {
     ) {
         self.authorization = authorization
         self.transport = transport
-        self.now = now
+        localTime = now
     }
 
     /// Sends a request until it is answered.
@@ -32,13 +36,23 @@ package struct BlobRequests: Sendable {
     func send(_ request: OutgoingRequest, retries: Retries?) async throws -> IncomingResponse {
         var rejectedToken = false
         while true {
+        var isCorrected = false
             var signed = request
             signed.headers.replaceOrAdd(name: "x-ms-version", value: BlobRequests.version)
             // A date is part of the signature, so what is sent again is signed again.
-            try await authorization.authorize(&signed, now: now())
+            let time = now()
+            try await authorization.authorize(&signed, now: time)
             do {
                 let response = try await transport.sendOnce(signed)
                 guard response.status == .unauthorized, case .token(let tokens, _) = authorization, !rejectedToken
+                let date = response.headers.first(name: "Date")
+                if response.status == .forbidden, case .sharedKey = authorization, !isCorrected,
+                    clock.learn(from: date, signedAt: time, local: localTime(), transport.logger)
+                {
+                    isCorrected = true
+                    await response.discard()
+                    continue
+                }
                 else {
                     return response
                 }

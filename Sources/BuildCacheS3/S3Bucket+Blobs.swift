@@ -99,7 +99,7 @@ extension S3Bucket: BlobStore {
     /// - Returns: `nil` if it is gone meanwhile.
     func keep(_ descriptor: Descriptor, _ stat: BlobStat) async throws -> PutOutcome? {
         let limit = options.touchRefresh.components.seconds
-        guard let modified = stat.modifiedAt, client.now().seconds - modified.seconds > limit else {
+        guard let modified = stat.modifiedAt, now.elapsed(since: modified) > .seconds(limit) else {
             return .alreadyPresent
         }
         return try await reporting("refresh", "\(descriptor.digest)") {
@@ -120,7 +120,7 @@ extension S3Bucket: BlobStore {
     /// - Source: `spec/backends.md` §5.2. New metadata is what makes a copy of an object onto itself legal.
     private func touch(_ key: String, size: Int64) async throws {
         let source = "\(options.bucket.uriEncoded())/\(key.uriEncoded(keepingSlashes: true))"
-        let metadata = ("x-amz-meta-updated-at", client.now().description)
+        let metadata = ("x-amz-meta-updated-at", now.description)
         guard size >= S3Bucket.largestCopy else {
             var request = S3Request(.PUT, key, permission: "s3:PutObject and s3:GetObject")
             request.headers = [

@@ -154,6 +154,7 @@ final class S3Service: Sendable {
     private let swapping = Mutex<Bool?>(nil)
     let quota = RetryQuota()
     let pace: Pace
+    let clock = ClockOffset()
 
     init(_ endpoint: S3Endpoint) {
         assumed = S3Vendor.at(endpoint.host)

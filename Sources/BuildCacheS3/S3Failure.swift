@@ -20,6 +20,14 @@ struct S3Failure: Error {
     /// Whether a condition on a write was not met: somebody else wrote, or removed, what was to be replaced.
     var isOvertaken: Bool { status == 412 || (status == 404 && code == "NoSuchKey") }
 
+    /// Whether a clock that is off may be the reason: a response to HEAD has no body, and so no code.
+    var mayBeSkew: Bool { S3Failure.skews.contains(code) || (status == 403 && code.isEmpty) }
+
+    private static let skews: Set<String> = [
+        "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture", "SignatureDoesNotMatch", "AuthFailure",
+        "InvalidSignatureException",
+    ]
+
     private static let throttles: Set<String> = [
         "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException",
         "RequestThrottled", "TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded",

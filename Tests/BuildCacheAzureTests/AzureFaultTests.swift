@@ -95,6 +95,30 @@ struct AzureFaultTests {
 
     // MARK: Blobs
 
+    @Test("corrects a wrong clock by the service's, once for all requests; not by more than a day")
+    func wrongClock() async throws {
+        try await AzureBlobServer().run { server, url in
+            server.put([1], as: "blob", in: "cache")
+            let key = try SharedKey(account: server.account, key: server.key)
+            for (seconds, isCorrected) in [(-1200, true), (5000, true), (90_000, false)] as [(Int64, Bool)] {
+                server.faults.forgetRequests()
+                let requests = BlobRequests(
+                    .sharedKey(key), transport: .immediate(),
+                    now: { Timestamp(seconds: Timestamp.now().seconds + seconds) ?? .zero })
+                let blob = BlockBlob(try url.appending("/cache/blob"), requests)
+                guard isCorrected else {
+                    let error = await #expect(throws: CacheError.self) {
+                        try await blob.properties(retries: requests.transport.retries())
+                    }
+                    #expect(error?.message.contains("the clock of this machine is off") == true)
+                    continue
+                }
+                for _ in 0..<2 { #expect(try await blob.properties(retries: requests.transport.retries())?.size == 1) }
+                #expect(server.faults.requests.count == 3)
+            }
+        }
+    }
+
     @Test("misses blobs that are gone or cut short, and the next export heals")
     func missingBlobs() async throws {
         try await AzureBlobServer().run { server, url in

@@ -1,6 +1,7 @@
 package import BuildCacheCore
 package import BuildCacheHTTP
 import BuildCacheSpec
+import BuildCacheTransfer
 import NIOCore
 import NIOHTTP1
 
@@ -35,8 +36,8 @@ package struct BlobRequests: Sendable {
     /// - Throws: `CacheError` `.unavailable` when all tries are used up; what the source of the body throws.
     func send(_ request: OutgoingRequest, retries: Retries?) async throws -> IncomingResponse {
         var rejectedToken = false
-        while true {
         var isCorrected = false
+        while true {
             var signed = request
             signed.headers.replaceOrAdd(name: "x-ms-version", value: BlobRequests.version)
             // A date is part of the signature, so what is sent again is signed again.
@@ -44,7 +45,6 @@ package struct BlobRequests: Sendable {
             try await authorization.authorize(&signed, now: time)
             do {
                 let response = try await transport.sendOnce(signed)
-                guard response.status == .unauthorized, case .token(let tokens, _) = authorization, !rejectedToken
                 let date = response.headers.first(name: "Date")
                 if response.status == .forbidden, case .sharedKey = authorization, !isCorrected,
                     clock.learn(from: date, signedAt: time, local: localTime(), transport.logger)
@@ -53,6 +53,7 @@ package struct BlobRequests: Sendable {
                     await response.discard()
                     continue
                 }
+                guard response.status == .unauthorized, case .token(let tokens, _) = authorization, !rejectedToken
                 else {
                     return response
                 }
@@ -79,6 +80,13 @@ package struct BlobRequests: Sendable {
         if code == "ContainerBeingDeleted" || code == "OperationTimedOut" || code == "ServerBusy" {
             error.code = .unavailable
             error.retry = .worthwhile
+        }
+        if ["BlobArchived", "BlobBeingRehydrated"].contains(code) {
+            error.code = .notFound
+            error.retry = .never
+            error.cause = BlobProperties.archived
+            error.message +=
+                "; the blob is archived and cannot be read now: export again, or rehydrate it, and exempt the cache from lifecycle rules that archive"
         }
         return BlobFailure(status: failure.status, code: code, error: error)
     }

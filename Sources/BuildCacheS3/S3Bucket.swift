@@ -198,7 +198,7 @@ package struct S3Bucket: Sendable {
     func skew(_ response: IncomingResponse) -> String {
         guard let text = response.headers.first(name: "Date"), let theirs = Timestamp(httpDate: text) else { return "" }
         let seconds = client.now().seconds - theirs.seconds
-        return " by \(abs(seconds) / 60) minutes: it is \(seconds < 0 ? "behind" : "ahead of") the service's"
+        return " by \(seconds.magnitude / 60) minutes: it is \(seconds < 0 ? "behind" : "ahead of") the service's"
     }
 
     // MARK: Errors

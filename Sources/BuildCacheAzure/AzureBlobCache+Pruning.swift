@@ -14,7 +14,7 @@ extension AzureBlobCache: PrunableBackend {
     /// See `PrunableBackend.openForPruning(isReadOnly:)`. Needs `Storage Blob Data Contributor`, or a signature with
     /// `rld`.
     public func openForPruning(isReadOnly: Bool) async throws -> any PrunableStore {
-        PrunableContainer(container: AzureContainer(options, try client.requests(options)), limits: limits)
+        PrunableContainer(container: try client.container(options), limits: limits)
     }
 }
 
@@ -50,6 +50,10 @@ private struct PrunableContainer: PrunableStore {
             return StoredName(
                 name, version: document.etag ?? found.etag ?? "", modifiedAt: found.modifiedAt, config: document.bytes,
                 limits: limits)
+        } catch let error as CacheError where error.cause is ArchivedBlob {
+            return StoredName(
+                name, version: found.etag ?? "", modifiedAt: found.modifiedAt, isCache: false,
+                documentBytes: found.size, blobs: nil, problem: error.description)
         } catch let error as CacheError where error.code == .limitExceeded {
             return StoredName(
                 name, version: found.etag ?? "", modifiedAt: found.modifiedAt, isCache: true,

@@ -5,6 +5,7 @@ import BuildCacheHTTP
 import BuildCacheOCI
 public import BuildCacheSpec
 @_exported public import BuildCacheTransfer
+import Synchronization
 
 /// A cache in a container of Azure's Blob Storage: `type=azblob`.
 ///
@@ -71,7 +72,7 @@ public struct AzureBlobCache: CacheBackend {
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
         try await AzureBlobCache.explained("export", progress) {
-            let container = AzureContainer(options, try client.requests(options))
+            let container = try client.container(options)
             let present = try await container.kept(graph.unconverted(export))
             var bare = try await BareExport(
                 graph, from: source, options: export, scratch: scratch, limits: limits, limit: traits.transfersInFlight,
@@ -82,7 +83,9 @@ public struct AzureBlobCache: CacheBackend {
             }
             guard let config = bare.config else { return bare.receipt }
             for name in options.names {
-                let written = try await container.publish(as: name, limit: limits.maximumBytes) { current in
+                let written = try await container.publish(
+                    as: name, limit: limits.maximumBytes, replacesArchived: export.replacesOtherContent
+                ) { current in
                     if !export.replacesOtherContent {
                         try CacheDocuments.checkReplaceable(config: current ?? [], name)
                     }
@@ -105,15 +108,22 @@ public struct AzureBlobCache: CacheBackend {
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         try await AzureBlobCache.explained("import", progress) {
-            let container = AzureContainer(options, try client.requests(options))
+            let container = try client.container(options)
             let limit = limits.maximumBytes
             let found = try await options.names.mapConcurrently(limit: AzureBlobCache.checksInFlight) { name in
                 try await container.config(name, limit: limit).map { (name: name, bytes: $0.bytes) }
             }
             let configs = found.compactMap { $0 }
             guard !configs.isEmpty else { return nil }
-            var cache = try ImportedCache(configs: configs, layers: VerifiedSource(container), limits: limits)
-            try await cache.removeMissing { layers in try await container.whole(layers) }
+            var cache = try ImportedCache(
+                configs: configs, layers: DamageNotingSource(container) { container.noteDamage($0) },
+                limits: limits)
+            let archived = Mutex<Set<Digest>>([])
+            try await cache.removeMissing(archived: { digest in
+                archived.withLock { $0.contains(digest) } ? BlobProperties.archived : nil
+            }) { layers in
+                try await container.whole(layers) { digest in archived.withLock { _ = $0.insert(digest) } }
+            }
             for problem in cache.problems { progress(.problem(problem)) }
             return cache
         }
@@ -142,10 +152,17 @@ extension AzureContainer {
         return Dictionary(outcomes.compactMap { $0 }) { first, _ in first }
     }
 
-    /// Those of the layers that are there and have the right size.
-    fileprivate func whole(_ layers: [Descriptor]) async throws -> Set<Digest> {
-        let found = try await layers.mapConcurrently(limit: AzureBlobCache.checksInFlight) { layer in
-            try await stat(layer.digest)?.size == layer.size ? layer.digest : nil
+    /// Those of the layers that are there, have the right size and can be read.
+    ///
+    /// - Parameter noteArchived: Called with layers that are archived.
+    fileprivate func whole(
+        _ layers: [Descriptor], _ noteArchived: @escaping @Sendable (Digest) -> Void
+    ) async throws -> Set<Digest> {
+        let found = try await layers.mapConcurrently(limit: AzureBlobCache.checksInFlight) { layer -> Digest? in
+            guard let properties = try await properties(layer.digest) else { return nil }
+            if properties.isArchived { noteArchived(layer.digest) }
+            let isWhole = properties.size == layer.size && !properties.isArchived && !isDamaged(layer.digest)
+            return isWhole ? layer.digest : nil
         }
         return Set(found.compactMap { $0 })
     }
@@ -159,12 +176,22 @@ extension AzureContainer {
     ///
     /// The condition makes a request that was sent again, because its answer got lost, harmless: it cannot undo what somebody wrote
     /// meanwhile.
+    ///
+    /// - Parameter replacesArchived: Whether a config in the archive tier, which may be something else, is removed.
     fileprivate func publish(
-        as name: String, limit: Int, _ make: (_ current: [UInt8]?) throws -> RawDocument
+        as name: String, limit: Int, replacesArchived: Bool, _ make: (_ current: [UInt8]?) throws -> RawDocument
     ) async throws -> RawDocument {
         let blob = try blob(named: names.manifest(name))
         return try await SwapLoop(clock: requests.transport.clock).run(name) {
-            let old = try await config(name, limit: limit)
+            let old: (bytes: [UInt8], etag: String?)?
+            do { old = try await config(name, limit: limit) } catch let error as CacheError
+                where error.cause is ArchivedBlob
+            {
+                guard replacesArchived else { throw CacheError.unreadable(name, BlobProperties.archived) }
+                let etag = try await blob.properties(retries: requests.transport.retries())?.etag
+                if let etag { _ = try await blob.remove(ifUnchanged: etag, retries: requests.transport.retries()) }
+                return nil
+            }
             let made = try make(old?.bytes)
             if made.bytes == old?.bytes { return made }
             let condition: BlockBlob.Condition =

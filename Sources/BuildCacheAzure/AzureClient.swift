@@ -1,6 +1,7 @@
 import BuildCacheCore
 @_exported public import BuildCacheHTTP
 public import BuildCacheSpec
+import BuildCacheTransfer
 
 /// The state that all caches in Azure share: connections, and the token in use.
 ///
@@ -8,6 +9,7 @@ public import BuildCacheSpec
 public struct AzureClient: Sendable {
     let transport: HTTPTransport
     let tokens: AzureTokens
+    private let damaged = DamagedBlobs()
     /// The places that ``tokens`` may be sent to.
     let tokenOrigin: CredentialOrigin
 
@@ -41,6 +43,11 @@ public struct AzureClient: Sendable {
             remedy: "set BUILDKIT_AZURE_STORAGE_ACCOUNT_URL, give secret_access_key or a signature in account_url",
             allowed: allowedHosts)
         tokens = AzureTokens(credentials, transport: transport, now: { .now() })
+    }
+
+    /// The container of `options`.
+    func container(_ options: AzureBlobOptions) throws(CacheError) -> AzureContainer {
+        AzureContainer(options, try requests(options), damaged: damaged)
     }
 
     /// How requests to this account are signed: with its key, by its URL, or with a token.

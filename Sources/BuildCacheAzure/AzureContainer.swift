@@ -2,6 +2,7 @@ package import BuildCacheBytes
 package import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
+import BuildCacheTransfer
 import NIOHTTP1
 
 /// A container of blobs, and the layers of caches in it.
@@ -10,10 +11,14 @@ package struct AzureContainer: BlobStore {
     private let account: ServiceURL
     let container: String
     let names: AzureNames
+    private let damaged: DamagedBlobs
 
-    /// - Parameter options: Where, and the prefixes of names.
-    init(_ options: AzureBlobOptions, _ requests: BlobRequests) {
+    /// - Parameters:
+    ///   - options: Where, and the prefixes of names.
+    ///   - damaged: Blobs of all accounts that proved damaged, by their URLs.
+    init(_ options: AzureBlobOptions, _ requests: BlobRequests, damaged: DamagedBlobs = DamagedBlobs()) {
         self.requests = requests
+        self.damaged = damaged
         account = options.accountURL
         container = options.container
         names = AzureNames(options)
@@ -38,11 +43,26 @@ package struct AzureContainer: BlobStore {
 
     // MARK: Blobs
 
-    /// Size and age of a layer, `nil` if it is not there.
+    /// Size and age of a layer, `nil` if it is not there, or cannot be read because it is archived or has proved damaged.
     package func stat(_ digest: Digest) async throws -> BlobStat? {
-        let properties = try await blob(named: names.blob(digest)).properties(retries: requests.transport.retries())
-        return properties.map { BlobStat(size: $0.size, modifiedAt: $0.modifiedAt) }
+        guard let properties = try await properties(digest), !properties.isArchived, !isDamaged(digest) else {
+            return nil
+        }
+        return BlobStat(size: properties.size, modifiedAt: properties.modifiedAt)
     }
+
+    /// What is known of a layer that is there, whether it can be read or not.
+    func properties(_ digest: Digest) async throws -> BlobProperties? {
+        try await blob(named: names.blob(digest)).properties(retries: requests.transport.retries())
+    }
+
+    /// Whether this process has read other bytes than those of the layer.
+    func isDamaged(_ digest: Digest) -> Bool { damaged.contains(place(digest)) }
+
+    /// Notes that the bytes of a layer are not its own, so that the next export of this process replaces them.
+    func noteDamage(_ digest: Digest) { damaged.note(place(digest)) }
+
+    private func place(_ digest: Digest) -> String { "\(account.base)/\(container)/\(names.blob(digest))" }
 
     /// Up to this age an export relies on a layer without renewing it.
     static let renewalAge = Duration.seconds(86_400)
@@ -77,8 +97,13 @@ package struct AzureContainer: BlobStore {
             while true {
                 var condition = BlockBlob.Condition.absent
                 if let found = try await blob.properties(retries: retries) {
+                    if found.isArchived, let etag = found.etag {
+                        // The service refuses to replace it. No reader could have read it.
+                        _ = try await blob.remove(ifUnchanged: etag, retries: retries)
+                        continue
+                    }
                     let stat = BlobStat(size: found.size, modifiedAt: found.modifiedAt)
-                    if found.size == descriptor.size {
+                    if found.size == descriptor.size, !isDamaged(descriptor.digest) {
                         guard let outcome = try await keep(descriptor.digest, stat) else { continue }
                         return outcome
                     }
@@ -87,7 +112,10 @@ package struct AzureContainer: BlobStore {
                 let written = try await makingContainer {
                     try await blob.put(descriptor, from: source, condition, retries: retries)
                 }
-                if written == .written { return .written }
+                if written == .written {
+                    damaged.forget(place(descriptor.digest))
+                    return .written
+                }
                 // Somebody else wrote it meanwhile, who began later or was faster.
                 if try await stat(descriptor.digest)?.size == descriptor.size { return .alreadyPresent }
                 try await retries.pause(after: .overtaken(blob.url))
@@ -101,7 +129,9 @@ package struct AzureContainer: BlobStore {
 
     /// Runs `body`, and again after making the container if that is what is missing.
     func makingContainer<Value: Sendable>(_ body: () async throws -> Value) async throws -> Value {
-        do { return try await body() } catch let error as CacheError where error.code == .notFound {
+        do { return try await body() } catch let error as CacheError
+            where error.code == .notFound && !(error.cause is ArchivedBlob)
+        {
             try await create()
             return try await body()
         }

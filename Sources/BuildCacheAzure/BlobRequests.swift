@@ -1,6 +1,7 @@
 package import BuildCacheCore
 package import BuildCacheHTTP
 import BuildCacheSpec
+import BuildCacheTransfer
 import NIOCore
 import NIOHTTP1
 
@@ -10,7 +11,11 @@ import NIOHTTP1
 package struct BlobRequests: Sendable {
     package let transport: HTTPTransport
     let authorization: AzureAuthorization
-    let now: @Sendable () -> Timestamp
+    private let localTime: @Sendable () -> Timestamp
+    private let clock = ClockOffset()
+
+    /// The time at the service, as far as it is known to differ from that of this machine.
+    func now() -> Timestamp { clock.corrected(localTime()) }
 
     /// The version of the protocol, the one that BuildKit speaks.
     static let version = "2024-11-04"
@@ -21,7 +26,7 @@ package struct BlobRequests: Sendable {
     ) {
         self.authorization = authorization
         self.transport = transport
-        self.now = now
+        localTime = now
     }
 
     /// Sends a request until it is answered.
@@ -31,13 +36,23 @@ package struct BlobRequests: Sendable {
     /// - Throws: `CacheError` `.unavailable` when all tries are used up; what the source of the body throws.
     func send(_ request: OutgoingRequest, retries: Retries?) async throws -> IncomingResponse {
         var rejectedToken = false
+        var isCorrected = false
         while true {
             var signed = request
             signed.headers.replaceOrAdd(name: "x-ms-version", value: BlobRequests.version)
             // A date is part of the signature, so what is sent again is signed again.
-            try await authorization.authorize(&signed, now: now())
+            let time = now()
+            try await authorization.authorize(&signed, now: time)
             do {
                 let response = try await transport.sendOnce(signed)
+                let date = response.headers.first(name: "Date")
+                if response.status == .forbidden, case .sharedKey = authorization, !isCorrected,
+                    clock.learn(from: date, signedAt: time, local: localTime(), transport.logger)
+                {
+                    isCorrected = true
+                    await response.discard()
+                    continue
+                }
                 guard response.status == .unauthorized, case .token(let tokens, _) = authorization, !rejectedToken
                 else {
                     return response
@@ -65,6 +80,13 @@ package struct BlobRequests: Sendable {
         if code == "ContainerBeingDeleted" || code == "OperationTimedOut" || code == "ServerBusy" {
             error.code = .unavailable
             error.retry = .worthwhile
+        }
+        if ["BlobArchived", "BlobBeingRehydrated"].contains(code) {
+            error.code = .notFound
+            error.retry = .never
+            error.cause = BlobProperties.archived
+            error.message +=
+                "; the blob is archived and cannot be read now: export again, or rehydrate it, and exempt the cache from lifecycle rules that archive"
         }
         return BlobFailure(status: failure.status, code: code, error: error)
     }

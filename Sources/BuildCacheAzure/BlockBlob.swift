@@ -2,6 +2,7 @@ package import BuildCacheBytes
 package import BuildCacheCore
 package import BuildCacheHTTP
 import BuildCacheJSON
+import BuildCacheTransfer
 package import BuildCacheSpec
 import NIOCore
 import NIOHTTP1
@@ -171,7 +172,9 @@ package struct BlockBlob: Sendable {
         if response.status == .ok, let size = response.length {
             await response.discard()
             let modified = response.headers.first(name: "Last-Modified").flatMap { Timestamp(httpDate: $0) }
-            return BlobProperties(size: size, etag: response.headers.first(name: "ETag"), modifiedAt: modified)
+            return BlobProperties(
+                size: size, etag: response.headers.first(name: "ETag"), modifiedAt: modified,
+                isArchived: response.headers.first(name: "x-ms-access-tier") == "Archive")
         }
         let failure = await requests.failure(response, request)
         // Not every emulator names the error, and a container that is not there has no blobs.
@@ -212,7 +215,7 @@ package struct BlockBlob: Sendable {
                         .unavailable, "GET \(url.base): \(bytes.count) of \(length) bytes arrived", retry: .worthwhile)
                 }
                 return (bytes, response.headers.first(name: "ETag"))
-            } catch let error as CacheError where error.code == .notFound {
+            } catch let error as CacheError where error.code == .notFound && !(error.cause is ArchivedBlob) {
                 return nil
             } catch let error as CacheError {
                 try await retries.pause(after: error)
@@ -226,6 +229,11 @@ package struct BlobProperties: Hashable, Sendable {
     package var size: Int64
     package var etag: String?
     package var modifiedAt: Timestamp?
+    /// Whether it is in the archive tier, which a blob also is until it is rehydrated: it can then be removed and neither read nor replaced.
+    package var isArchived = false
+
+    /// The only tier that cannot be read.
+    static let archived = ArchivedBlob(tier: "Archive")
 }
 
 /// The names of the blocks of one upload.

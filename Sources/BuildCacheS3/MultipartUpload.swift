@@ -181,7 +181,7 @@ extension S3Bucket {
     /// Another writer whose upload this hits finds the layer complete, or begins again.
     fileprivate func abortUploads(of key: String, but id: String?) async {
         let uploads = (try? await self.uploads(key)) ?? []
-        let own = uploads.first { $0.id == id }?.initiatedAt ?? client.now()
+        let own = uploads.first { $0.id == id }?.initiatedAt ?? now
         for upload in uploads where upload.key == key && upload.id != id {
             guard let time = upload.initiatedAt, abs(own.seconds - time.seconds) < S3Bucket.twinAge else { continue }
             await abort(key, upload.id)
@@ -197,7 +197,7 @@ extension S3Bucket {
     func abortLeftovers() async {
         do {
             for upload in try await uploads(keys.blobListing) where keys.digest(ofBlob: upload.key) != nil {
-                guard let time = upload.initiatedAt, client.now().seconds - time.seconds > client.leftoverAge else {
+                guard let time = upload.initiatedAt, now.seconds - time.seconds > client.leftoverAge else {
                     continue
                 }
                 await abort(upload.key, upload.id)

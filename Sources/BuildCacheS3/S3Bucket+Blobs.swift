@@ -8,14 +8,32 @@ import NIOCore
 import NIOHTTP1
 
 extension S3Bucket: BlobStore {
-    /// Size and age of a layer, `nil` when it is not there.
+    /// Size and age of a layer, `nil` when it is not there, or cannot be read because it is archived or has proved damaged.
     ///
     /// - Throws: `CacheError` `.denied` also for what is not there, if the credentials may not list the bucket.
     package func stat(_ digest: Digest) async throws -> BlobStat? {
         try await reporting("look up", "\(digest)") {
-            try await head(keys.blob(digest)).map { BlobStat(size: $0.size, modifiedAt: $0.modifiedAt) }
+            try await readable(digest).object.map { BlobStat(size: $0.size, modifiedAt: $0.modifiedAt) }
         }
     }
+
+    /// What is known of a layer that can be read, or the tier that keeps it from being read.
+    func readable(_ digest: Digest) async throws -> (object: StoredObject?, archived: ArchivedBlob?) {
+        if isDamaged(digest) { return (nil, nil) }
+        guard let object = try await head(keys.blob(digest)) else { return (nil, nil) }
+        return object.archived == nil ? (object, nil) : (nil, object.archived)
+    }
+
+    /// Whether this process has read other bytes than those of the layer.
+    func isDamaged(_ digest: Digest) -> Bool { service.damaged.contains(place(digest)) }
+
+    /// Notes that the bytes of a layer are not its own, so that the next export of this process replaces them.
+    func noteDamage(_ digest: Digest) { service.damaged.note(place(digest)) }
+
+    /// Notes that a layer was replaced.
+    func forgetDamage(_ digest: Digest) { service.damaged.forget(place(digest)) }
+
+    private func place(_ digest: Digest) -> String { "\(options.bucket)/\(keys.blob(digest))" }
 
     /// What is known of an object, `nil` when it is not there.
     func head(_ key: String) async throws -> StoredObject? {
@@ -27,7 +45,9 @@ extension S3Bucket: BlobStore {
                     .unsupported, "the service does not tell the size of an object: expected a valid Content-Length")
             }
             let modified = response.headers.first(name: "Last-Modified").flatMap { Timestamp(httpDate: $0) }
-            return StoredObject(size: size, modifiedAt: modified, etag: response.headers.first(name: "ETag"))
+            return StoredObject(
+                size: size, modifiedAt: modified, etag: response.headers.first(name: "ETag"),
+                archived: StoredObject.archived(response.headers))
         } catch let failure as S3Failure where failure.status == 404 && failure.code != "NoSuchBucket" {
             return nil
         }
@@ -96,10 +116,10 @@ extension S3Bucket: BlobStore {
 
     /// Renews a layer that is there if it is old enough for the lifecycle rules of the bucket to be near.
     ///
-    /// - Returns: `nil` if it is gone meanwhile.
+    /// - Returns: `nil` if it is gone meanwhile, or archived.
     func keep(_ descriptor: Descriptor, _ stat: BlobStat) async throws -> PutOutcome? {
         let limit = options.touchRefresh.components.seconds
-        guard let modified = stat.modifiedAt, client.now().seconds - modified.seconds > limit else {
+        guard let modified = stat.modifiedAt, now.elapsed(since: modified) > .seconds(limit) else {
             return .alreadyPresent
         }
         return try await reporting("refresh", "\(descriptor.digest)") {
@@ -107,6 +127,8 @@ extension S3Bucket: BlobStore {
                 try await touch(keys.blob(descriptor.digest), size: descriptor.size)
                 return .refreshed
             } catch let failure as S3Failure where failure.status == 404 && failure.code != "NoSuchBucket" {
+                return nil
+            } catch let failure as S3Failure where failure.archived != nil {
                 return nil
             } catch let failure as S3Failure where failure.status == 501 {
                 // It is there, and a service that cannot copy may have no lifecycle rules either.
@@ -120,7 +142,7 @@ extension S3Bucket: BlobStore {
     /// - Source: `spec/backends.md` §5.2. New metadata is what makes a copy of an object onto itself legal.
     private func touch(_ key: String, size: Int64) async throws {
         let source = endpoint.copySource(key)
-        let metadata = ("x-amz-meta-updated-at", client.now().description)
+        let metadata = ("x-amz-meta-updated-at", now.description)
         guard size >= S3Bucket.largestCopy else {
             var request = S3Request(.PUT, key, permission: "s3:PutObject and s3:GetObject")
             request.headers = [

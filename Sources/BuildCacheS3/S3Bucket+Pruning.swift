@@ -2,6 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
+import BuildCacheTransfer
 import NIOHTTP1
 
 extension S3Bucket {
@@ -54,4 +55,30 @@ struct StoredObject: Hashable {
     var size: Int64
     var modifiedAt: Timestamp?
     var etag: String?
+    /// The archive tier that keeps it from being read now.
+    var archived: ArchivedBlob?
+
+    /// The storage classes and access tiers of objects that must be restored before they are read, the longer names first.
+    ///
+    /// - Source: S3 API, HeadObject: `x-amz-storage-class`, `x-amz-archive-status`. Other vendors use the first two classes.
+    static let archives = ["DEEP_ARCHIVE_ACCESS", "ARCHIVE_ACCESS", "DEEP_ARCHIVE", "GLACIER"]
+    /// Days without a read after which an object of the class INTELLIGENT_TIERING may be archived, less one.
+    private static let tieringDays: Int64 = 89
+
+    /// Whether a list leaves open if the object can be read: it tells neither of restored copies nor of tiers.
+    static func mayBeArchived(_ object: ObjectPage.Object, now: Timestamp) -> Bool {
+        switch object.storageClass {
+        case "GLACIER", "DEEP_ARCHIVE": true
+        case "INTELLIGENT_TIERING":
+            object.modifiedAt.map { now.elapsed(since: $0) > .seconds(tieringDays * 86_400) } ?? true
+        default: false
+        }
+    }
+
+    /// The archive tier that the headers of an object tell of; `nil` if it can be read, also for being restored.
+    static func archived(_ headers: HTTPHeaders) -> ArchivedBlob? {
+        if headers.first(name: "x-amz-restore")?.contains(#"ongoing-request="false""#) == true { return nil }
+        let told = ["x-amz-archive-status", "x-amz-storage-class"].compactMap { headers.first(name: $0) }
+        return told.first { archives.contains($0) }.map { ArchivedBlob(tier: $0) }
+    }
 }

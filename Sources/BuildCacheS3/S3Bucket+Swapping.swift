@@ -14,7 +14,7 @@ extension S3Bucket {
     ) async throws -> RawDocument {
         try await requireSwaps(key)
         return try await SwapLoop(clock: transport.clock).run(key) {
-            let old = try await taggedObject(key, limit: limit)
+            let old = try await replaceable(key, limit: limit)
             let made = try make(old?.bytes)
             if made.bytes == old?.bytes { return made }
             guard old == nil || old?.etag != nil else { throw S3Bucket.cannotSwap }
@@ -25,6 +25,15 @@ extension S3Bucket {
             } catch let failure as S3Failure where failure.isOvertaken {
                 return nil
             }
+        }
+    }
+
+    /// A small object and the tag of its version, without bytes if it is archived: then it has nothing to merge.
+    private func replaceable(_ key: String, limit: Int) async throws -> (bytes: [UInt8], etag: String?)? {
+        do { return try await taggedObject(key, limit: limit) } catch let failure as S3Failure
+            where failure.archived != nil
+        {
+            return try await head(key).map { ([], $0.etag) }
         }
     }
 

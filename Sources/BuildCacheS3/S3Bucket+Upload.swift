@@ -15,9 +15,12 @@ extension S3Bucket {
         _ descriptor: Descriptor, from source: any BlobSource, replacing: Bool
     ) async throws -> PutOutcome {
         try await reporting("upload", "\(descriptor.digest)") {
-            descriptor.size <= client.parts.threshold
+            let outcome =
+                descriptor.size <= client.parts.threshold
                 ? try await uploadWhole(descriptor, from: source, replacing: replacing)
                 : try await uploadInParts(descriptor, from: source)
+            forgetDamage(descriptor.digest)
+            return outcome
         }
     }
 

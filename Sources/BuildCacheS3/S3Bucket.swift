@@ -142,13 +142,18 @@ package struct S3Bucket: Sendable {
         return RetryQuota.cost
     }
 
-    /// Signs and sends a request; credentials that have expired are renewed once.
+    /// The time at the service, as far as it is known to differ from that of this machine.
+    var now: Timestamp { service.clock.corrected(client.now()) }
+
+    /// Signs and sends a request; credentials that have expired are renewed once, and a wrong clock is corrected once.
     func sendOnce(_ request: S3Request) async throws -> IncomingResponse {
         var rejected: AWSCredentials?
+        var isCorrected = false
         while true {
             let credentials = try await credentials.credentials(rejecting: rejected)
             if isAdaptive { try await service.pace.wait(transport.clock) }
-            let response = try await transport.sendOnce(try signed(request, with: credentials))
+            let time = now
+            let response = try await transport.sendOnce(try signed(request, with: credentials, at: time))
             service.heard(from: response.headers.first(name: "Server"))
             if (200..<300).contains(response.status.code) {
                 if isAdaptive { service.pace.answered(throttled: false) }
@@ -156,6 +161,13 @@ package struct S3Bucket: Sendable {
             }
             let failure = await S3Failure(response, request, in: self)
             if isAdaptive { service.pace.answered(throttled: failure.isThrottle) }
+            let date = response.headers.first(name: "Date")
+            if !isCorrected, failure.mayBeSkew,
+                service.clock.learn(from: date, signedAt: time, local: client.now(), transport.logger)
+            {
+                isCorrected = true
+                continue
+            }
             // A second refusal of new ones is an answer.
             guard failure.isExpired, rejected == nil else { throw failure }
             rejected = credentials
@@ -163,8 +175,9 @@ package struct S3Bucket: Sendable {
         }
     }
 
-    private func signed(_ request: S3Request, with credentials: AWSCredentials) throws(CacheError) -> OutgoingRequest {
-        let now = client.now()
+    private func signed(
+        _ request: S3Request, with credentials: AWSCredentials, at now: Timestamp
+    ) throws(CacheError) -> OutgoingRequest {
         let path = endpoint.path(request.key)
         let query = request.query.map { "\($0.name.uriEncoded())=\($0.value.uriEncoded())" }.joined(separator: "&")
         var headers = request.headers
@@ -210,11 +223,11 @@ package struct S3Bucket: Sendable {
         }
     }
 
-    /// How far the clock of this machine is off, in words that follow "is wrong"; empty if nobody can tell.
+    /// How far the clock of this machine is off, in words that follow "is wrong"; empty if the response does not tell.
     func skew(_ response: IncomingResponse) -> String {
         guard let text = response.headers.first(name: "Date"), let theirs = Timestamp(httpDate: text) else { return "" }
         let seconds = client.now().seconds - theirs.seconds
-        return " by \(abs(seconds) / 60) minutes: it is \(seconds < 0 ? "behind" : "ahead of") the service's"
+        return " by \(seconds.magnitude / 60) minutes: it is \(seconds < 0 ? "behind" : "ahead of") the service's"
     }
 
     // MARK: Errors

@@ -45,6 +45,10 @@ private struct PrunableBucket: PrunableStore {
         do {
             guard let bytes = try await bucket.object(object.key, limit: limits.maximumBytes) else { return nil }
             return StoredName(name, version: version, modifiedAt: object.modifiedAt, config: bytes, limits: limits)
+        } catch let failure as S3Failure where failure.archived != nil {
+            return StoredName(
+                name, version: version, modifiedAt: object.modifiedAt, isCache: false, documentBytes: object.size,
+                blobs: nil, problem: failure.error.description)
         } catch let error as CacheError where error.code == .limitExceeded {
             return StoredName(
                 name, version: version, modifiedAt: object.modifiedAt, isCache: true, documentBytes: object.size,

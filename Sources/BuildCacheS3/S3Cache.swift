@@ -124,7 +124,13 @@ public struct S3Cache: CacheBackend {
     private func checkReplaceable(in bucket: S3Bucket) async throws {
         for name in options.names {
             try await bucket.reporting("export", name) {
-                let current = try await bucket.object(bucket.keys.manifest(name), limit: limits.maximumBytes)
+                let current: [UInt8]?
+                do {
+                    current = try await bucket.object(bucket.keys.manifest(name), limit: limits.maximumBytes)
+                } catch let failure as S3Failure {
+                    if let archived = failure.archived { throw CacheError.unreadable(name, archived) }
+                    throw failure
+                }
                 try CacheDocuments.checkReplaceable(config: current ?? [], name)
             }
         }
@@ -177,11 +183,14 @@ public struct S3Cache: CacheBackend {
             }
         }.compactMap { $0 }
         guard !configs.isEmpty else { return nil }
-        var cache = try ImportedCache(configs: configs, layers: VerifiedSource(bucket), limits: limits)
-        try await cache.removeMissing { layers in
-            // Whoever may read the config but not list: then a layer that is not there looks forbidden.
-            let found = try await bucket.find(layers.map(\.digest), isLenient: true)
-            return Set(layers.filter { found[$0.digest]?.size == $0.size }.map(\.digest))
+        var cache = try ImportedCache(
+            configs: configs, layers: DamageNotingSource(bucket) { bucket.noteDamage($0) }, limits: limits)
+        let archived = Mutex<[Digest: ArchivedBlob]>([:])
+        try await cache.removeMissing(archived: { digest in archived.withLock { $0[digest] } }) { layers in
+            // With credentials that may read the config and not list, a layer that is not there looks forbidden.
+            let told = try await bucket.findAll(layers.map(\.digest), isLenient: true)
+            archived.withLock { $0 = told.archived }
+            return Set(layers.filter { told.found[$0.digest]?.size == $0.size }.map(\.digest))
         }
         for problem in cache.problems { progress(.problem(problem)) }
         return cache

@@ -1,6 +1,7 @@
 package import BuildCacheCore
 @_exported public import BuildCacheHTTP
 public import BuildCacheSpec
+import BuildCacheTransfer
 import Synchronization
 
 /// The state that all caches in S3 share: credentials, the traits of each service, and the memory that uploads may take.
@@ -150,6 +151,9 @@ final class S3Service: Sendable {
     private let swapping = Mutex<Bool?>(nil)
     let quota = RetryQuota()
     let pace: Pace
+    let clock = ClockOffset()
+    /// Objects of all buckets, as `bucket/key`.
+    let damaged = DamagedBlobs()
 
     init(_ endpoint: S3Endpoint) {
         assumed = S3Vendor.at(endpoint.host)

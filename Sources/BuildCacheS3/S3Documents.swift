@@ -11,6 +11,8 @@ struct ObjectPage {
         var modifiedAt: Timestamp?
         /// As the service gives it, with its quotes.
         var etag: String?
+        /// As in `GLACIER`; `nil` where the service does not tell.
+        var storageClass: String?
     }
     var objects: [Object]
     /// Whether there is more behind it.
@@ -27,7 +29,7 @@ struct ObjectPage {
             else { return nil }
             return Object(
                 key: key, size: size, modifiedAt: object.value("LastModified").flatMap { try? Timestamp($0) },
-                etag: object.value("ETag"))
+                etag: object.value("ETag"), storageClass: object.value("StorageClass"))
         }
         isTruncated = root.value("IsTruncated") == "true"
         next = root.value("NextContinuationToken")

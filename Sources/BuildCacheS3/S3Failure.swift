@@ -1,6 +1,7 @@
 import BuildCacheCore
 import BuildCacheSpec
 import BuildCacheHTTP
+import BuildCacheTransfer
 import BuildCacheXML
 import NIOHTTP1
 
@@ -19,6 +20,17 @@ struct S3Failure: Error {
 
     /// Whether a condition on a write was not met: somebody else wrote, or removed, what was to be replaced.
     var isOvertaken: Bool { status == 412 || (status == 404 && code == "NoSuchKey") }
+
+    /// Whether a clock that is off may be the reason: a response to HEAD has no body, and so no code.
+    var mayBeSkew: Bool { S3Failure.skews.contains(code) || (status == 403 && code.isEmpty) }
+
+    /// The tier of an object that cannot be read for being archived, `nil` if that is not the reason.
+    var archived: ArchivedBlob? { error.cause as? ArchivedBlob }
+
+    private static let skews: Set<String> = [
+        "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture", "SignatureDoesNotMatch", "AuthFailure",
+        "InvalidSignatureException",
+    ]
 
     private static let throttles: Set<String> = [
         "SlowDown", "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException",
@@ -48,7 +60,8 @@ struct S3Failure: Error {
         let failure = await response.failure { bytes in
             // An answer without a body, as to HEAD, is none, and one that is no XML speaks for itself.
             guard let root = try? XMLNode.parse(bytes), let error = root.error else { return nil }
-            return (error.value("Code"), error.value("Message"))
+            let words = ["Message", "StorageClass", "AccessTier"].compactMap { error.value($0) }
+            return (error.value("Code"), words.joined(separator: " "))
         }
         status = failure.status
         code = failure.code ?? ""
@@ -82,6 +95,13 @@ struct S3Failure: Error {
         case "InvalidToken": advise(.denied, "session_token is not that of access_key_id: get both again")
         case "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture":
             advise(.denied, "the clock of this machine is wrong\(bucket.skew(response)): set it")
+        case "InvalidObjectState":
+            let tier = StoredObject.archives.first { error.message.contains($0) }
+            error.cause = ArchivedBlob(tier: tier ?? "of its storage class")
+            advise(
+                .notFound,
+                "the object is archived and cannot be read now: export again, or restore it, and exempt the cache from lifecycle rules that archive"
+            )
         case "NoSuchBucket":
             advise(.notFound, "there is no bucket \(name): create it, or check bucket, region and endpoint_url")
         case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed",

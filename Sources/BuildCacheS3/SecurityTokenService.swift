@@ -56,11 +56,22 @@ struct SecurityTokenService: Sendable {
             }
         }
         let retries = transport.retries()
+        let clock = ClockOffset()
+        var isCorrected = false
         while true {
             do {
-                var request = try request(url, form, credentials, region)
+                let time = clock.corrected(.now())
+                var request = try request(url, form, credentials, region, at: time)
                 request.tls = tls
                 let response = try await transport.sendOnce(request)
+                let date = response.headers.first(name: "Date")
+                if response.status == .forbidden, credentials != nil, !isCorrected,
+                    clock.learn(from: date, signedAt: time, local: .now(), transport.logger)
+                {
+                    isCorrected = true
+                    await response.discard()
+                    continue
+                }
                 guard response.status == .ok else {
                     throw await refusal(response, action, role)
                 }
@@ -90,12 +101,12 @@ struct SecurityTokenService: Sendable {
     }
 
     private func request(
-        _ url: ServiceURL, _ form: CredentialForm, _ credentials: AWSCredentials?, _ region: String
+        _ url: ServiceURL, _ form: CredentialForm, _ credentials: AWSCredentials?, _ region: String,
+        at now: Timestamp
     ) throws(CacheError) -> OutgoingRequest {
         var request = OutgoingRequest(posting: form, to: url)
         request.returnsEveryAnswer = true
         guard let credentials else { return request }
-        let now = Timestamp.now()
         let host = url.host + (url.port.map { ":\($0)" } ?? "")
         var headers = [
             ("host", host), ("content-type", CredentialForm.contentType), ("x-amz-date", now.amazonText),

@@ -88,6 +88,9 @@ public final class AzureBlobServer: Sendable {
         _ = try? storage.setMetadata([:], name, in: container, BlobStorage.Conditions(), now: time)
     }
 
+    /// Moves a blob to the archive tier, as a lifecycle rule does.
+    public func archive(_ name: String, in container: String) { storage.archive(name, in: container) }
+
     /// Removes a blob, as somebody might who cleans up.
     public func remove(_ name: String, in container: String) { try? storage.delete(name, in: container) }
 
@@ -321,8 +324,10 @@ public final class AzureBlobServer: Sendable {
             ]
         for (key, value) in blob.metadata { headers.append((key, value)) }
         if request.method == "HEAD" {
+            if blob.isArchived { headers.append(("x-ms-access-tier", "Archive")) }
             return ServerResponse(200, headers: headers + [("Content-Length", "\(blob.size)")])
         }
+        try BlobStorage.checkTier(blob)
         guard let text = request.headers["x-ms-range"] ?? request.headers["range"] else {
             return ServerResponse(200, headers: headers, body: blob.bytes)
         }

@@ -14,6 +14,8 @@ final class BlobStorage: Sendable {
         /// By header name.
         var metadata: [String: String]
         var blocks: [Block] = []
+        /// Whether it is in the archive tier.
+        var isArchived = false
 
         var size: Int { pieces.reduce(0) { $0 + $1.count } }
         var bytes: [UInt8] { bytes(0..<size) }
@@ -111,6 +113,7 @@ final class BlobStorage: Sendable {
         try change(name, in: container) { slot, tag throws(Refusal) in
             guard var blob = slot.blob else { throw Refusal(404, "BlobNotFound") }
             try BlobStorage.check(conditions, blob, isWrite: true)
+            try BlobStorage.checkTier(slot.blob)
             blob.metadata = metadata
             blob.etag = tag
             blob.modified = now
@@ -127,6 +130,7 @@ final class BlobStorage: Sendable {
     ) throws(Refusal) -> Blob {
         try change(name, in: container) { slot, tag throws(Refusal) in
             try BlobStorage.check(conditions, slot.blob, isWrite: true)
+            try BlobStorage.checkTier(slot.blob)
             let blob = Blob(
                 pieces: [bytes], etag: tag, modified: now, contentType: contentType, metadata: metadata)
             slot = Slot(blob: blob)
@@ -136,6 +140,7 @@ final class BlobStorage: Sendable {
 
     func putBlock(_ id: String, _ bytes: [UInt8], _ name: String, in container: String) throws(Refusal) {
         try change(name, in: container) { slot, _ throws(Refusal) in
+            try BlobStorage.checkTier(slot.blob)
             // All names of one blob have one length.
             guard slot.uncommitted.allSatisfy({ $0.id.utf8.count == id.utf8.count }) else {
                 throw Refusal(400, "InvalidBlobOrBlock")
@@ -157,6 +162,7 @@ final class BlobStorage: Sendable {
     ) throws(Refusal) -> Blob {
         try change(name, in: container) { slot, tag throws(Refusal) in
             try BlobStorage.check(conditions, slot.blob, isWrite: true)
+            try BlobStorage.checkTier(slot.blob)
             let committed = slot.blob?.blocks ?? []
             var blocks: [Block] = []
             for (lookup, id) in list {
@@ -198,6 +204,16 @@ final class BlobStorage: Sendable {
             }
         }
         return try result.get()
+    }
+
+    /// Moves a blob to the archive tier.
+    func archive(_ name: String, in container: String) {
+        state.withLock { $0.containers[container]?[name]?.blob?.isArchived = true }
+    }
+
+    /// Refuses to read or change a blob in the archive tier.
+    static func checkTier(_ blob: Blob?) throws(Refusal) {
+        if blob?.isArchived == true { throw Refusal(409, "BlobArchived") }
     }
 
     static func check(_ conditions: Conditions, _ blob: Blob?, isWrite: Bool) throws(Refusal) {

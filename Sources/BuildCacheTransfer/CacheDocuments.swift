@@ -60,6 +60,17 @@ extension CacheDocuments {
 }
 
 extension CacheError {
+    /// The error of an export whose name leads to an object that cannot be read, so that it may be something that is not a cache.
+    package static func unreadable(_ name: String, _ archived: ArchivedBlob) -> CacheError {
+        CacheError(
+            .occupied,
+            "\(name.quoted) leads to an object in the archive tier \(archived.tier), which cannot be read and may not be a cache; "
+                + "delete it, choose another name, or set replacesOtherContent",
+            context: .init(subject: name), cause: archived)
+    }
+}
+
+extension CacheError {
     /// The error of an export whose name leads to something that is not a cache.
     package static func occupied(_ name: String, by kind: String = "something that is not a cache") -> CacheError {
         CacheError(

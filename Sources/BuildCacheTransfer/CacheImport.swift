@@ -180,7 +180,12 @@ extension ImportedCache {
     }
 
     /// Leaves out the results with a layer that is not among those which `present` finds whole.
+    ///
+    /// - Parameters:
+    ///   - archived: Asked after `present` for the tier of a layer that it left out.
+    ///   - present: Finds the layers that are there whole.
     package mutating func removeMissing(
+        archived: (Digest) -> ArchivedBlob? = { _ in nil },
         keeping present: (_ layers: [Descriptor]) async throws -> Set<Digest>
     ) async throws {
         let descriptors = Array(graph.descriptors.values)
@@ -194,9 +199,10 @@ extension ImportedCache {
         graph = graph.removingResults(where: isMissing)
         // A store that lost everything is worth a few lines, not a million.
         for digest in missing.sorted().prefix(ImportedCache.maximumListedLayers) {
+            let state = archived(digest).map { "in the archive tier \($0.tier)" } ?? "missing or cut short"
             problems.append(
                 CacheProblem(
-                    .lostLayer, "layer \(digest) is missing or cut short, so the results with it are left out",
+                    .lostLayer, "layer \(digest) is \(state), so the results with it are left out",
                     subject: digest.description, code: .notFound))
         }
         if missing.count > ImportedCache.maximumListedLayers {

@@ -95,6 +95,119 @@ struct AzureFaultTests {
 
     // MARK: Blobs
 
+    @Test("counts archived layers as lost, says so, and the next export replaces them, whatever their size")
+    func archivedLayers() async throws {
+        try await AzureBlobServer().run { server, url in
+            let sample = try SampleCache.diamond()
+            let small = sample.layers[1]
+            try await withCache(server, url) { cache in
+                _ = try await cache.export(sample)
+                _ = try await cache.export(try .single(Self.large))
+                _ = try await cache.export(sample)
+                let before = try #require(try await cache.stored())
+                for layer in [small, Self.large] {
+                    server.archive("a/b/blobs/\(layer.descriptor.digest)", in: "cache")
+                }
+                let error = await #expect(throws: CacheError.self) {
+                    try await before.blobs.bytes(of: small.descriptor)
+                }
+                #expect(error?.code == .notFound)
+                #expect((error?.cause as? ArchivedBlob)?.tier == "Archive")
+                let found = try #require(try await cache.stored())
+                #expect(found.graph == sample.graph.removingResults { $0.content == .blob(small.descriptor.digest) })
+                #expect(found.problems.map(\.kind) == [.lostLayer])
+                #expect(found.problems.first?.message.contains("is in the archive tier Archive,") == true)
+                for (sample, layer) in [(sample, small), (try .single(Self.large), Self.large)] {
+                    #expect(try await cache.export(sample).transfers[layer.descriptor.digest] == .written)
+                    let healed = try #require(try await cache.stored())
+                    #expect(healed.graph == sample.graph)
+                    #expect(try await healed.blobs.bytes(of: layer.descriptor) == layer.stored)
+                }
+            }
+        }
+    }
+
+    @Test("says of an archived config that it is that, and replaces it only if the caller allows that")
+    func archivedConfig() async throws {
+        try await AzureBlobServer().run { server, url in
+            let sample = try SampleCache.chain(of: 2)
+            try await withCache(server, url) { cache in
+                _ = try await cache.export(sample)
+                let config = try #require(server.names(in: "cache")?.first { $0.contains("/manifests/") })
+                server.archive(config, in: "cache")
+                let read = await #expect(throws: CacheError.self) { try await cache.stored() }
+                #expect(read?.code == .notFound)
+                #expect(read?.cause is ArchivedBlob)
+                let written = await #expect(throws: CacheError.self) { try await cache.export(sample) }
+                #expect(written?.code == .occupied)
+                let plan = try await cache.planPrune(Retention(maximumAge: .zero))
+                #expect(plan.removedNames == [])
+                #expect(plan.problems.first?.message.contains("archived and cannot be read now") == true)
+                for policy in [WritePolicy.replace, .merge] {
+                    server.archive(config, in: "cache")
+                    var options = ExportOptions(mode: .max, writePolicy: policy)
+                    options.replacesOtherContent = true
+                    try await ScratchStore.withTemporary { scratch in
+                        let allowed = AzureBlobCache(
+                            cache.options, export: options, scratch: scratch,
+                            client: AzureClient(transport: .immediate()))
+                        _ = try await allowed.export(sample)
+                    }
+                    #expect(try await cache.stored()?.graph == sample.graph)
+                }
+            }
+        }
+    }
+
+    @Test("replaces a layer of which this process has read other bytes than its own")
+    func damagedLayer() async throws {
+        try await AzureBlobServer().run { server, url in
+            let sample = try SampleCache.chain(of: 3)
+            let victim = sample.layers[1]
+            try await withCache(server, url) { cache in
+                _ = try await cache.export(sample)
+                let found = try #require(try await cache.stored())
+                var bytes = victim.stored
+                bytes[0] ^= 1
+                server.put(bytes, as: "a/b/blobs/\(victim.descriptor.digest)", in: "cache")
+                let error = await #expect(throws: CacheError.self) {
+                    try await found.blobs.bytes(of: victim.descriptor)
+                }
+                #expect(error?.code == .corrupted)
+                for outcome in [PutOutcome.written, .alreadyPresent] {
+                    #expect(try await cache.export(sample).transfers[victim.descriptor.digest] == outcome)
+                }
+                let healed = try #require(try await cache.stored())
+                #expect(healed.graph == sample.graph)
+                #expect(try await healed.blobs.bytes(of: victim.descriptor) == victim.stored)
+            }
+        }
+    }
+
+    @Test("corrects a wrong clock by the service's, once for all requests; not by more than a day")
+    func wrongClock() async throws {
+        try await AzureBlobServer().run { server, url in
+            server.put([1], as: "blob", in: "cache")
+            let key = try SharedKey(account: server.account, key: server.key)
+            for (seconds, isCorrected) in [(-1200, true), (5000, true), (90_000, false)] as [(Int64, Bool)] {
+                server.faults.forgetRequests()
+                let requests = BlobRequests(
+                    .sharedKey(key), transport: .immediate(),
+                    now: { Timestamp(seconds: Timestamp.now().seconds + seconds) ?? .zero })
+                let blob = BlockBlob(try url.appending("/cache/blob"), requests)
+                guard isCorrected else {
+                    let error = await #expect(throws: CacheError.self) {
+                        try await blob.properties(retries: requests.transport.retries())
+                    }
+                    #expect(error?.message.contains("the clock of this machine is off") == true)
+                    continue
+                }
+                for _ in 0..<2 { #expect(try await blob.properties(retries: requests.transport.retries())?.size == 1) }
+                #expect(server.faults.requests.count == 3)
+            }
+        }
+    }
+
     @Test("misses blobs that are gone or cut short, and the next export heals")
     func missingBlobs() async throws {
         try await AzureBlobServer().run { server, url in

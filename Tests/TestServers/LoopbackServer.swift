@@ -3,6 +3,7 @@ import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
+import NIOHTTP1
 import NIOPosix
 import Synchronization
 
@@ -22,6 +23,37 @@ package struct ServerRequest: Sendable {
     /// Who was asked, as in `127.0.0.1:4711`.
     package var host: String
     fileprivate var body: RequestBody
+
+    /// A request whose body has arrived.
+    init(_ head: HTTPRequestHead, _ body: ByteBuffer) {
+        let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+        method = head.method.rawValue
+        path = String(parts[0])
+        parameters = (parts.count > 1 ? parts[1] : "").split(separator: "&").map { pair in
+            let pair = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map {
+                String($0).replacing("+", with: " ").removingPercentEncoding ?? String($0)
+            }
+            return (pair[0], pair.count > 1 ? pair[1] : "")
+        }
+        target = head.uri
+        headers = [:]
+        for (name, value) in head.headers { headers[name.lowercased()] = value }
+        host = head.headers.first(name: "Host") ?? ""
+        self.body = RequestBody(buffer: body)
+    }
+
+    fileprivate init(
+        method: String, path: String, parameters: [(name: String, value: String)], target: String,
+        headers: [String: String], host: String, body: RequestBody
+    ) {
+        self.method = method
+        self.path = path
+        self.parameters = parameters
+        self.target = target
+        self.headers = headers
+        self.host = host
+        self.body = body
+    }
 
     /// Reads the body up to `limit` bytes.
     package func bytes(upTo limit: Int = .max) async throws -> [UInt8] {

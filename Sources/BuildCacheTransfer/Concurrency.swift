@@ -10,13 +10,15 @@ extension Sequence where Element: Sendable {
         var started = 0
         var values: [Int: Value] = [:]
         try await withThrowingTaskGroup(of: (Int, Value).self) { group in
-            func startNext() {
-                guard let element = waiting.next() else { return }
+            @discardableResult func startNext() -> Bool {
+                guard let element = waiting.next() else { return false }
                 let number = started
                 started += 1
                 group.addTask { (number, try await body(element)) }
+                return true
             }
-            for _ in 0..<Swift.max(1, limit) { startNext() }
+            // A limit may be any number, far above that of the elements.
+            while started < Swift.max(1, limit), startNext() {}
             while let (number, value) = try await group.next() {
                 values[number] = value
                 startNext()

@@ -46,6 +46,13 @@ public struct InstanceCredentials: AWSCredentialProvider {
         }
         // One role per instance; the answer has a line for each all the same.
         guard let name = role.split(whereSeparator: \.isNewline).first else { return nil }
+        // It becomes part of an address that is logged, and what is no name may be anything.
+        guard name.isRoleName else {
+            throw CacheError(
+                .corrupted,
+                "the metadata service does not give a valid name of a role: expected 1 to 64 letters, digits and +=,.@_-"
+            )
+        }
         let text = try await answer(.GET, base, path + String(name).uriEncoded(), token: token)
         let values = try JSONText.values(Array(text.utf8), "the metadata service")
         guard values["code"] ?? "Success" == "Success" else {
@@ -74,5 +81,18 @@ public struct InstanceCredentials: AWSCredentialProvider {
         let response = try await transport.send(request)
         guard response.status == .ok else { throw await response.failure().error }
         return String(decoding: try await response.collect(upTo: 64 << 10), as: UTF8.self)
+    }
+}
+
+extension Substring {
+    /// Whether it can name a role.
+    ///
+    /// - Source: AWS, "IAM and AWS STS quotas".
+    fileprivate var isRoleName: Bool {
+        (1...64).contains(utf8.count)
+            && utf8.allSatisfy {
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0)
+                    || "+=,.@_-".utf8.contains($0)
+            }
     }
 }

@@ -287,6 +287,31 @@ struct CredentialTests {
         }
     }
 
+    @Test(
+        "are not asked for by what cannot be the name of a role, which no error or address shows",
+        arguments: [
+            #"{"SecretAccessKey":"hunter2"}"#, "<html>hunter2", "hunter2/..", "hunter2 b", "hunter2?x",
+            String(repeating: "hunter2-", count: 9),
+        ])
+    func roleNames(_ name: String) async throws {
+        let paths = Mutex<[String]>([])
+        var patient = HTTPTransport.shared
+        patient.clock = StoppedClock()
+        let transport = patient
+        try await withServer { request in
+            paths.withLock { $0.append(request.path) }
+            return ServerResponse(200, body: Array((request.method == "PUT" ? "abc" : name).utf8))
+        } _: { address in
+            let environment = Environment(["AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://\(address)/"])
+            let error = await #expect(throws: CacheError.self) {
+                try await InstanceCredentials(environment, transport: transport).credentials(region: "r")
+            }
+            #expect(error?.code == .corrupted)
+            #expect(error?.debugDescription.contains("hunter2") == false)
+        }
+        #expect(paths.withLock { $0.filter { $0.contains("hunter2") } } == [])
+    }
+
     @Test("are not waited for where there is no such service")
     func noInstance() async throws {
         let port = try freePort()
@@ -340,5 +365,15 @@ struct CredentialTests {
         lender.time.withLock { $0 += 1000 }
         lender.fails.withLock { $0 = true }
         await #expect(throws: CacheError.self) { try await cache.credentials() }
+    }
+}
+
+/// A clock on which no time passes, so that no time limit does.
+private struct StoppedClock: Clock {
+    let now = ContinuousClock.now
+    let minimumResolution = Duration.zero
+    func sleep(until deadline: ContinuousClock.Instant, tolerance: Duration?) async throws {
+        for await _ in AsyncStream<Never>.makeStream().stream {}
+        try Task.checkCancellation()
     }
 }

@@ -71,8 +71,9 @@ public struct CacheError: Error, Sendable {
     public var code: Code
     /// What happened, why, and what to do, in one lower-case line.
     ///
-    /// Control, format and bidirectional characters are escaped when it is set: it may hold text from outside.
-    public var message: String { didSet { message = message.oneLine } }
+    /// Control, format and bidirectional characters are escaped when it is set, and what is longer than 4096 bytes is cut: it may hold
+    /// text from outside.
+    public var message: String { didSet { message = message.clippedLine } }
     /// Where it happened.
     public var context: Context
     /// Whether the same call may succeed later.
@@ -85,7 +86,7 @@ public struct CacheError: Error, Sendable {
         _ code: Code, _ message: String, context: Context = Context(), retry: Retry = .never, cause: (any Error)? = nil
     ) {
         self.code = code
-        self.message = message.oneLine
+        self.message = message.clippedLine
         self.context = context
         self.retry = retry
         self.cause = cause
@@ -108,7 +109,7 @@ extension CacheError: CustomStringConvertible, CustomDebugStringConvertible {
     public var description: String {
         let place = [context.backend, context.operation, context.subject].compactMap { $0 }.joined(separator: " ")
         // Places and messages hold text from outside, which must not forge a second line of a log.
-        return (place.isEmpty ? "\(code): \(message)" : "\(place): \(code): \(message)").oneLine
+        return place.isEmpty ? "\(code): \(message)" : "\(place.clippedLine): \(code): \(message)"
     }
 
     /// The line of ``description``, then one line per cause.
@@ -122,4 +123,9 @@ extension CacheError: CustomStringConvertible, CustomDebugStringConvertible {
         }
         return lines.joined(separator: "\n")
     }
+}
+
+extension String {
+    /// One line of at most 4096 bytes.
+    fileprivate var clippedLine: String { oneLine.clipped(toBytes: 4096) }
 }

@@ -22,6 +22,16 @@ struct CacheErrorTests {
         #expect(CacheError(.denied, "größer als 日本").message == "größer als 日本")
     }
 
+    @Test("has a message of at most 4096 bytes and an ellipsis, however that was set, and a place that is as long")
+    func longMessages() {
+        let text = String(repeating: "ä", count: 100_000)
+        var error = CacheError(.denied, text, context: .init(subject: text))
+        #expect(error.message.utf8.count == 4096 + 3)
+        error.message += "; b"
+        #expect(error.message.utf8.count == 4096 + 3)
+        #expect(error.description.utf8.count < 9000)
+    }
+
     @Test("shows a cause on one line, cut short, whatever its own words are")
     func causes() {
         struct Foreign: Error, CustomStringConvertible {

@@ -76,7 +76,7 @@ struct StandardIdentity: Sendable {
     @Sendable private func environmentToken() async throws -> AzureToken? {
         guard let tenant = variable("AZURE_TENANT_ID"), let client = variable("AZURE_CLIENT_ID") else { return nil }
         if let secret = variable("AZURE_CLIENT_SECRET") {
-            return try await endpoint.token(tenant: tenant, client: client, [("client_secret", secret)])
+            return try await endpoint.token(tenant: tenant, client: client, secret: ("client_secret", Secret(secret)))
         }
         guard let path = variable("AZURE_CLIENT_CERTIFICATE_PATH") else { return nil }
         let password = Secret(environment["AZURE_CLIENT_CERTIFICATE_PASSWORD"] ?? "")

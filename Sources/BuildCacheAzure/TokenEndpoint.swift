@@ -39,17 +39,21 @@ struct TokenEndpoint: Sendable {
         try await token(
             tenant: tenant, client: client,
             [
-                ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
-                ("client_assertion", assertion.exposed),
-            ])
+                ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            ],
+            secret: ("client_assertion", assertion))
     }
 
-    func token(tenant: String, client: String, _ proof: [(name: String, value: String)]) async throws -> AzureToken {
+    /// Shows who asks by a field that is a credential, and others that say what it is.
+    func token(
+        tenant: String, client: String, _ proof: [(name: String, value: String)] = [],
+        secret: (name: String, value: Secret<String>)
+    ) async throws -> AzureToken {
         let form = CredentialForm(
             [
                 ("grant_type", "client_credentials"), ("client_id", client),
                 ("scope", AzureCredentials.resource + "/.default"),
-            ] + proof)
+            ] + proof, secrets: [secret])
         let response = try await transport.send(OutgoingRequest(posting: form, to: try url(tenant: tenant)))
         guard response.status == .ok else {
             var error = await response.failure().error

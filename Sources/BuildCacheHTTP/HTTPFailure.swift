@@ -18,8 +18,10 @@ package struct HTTPFailure: Sendable {
         self.status = Int(status.code)
         code = said.code
         let words = [said.code, said.message].compactMap { $0 }.joined(separator: ": ")
-        var message = "\(request) returned \(status.code)"
-        message += words.isEmpty ? " \(status.reasonPhrase)" : " \(words)"
+        // The usual words: those of the server may be any.
+        let reason = HTTPResponseStatus(statusCode: Int(status.code)).reasonPhrase
+        let message =
+            "\(request) returned " + ["\(status.code)", words.isEmpty ? reason : words].joined(separator: " ")
         let retry: CacheError.Retry = isTransient(status) ? retryAfter.map { .notBefore($0) } ?? .worthwhile : .never
         error = CacheError(HTTPFailure.code(for: status), message, retry: retry)
     }
@@ -81,6 +83,13 @@ struct ServiceFault {
             found.message = String(decoding: body.prefix(1000), as: UTF8.self)
         }
         self.init(code: found.code, message: found.message)
+    }
+
+    /// The same without the server's words, which repeat a credential; its name of the fault stays if that does not.
+    func hidden(_ secrets: RequestSecrets) -> ServiceFault {
+        ServiceFault(
+            code: code.flatMap { secrets.occur(in: $0.utf8) ? nil : $0 },
+            message: "(its words are not shown, because they repeat a credential of the request)")
     }
 
     /// Reads the outer object, and the first of its `errors` that is an object with a code.

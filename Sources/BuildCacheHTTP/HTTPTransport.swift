@@ -154,18 +154,19 @@ public struct HTTPTransport: Sendable {
             }
             await response.discard()
             let target = try response.url.resolving(location)
+            let shown = response.secrets.hide(target.base)
             // The older codes let a client change the method, so a request with a body cannot rely on them.
             guard [307, 308].contains(response.status.code) || [.GET, .HEAD].contains(current.method) else {
                 throw CacheError(
                     .unsupported,
-                    "\(current.summary) returned \(response.status.code) to \(target.base), which only reading may follow"
+                    "\(current.summary) returned \(response.status.code) to \(shown), which only reading may follow"
                 )
             }
             // A reader of the plain request would learn what the credential was meant to protect.
             guard target.scheme == "https" || current.url.scheme == "http" || !request.carriesCredentials else {
                 throw CacheError(
                     .denied,
-                    "\(current.summary) redirects to \(target.base): a request with credentials does not go on without encryption"
+                    "\(current.summary) redirects to \(shown): a request with credentials does not go on without encryption"
                 )
             }
             current = try current.redirected(to: target)
@@ -193,7 +194,7 @@ public struct HTTPTransport: Sendable {
         return try await withSpan("HTTP \(request.method)", ofKind: .client) { span in
             span.attributes["http.request.method"] = "\(request.method)"
             span.attributes["server.address"] = request.url.host
-            span.attributes["url.full"] = request.url.base
+            span.attributes["url.full"] = request.shownURL
             count("requests", request.url, [("method", "\(request.method)")])
             TrafficMeter.current?.countRequest()
             do {
@@ -221,7 +222,7 @@ public struct HTTPTransport: Sendable {
         var body: OutgoingBody?
         switch request.body {
         case .bytes(let bytes): message.body = .bytes(bytes)
-        case .secret(let bytes): message.body = .bytes(bytes.exposed)
+        case .form(let form): message.body = .bytes(form.body.exposed)
         case .stream(let length, let open):
             guard (0...Descriptor.maximumSize).contains(length) else {
                 throw CacheError(
@@ -243,7 +244,7 @@ public struct HTTPTransport: Sendable {
             return IncomingResponse(
                 status: response.status, headers: response.headers, url: request.url, summary: request.summary,
                 body: response.body, patience: stallTimeout, documentTimeout: documentTimeout, clock: clock,
-                now: { Timestamp.now() })
+                now: { Timestamp.now() }, secrets: RequestSecrets(request))
         } catch {
             try Task.checkCancellation()
             if let cause = body?.sourceFailure { throw SourceFailure(cause: cause) }

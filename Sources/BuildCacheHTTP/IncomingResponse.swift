@@ -20,6 +20,8 @@ package struct IncomingResponse: Sendable {
     let documentTimeout: Duration
     let clock: any Clock<Duration>
     let now: @Sendable () -> Timestamp
+    /// The credentials that the request had.
+    let secrets: RequestSecrets
 
     /// Bytes a second of a body that count as a connection that stands still.
     private static let slowestRate: Int64 = 256
@@ -104,7 +106,8 @@ package struct IncomingResponse: Sendable {
         let body = await beginning(upTo: HTTPFailure.bodyLimit)
         let pause = retryAfter(headers.first(name: "Retry-After"), now: now())
         let said = read(body).map { ServiceFault(code: $0.code, message: $0.message) } ?? ServiceFault(body)
-        return HTTPFailure(summary, status: status, retryAfter: pause, said: said)
+        return HTTPFailure(
+            summary, status: status, retryAfter: pause, said: secrets.occur(in: body) ? said.hidden(secrets) : said)
     }
 }
 

@@ -1,5 +1,5 @@
 package import BuildCacheBytes
-package import BuildCacheCore
+import BuildCacheCore
 package import BuildCacheSpec
 package import NIOCore
 package import NIOHTTP1
@@ -13,8 +13,8 @@ package struct OutgoingRequest: Sendable {
     /// The bytes that are sent after the head.
     package enum Body: Sendable {
         case bytes(ByteBuffer)
-        /// Bytes with a credential in them, for the origin of the URL alone: a redirect to another one is an error.
-        case secret(Secret<ByteBuffer>)
+        /// A form with a credential in it, for the origin of the URL alone: a redirect to another one is an error.
+        case form(CredentialForm)
         /// `length` bytes of the stream that `open` opens afresh for each try.
         case stream(length: Int64, open: @Sendable () async throws -> BlobStream)
     }
@@ -31,6 +31,8 @@ package struct OutgoingRequest: Sendable {
     ///
     /// For requests that are signed anew for each try, or whose failures have a reason to try again in their bodies.
     package var returnsEveryAnswer = false
+    /// The credentials of the requests that were redirected to this one.
+    private(set) var earlierSecrets: RequestSecrets?
 
     package init(
         _ method: HTTPMethod, _ url: ServiceURL, headers: HTTPHeaders = [:], body: Body? = nil,
@@ -45,13 +47,16 @@ package struct OutgoingRequest: Sendable {
     }
 
     /// Method and URL for errors and logs; never with a query, which may be a signature.
-    package var summary: String { "\(method) \(url.base)" }
+    package var summary: String { "\(method) \(shownURL)" }
+
+    /// The URL without its query, and without what a server that redirects has put into it of credentials.
+    var shownURL: String { earlierSecrets?.hide(url.base) ?? url.base }
 
     /// Bytes of the body.
     package var bodyLength: Int64 {
         switch body {
         case .bytes(let bytes): Int64(bytes.readableBytes)
-        case .secret(let bytes): Int64(bytes.exposed.readableBytes)
+        case .form(let form): Int64(form.body.exposed.readableBytes)
         case .stream(let length, _): length
         case nil: 0
         }
@@ -60,7 +65,7 @@ package struct OutgoingRequest: Sendable {
     // MARK: Redirects
 
     /// Whether the body holds a credential.
-    private var hasSecretBody: Bool { if case .secret = body { true } else { false } }
+    private var hasSecretBody: Bool { if case .form = body { true } else { false } }
 
     /// Whether the request proves who sends it: by a header, its body or a client certificate.
     var carriesCredentials: Bool {
@@ -73,11 +78,12 @@ package struct OutgoingRequest: Sendable {
     func redirected(to target: ServiceURL) throws(CacheError) -> OutgoingRequest {
         var next = self
         next.url = target
+        next.earlierSecrets = RequestSecrets(self)
         guard target.origin != url.origin else { return next }
         guard !hasSecretBody else {
             throw CacheError(
                 .denied,
-                "\(summary) redirects to \(target.base): a request with a password or a token in its body is not sent "
+                "\(summary) redirects to \(RequestSecrets(self).hide(target.base)): a request with a password or a token in its body is not sent "
                     + "to another host")
         }
         next.credentials = CredentialHeaders()

@@ -254,11 +254,11 @@ final class Authenticator: Sendable {
         var response: IncomingResponse
         switch credential {
         case .identityToken(let token):
-            let form = [("grant_type", "refresh_token"), ("refresh_token", token.exposed)]
-            response = try await post(form, to: url, service, scopes)
+            response = try await post(
+                [("grant_type", "refresh_token")], ("refresh_token", token), to: url, service, scopes)
         case .password(let user, let password) where !prefersGet:
-            let form = [("grant_type", "password"), ("username", user), ("password", password.exposed)]
-            response = try await post(form, to: url, service, scopes)
+            response = try await post(
+                [("grant_type", "password"), ("username", user)], ("password", password), to: url, service, scopes)
             if [400, 401, 404, 405].contains(response.status.code) {
                 await response.discard()
                 response = try await get(url, service, scopes, credential)
@@ -331,11 +331,12 @@ final class Authenticator: Sendable {
     }
 
     private func post(
-        _ form: [(name: String, value: String)], to url: ServiceURL, _ service: String?, _ scopes: AuthScopes
+        _ form: [(name: String, value: String)], _ secret: (name: String, value: Secret<String>), to url: ServiceURL,
+        _ service: String?, _ scopes: AuthScopes
     ) async throws -> IncomingResponse {
         var form = form + [("client_id", "swift-build-cache"), ("scope", scopes.texts.joined(separator: " "))]
         if let service { form.append(("service", service)) }
-        var request = OutgoingRequest(posting: CredentialForm(form), to: url)
+        var request = OutgoingRequest(posting: CredentialForm(form, secrets: [secret]), to: url)
         request.tls = tls(url)
         return try await transport.send(request)
     }

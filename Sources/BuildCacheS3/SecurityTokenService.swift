@@ -23,17 +23,18 @@ struct SecurityTokenService: Sendable {
 
     /// Takes on a role for who has credentials already.
     func assume(_ role: Role, with credentials: AWSCredentials, region: String) async throws -> AWSCredentials {
-        try await ask("AssumeRole", role, [], signedWith: credentials, region)
+        try await ask("AssumeRole", role, secrets: [], signedWith: credentials, region)
     }
 
     /// Takes on a role for who can show a token of somebody whom the role trusts.
     func assume(_ role: Role, showing token: Secret<String>, region: String) async throws -> AWSCredentials {
-        try await ask("AssumeRoleWithWebIdentity", role, [("WebIdentityToken", token.exposed)], signedWith: nil, region)
+        try await ask(
+            "AssumeRoleWithWebIdentity", role, secrets: [("WebIdentityToken", token)], signedWith: nil, region)
     }
 
     private func ask(
-        _ action: String, _ role: Role, _ more: [(String, String)], signedWith credentials: AWSCredentials?,
-        _ region: String
+        _ action: String, _ role: Role, secrets: [(name: String, value: Secret<String>)],
+        signedWith credentials: AWSCredentials?, _ region: String
     ) async throws -> AWSCredentials {
         var fields = [
             (name: "Action", value: action), ("Version", "2011-06-15"), ("RoleArn", role.arn),
@@ -41,8 +42,7 @@ struct SecurityTokenService: Sendable {
         ]
         if let id = role.externalID { fields.append(("ExternalId", id)) }
         if let seconds = role.seconds { fields.append(("DurationSeconds", seconds)) }
-        fields += more
-        let form = CredentialForm(fields)
+        let form = CredentialForm(fields, secrets: secrets)
         let settings = try await AWSSettings.read(environment)
         let url = try SecurityTokenService.endpoint(region, try settings.endpoints(of: "sts"))
         let tls = try settings.tls()

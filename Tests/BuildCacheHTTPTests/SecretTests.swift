@@ -14,7 +14,8 @@ import Testing
 struct SecretTests {
     private func form(_ url: String) throws -> OutgoingRequest {
         OutgoingRequest(
-            posting: CredentialForm([("username", "alice"), ("password", "hunter2")]), to: try ServiceURL(url))
+            posting: CredentialForm([("username", "alice")], secrets: [("password", Secret("hunter2"))]),
+            to: try ServiceURL(url))
     }
 
     @Test("that is in its body does not follow a redirect to another host", arguments: [301, 302, 303, 307, 308])
@@ -110,7 +111,7 @@ struct SecretTests {
         var dumped = ""
         dump(request, to: &dumped)
         dump(request.credentials, to: &dumped)
-        dump(CredentialForm([("password", "hunter2")]), to: &dumped)
+        dump(CredentialForm([], secrets: [("password", Secret("hunter2"))]), to: &dumped)
         for text in [dumped, "\(request)", String(reflecting: request), "\(request.credentials)", "\([request])"] {
             #expect(!text.contains("hunter2"))
         }

@@ -52,6 +52,8 @@ public struct HTTPTransport: Sendable {
 
     private let clients: HTTPClients
     private let limiter: ExchangeLimiter
+    /// Of each host, documents that are large are collected one after the other.
+    private let largeDocuments = ExchangeLimiter(limit: 1)
 
     /// Exchanges with one host at once; others wait for their turn.
     public static let defaultConnectionsPerHost = 8
@@ -244,7 +246,7 @@ public struct HTTPTransport: Sendable {
             return IncomingResponse(
                 status: response.status, headers: response.headers, url: request.url, summary: request.summary,
                 body: response.body, patience: stallTimeout, documentTimeout: documentTimeout, clock: clock,
-                now: { Timestamp.now() }, secrets: RequestSecrets(request))
+                now: { Timestamp.now() }, secrets: RequestSecrets(request), largeDocuments: largeDocuments)
         } catch {
             try Task.checkCancellation()
             if let cause = body?.sourceFailure { throw SourceFailure(cause: cause) }

@@ -22,6 +22,11 @@ package struct IncomingResponse: Sendable {
     let now: @Sendable () -> Timestamp
     /// The credentials that the request had.
     let secrets: RequestSecrets
+    /// The turns of hosts to send a document that is large.
+    let largeDocuments: ExchangeLimiter
+
+    /// Bytes of a document up to which it is collected beside all others.
+    private static let smallDocument = 1 << 20
 
     /// Bytes a second of a body that count as a connection that stands still.
     private static let slowestRate: Int64 = 256
@@ -61,17 +66,30 @@ package struct IncomingResponse: Sendable {
         do {
             return try await withTimeLimit(documentTimeout, clock: clock) {
                 var bytes: [UInt8] = []
-                for try await chunk in stream {
-                    guard chunk.readableBytes <= limit - bytes.count else {
-                        throw CacheError(.limitExceeded, "\(summary) returned more than \(limit) bytes")
-                    }
-                    bytes += chunk.readableBytesView
+                var chunks = stream.makeAsyncIterator()
+                try await append(&chunks, to: &bytes, upTo: IncomingResponse.smallDocument, limit: limit)
+                guard bytes.count > IncomingResponse.smallDocument else { return bytes }
+                // Many at once, each as large as one may be, would need more memory than a host program has.
+                return try await largeDocuments.run(url.origin) {
+                    try await append(&chunks, to: &bytes, upTo: .max, limit: limit)
+                    return bytes
                 }
-                return bytes
             }
         } catch let error as TimeLimitPassed {
             throw CacheError(
                 .unavailable, "\(summary): the response did not arrive within \(error.limit)", retry: .worthwhile)
+        }
+    }
+
+    /// Appends chunks up to the end, or until there are more than `bound` bytes.
+    private func append(
+        _ chunks: inout BlobStream.AsyncIterator, to bytes: inout [UInt8], upTo bound: Int, limit: Int
+    ) async throws {
+        while bytes.count <= bound, let chunk = try await chunks.next() {
+            guard chunk.readableBytes <= limit - bytes.count else {
+                throw CacheError(.limitExceeded, "\(summary) returned more than \(limit) bytes")
+            }
+            bytes += chunk.readableBytesView
         }
     }
 

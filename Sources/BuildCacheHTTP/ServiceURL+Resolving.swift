@@ -25,6 +25,10 @@ extension ServiceURL {
             absolute = root + text
         } else if text.hasPrefix("?") {
             absolute = root + path + text
+        } else if let end = text.firstRange(of: "://"), text[..<end.lowerBound].isScheme {
+            throw CacheError(
+                .corrupted,
+                "a redirect to an invalid URL: expected an http:// or https:// URL, but it has another scheme")
         } else {
             absolute = root + path.prefix(through: path.lastIndex(of: "/") ?? path.startIndex) + text
         }
@@ -33,7 +37,7 @@ extension ServiceURL {
         } catch {
             throw CacheError(
                 .corrupted,
-                "\(base) redirects to an invalid URL: expected an http:// or https:// URL, but \(error.message)")
+                "a redirect to an invalid URL: expected an http:// or https:// URL, but \(error.message)")
         }
     }
 
@@ -105,6 +109,16 @@ extension String {
             }
         }
         return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+extension Substring {
+    /// Whether it can be the scheme of a URL.
+    fileprivate var isScheme: Bool {
+        !isEmpty
+            && utf8.allSatisfy {
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || "+-.".utf8.contains($0)
+            }
     }
 }
 

@@ -62,14 +62,14 @@ struct TransportTests {
     @Test(
         "is not led astray",
         arguments: [
-            ("/again", CacheError.Code.unsupported), ("file:///etc/passwd", .notFound),
+            ("/again", CacheError.Code.unsupported), ("file:///etc/passwd", .corrupted),
             ("http://user:password@127.0.0.1/", .corrupted), ("http://", .corrupted), ("/\u{1B}[2J", .corrupted),
         ])
     func refusesRedirects(_ location: String, _ code: CacheError.Code) async throws {
         let log = RequestLog()
         try await withServer { request in
             _ = log.note(request)
-            // Without a scheme that is known it is a name beside the first one, and nothing is there.
+            // Nothing else is there.
             guard request.path == "/again" else { return ServerResponse(404) }
             return ServerResponse(302, headers: [("Location", location)])
         } _: { address in
@@ -132,7 +132,7 @@ struct TransportTests {
         let base = try ServiceURL("https://registry.example/v2/")
         for location in [
             "https://a|b/", "https://a\"b.example/", "https://ä.example/", "//evil^.example/",
-            "https://a\\@evil.example/",
+            "https://a\\@evil.example/", "file:///etc/passwd", "ftp://one.example/", "a+b.c-d://one.example",
         ] {
             #expect(throws: CacheError.self) { try base.resolving(location) }
         }

@@ -180,12 +180,12 @@ let package = Package(
                 "BuildCacheXML", "TestServers", nioHTTP1,
             ]),
 
-        tests("BuildCacheCoreTests", ["BuildCacheCore"]),
-        tests("BuildCacheJSONTests", ["BuildCacheJSON", "BuildCacheCore"]),
-        tests("BuildCacheSpecTests", ["BuildCacheSpec", "BuildCacheCore"]),
+        tests("BuildCacheCoreTests", ["BuildCacheCore", "TestTools"]),
+        tests("BuildCacheJSONTests", ["BuildCacheJSON", "BuildCacheCore", "TestTools"]),
+        tests("BuildCacheSpecTests", ["BuildCacheSpec", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheXMLTests", ["BuildCacheXML", "BuildCacheCore", "TestTools"]),
-        tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore"]),
-        tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore"]),
+        tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore", "TestTools"]),
+        tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
         tests("BuildCacheTests", ["BuildCache", nioCore]),
         tests(

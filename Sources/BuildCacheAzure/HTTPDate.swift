@@ -8,7 +8,7 @@ extension Timestamp {
         // As RFC 3339 it has all the numbers already: 2026-11-23T04:32:05Z.
         let text = Array(utc.description.utf8)
         func part(_ range: Range<Int>) -> String { String(decoding: text[range], as: UTF8.self) }
-        let month = Timestamp.months[(Int(part(5..<7)) ?? 1) - 1]
+        let month = Timestamp.months[(Int(decimal: part(5..<7), in: 1...12) ?? 1) - 1]
         // 1970-01-01 was a Thursday.
         let days = (seconds - (seconds % 86_400 + 86_400) % 86_400) / 86_400
         let weekday = Timestamp.weekdays[Int(((days + 4) % 7 + 7) % 7)]

@@ -31,7 +31,9 @@ extension Conversion {
         guard lines.count == 8, lines[0] == Conversion.heading, lines[7].isEmpty else { return nil }
         func value(_ line: Substring) -> StreamDigest.Value? {
             let parts = line.split(separator: " ")
-            guard parts.count == 2, let digest = try? Digest(parts[0]), let size = Int64(parts[1]), size >= 0 else {
+            guard parts.count == 2, let digest = try? Digest(parts[0]),
+                let size = Int64(decimal: parts[1], in: 0...Descriptor.maximumSize)
+            else {
                 return nil
             }
             return StreamDigest.Value(digest: digest, size: size)

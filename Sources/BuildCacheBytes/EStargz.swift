@@ -124,8 +124,7 @@ package enum EStargz {
             let value = fields.dropFirst(2 + subfield.count).prefix(22)
             guard value.suffix(6).elementsEqual(mark.utf8) else { continue }
             let digits = String(decoding: value.prefix(16), as: UTF8.self)
-            // Int64's parser takes a sign, which no footer has.
-            guard !digits.hasPrefix("+"), let offset = Int64(digits, radix: 16) else { continue }
+            guard let offset = Int64(digits: digits, radix: 16, in: 0...Int64.max) else { continue }
             return (offset, size)
         }
         return nil

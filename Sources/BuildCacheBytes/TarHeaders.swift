@@ -147,7 +147,8 @@ struct TarHeaders {
                     .limitExceeded, "a PAX header of the tar has more than \(ContentLimit.headerRecords) records")
             }
             guard let space = rest.firstIndex(of: UInt8(ascii: " ")),
-                let length = Int(String(decoding: rest[..<space], as: UTF8.self)), length > space - rest.startIndex,
+                let length = Int(signedDecimal: String(decoding: rest[..<space], as: UTF8.self), in: 0...Int.max),
+                length > space - rest.startIndex,
                 length <= rest.count, rest[rest.startIndex + length - 1] == UInt8(ascii: "\n")
             else { throw malformed }
             let record = rest[(space + 1)..<(rest.startIndex + length - 1)]
@@ -232,7 +233,9 @@ struct TarHeaders {
     }
 
     private func number(_ key: StaticString, or field: Int64?) throws(CacheError) -> Int64 {
-        let record = text(key).map { Int64(String(decoding: $0, as: UTF8.self)) }
+        let record = text(key).map {
+            Int64(signedDecimal: String(decoding: $0, as: UTF8.self), in: Int64.min...Int64.max)
+        }
         guard let value = record ?? field else { throw TarHeaders.badNumber(key) }
         return value
     }
@@ -241,8 +244,10 @@ struct TarHeaders {
         guard let record = text(key) else { return try number(key, or: field) }
         let parts = record.split(separator: UInt8(ascii: "."), maxSplits: 1, omittingEmptySubsequences: false)
         let fraction = parts.count == 2 ? parts[1] : []
-        guard let whole = parts.first, let seconds = Int64(String(decoding: whole, as: UTF8.self)),
-            fraction.allSatisfy({ (48...57).contains($0) }), seconds > .min, seconds < .max
+        guard let whole = parts.first,
+            let seconds = Int64(
+                signedDecimal: String(decoding: whole, as: UTF8.self), in: Int64.min + 1...Int64.max - 1),
+            fraction.allSatisfy({ (48...57).contains($0) })
         else { throw TarHeaders.badNumber(key) }
         guard whole.first == UInt8(ascii: "-") else {
             return (fraction.first ?? 48) >= 53 ? seconds + 1 : seconds

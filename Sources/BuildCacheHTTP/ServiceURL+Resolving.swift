@@ -98,9 +98,8 @@ extension String {
         var bytes: [UInt8] = []
         var rest = Array(utf8)[...]
         while let byte = rest.popFirst() {
-            // `UInt8.init(_:radix:)` would take a sign.
-            if byte == UInt8(ascii: "%"), rest.count >= 2, rest.prefix(2).allSatisfy({ $0.isHexadecimalDigit }),
-                let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+            if byte == UInt8(ascii: "%"), rest.count >= 2,
+                let value = UInt8(digits: String(decoding: rest.prefix(2), as: UTF8.self), radix: 16, in: 0...255)
             {
                 bytes.append(value)
                 rest = rest.dropFirst(2)

@@ -1,3 +1,5 @@
+import BuildCacheCore
+
 /// Reads Linux's table of file locks.
 ///
 /// - Source: proc(5), `/proc/locks`.
@@ -10,9 +12,10 @@ enum LockTable {
         table.split(separator: "\n").compactMap { line in
             let fields = line.split(separator: " ", omittingEmptySubsequences: true)
             guard let kind = fields.firstIndex(of: "FLOCK"), fields.count > kind + 4,
-                let number = fields[kind + 4].split(separator: ":").last, UInt64(number) == inode
+                let number = fields[kind + 4].split(separator: ":").last,
+                UInt64(decimal: number, in: 0...UInt64.max) == inode
             else { return nil }
-            return Int32(fields[kind + 3])
+            return Int32(decimal: fields[kind + 3], in: 0...Int32.max)
         }
     }
 }

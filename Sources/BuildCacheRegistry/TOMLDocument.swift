@@ -358,8 +358,9 @@ struct TOMLReader {
 
     private mutating func scalar(digits: Int, _ text: inout [UInt8]) throws(CacheError) {
         let hex = bytes[index...].prefix(digits)
-        guard hex.count == digits, hex.allSatisfy({ Character(Unicode.Scalar($0)).isHexDigit }),
-            let value = UInt32(String(decoding: hex, as: UTF8.self), radix: 16), let scalar = Unicode.Scalar(value)
+        guard hex.count == digits,
+            let value = UInt32(digits: String(decoding: hex, as: UTF8.self), radix: 16, in: 0...0x10FFFF),
+            let scalar = Unicode.Scalar(value)
         else { throw fault("a text has an escape that is not a Unicode scalar") }
         index += digits
         text += Array(String(scalar).utf8)

@@ -204,7 +204,7 @@ struct TagMerge {
         guard let mark = tag.ranges(of: ".merge-").last, !tag.hasSuffix(settledMark) else { return false }
         // Behind the mark: what stands for the tag that is meant, when it was made, and a random text.
         let parts = tag[mark.upperBound...].split(separator: "-")
-        guard parts.count == 3, let made = Int64(parts[1], radix: 36) else { return false }
+        guard parts.count == 3, let made = Int64(digits: parts[1], radix: 36, in: 0...Int64.max) else { return false }
         // A name may be of any writer's making: one from far in the future holds up nothing.
         let (age, isTooLarge) = now.seconds.subtractingReportingOverflow(made)
         return !isTooLarge && (-patience...patience).contains(age)

@@ -140,7 +140,7 @@ struct AttributeReader {
 
     func integer(_ key: String) throws(CacheError) -> Int? {
         guard let text = try string(key) else { return nil }
-        guard let value = Int(text) else {
+        guard let value = Int(signedDecimal: text, in: Int.min...Int.max) else {
             throw fault("\"\(key)\" is \(OptionKey.clipped(text)), which is no whole number")
         }
         return value

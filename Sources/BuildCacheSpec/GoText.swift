@@ -1,3 +1,5 @@
+import BuildCacheCore
+
 /// Values as Go's standard library reads and writes them: BuildKit's options are Go text.
 enum GoText {
     /// The twelve texts that `strconv.ParseBool` knows; `nil` for any other.
@@ -71,6 +73,6 @@ enum GoText {
 
     /// The digits as a number, `nil` beyond 64 bits; no digits are 0.
     private static func integer(_ digits: Substring.UTF8View) -> Int128? {
-        digits.isEmpty ? 0 : Int64(Substring(digits)).map { Int128($0) }
+        digits.isEmpty ? 0 : Int64(decimal: Substring(digits), in: 0...Int64.max).map { Int128($0) }
     }
 }

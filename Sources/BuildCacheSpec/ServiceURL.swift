@@ -41,9 +41,9 @@ public struct ServiceURL: Hashable, Sendable {
         var port: Int?
         if let colon = authority.lastIndex(of: ":"), !authority.hasSuffix("]") {
             let digits = authority[authority.index(after: colon)...]
-            guard digits.utf8.allSatisfy({ (48...57).contains($0) }), let number = Int(digits),
-                (1...65535).contains(number)
-            else { throw CacheError(.invalidSpec, "its port is no number from 1 to 65535") }
+            guard let number = Int(decimal: digits, in: 1...65535) else {
+                throw CacheError(.invalidSpec, "its port is no number from 1 to 65535")
+            }
             host = authority[..<colon]
             port = number
         }

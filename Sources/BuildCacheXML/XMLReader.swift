@@ -183,11 +183,7 @@ struct XMLReader {
         guard reference.hasPrefix("#") else { return nil }
         let isHexadecimal = reference.hasPrefix("#x")
         let digits = reference.dropFirst(isHexadecimal ? 2 : 1)
-        // `UInt32.init(_:radix:)` would take a sign.
-        guard digits.allSatisfy({ $0.isASCII && $0.isHexDigit }),
-            let value = UInt32(digits, radix: isHexadecimal ? 16 : 10), value > 0
-        else { return nil }
-        return Unicode.Scalar(value)
+        return UInt32(digits: digits, radix: isHexadecimal ? 16 : 10, in: 1...0x10FFFF).flatMap { Unicode.Scalar($0) }
     }
 
     // MARK: Pieces

@@ -18,6 +18,13 @@ struct SourceRule: Sendable, CustomTestStringConvertible {
         "BuildCacheHTTP", "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions", "BuildCacheRegistry",
     ]
 
+    private static let everywhere =
+        network + [
+            "BuildCacheCore", "BuildCacheJSON", "BuildCacheXML", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI",
+            "BuildCacheBytes", "BuildCacheTransfer", "BuildCacheClient", "BuildCacheLocal", "BuildCacheInline",
+            "BuildCache",
+        ]
+
     static let all = [
         SourceRule(
             name: "no host made of text: HostLabel is the way", pattern: #""https?://[^"/?]*\\\("#,
@@ -43,6 +50,22 @@ struct SourceRule: Sendable, CustomTestStringConvertible {
             name: "no number read from a text but with bounds: init(decimal:in:) is the way",
             pattern: #"\b(Int|Int64|UInt64)\((\$0\)|text\b|digits\b|value\[|parts\[|name\[|String\()"#,
             modules: network.filter { $0 != "BuildCacheRegistry" }),
+        SourceRule(
+            name: "no number read from a text but by init(decimal:in:) and those beside it",
+            pattern:
+                #"\b(U?Int(8|16|32|64)?|Double|Float)\((String\(|Substring\(|(text|digits)\b(?!:)|value\[|parts\[|fields\[|part\()"#
+                + #"|\bU?Int(8|16|32|64)?\([^:]*, radix:|(flatMap|compactMap)(\(\{| \{) (U?Int(8|16|32|64)?|Double)\(\$0\)"#
+                + #"|(flatMap|compactMap)\((U?Int(8|16|32|64)?|Double)\.init"#
+                + #"|\b(strto\w+|ato[ifl]|sscanf|NumberFormatter|JSONDecoder|JSONSerialization)\("#,
+            modules: everywhere,
+            exceptions: ["RunnerToken.swift": "a time of JSON with a fraction or an exponent, of less than 10¹²"]),
+        SourceRule(
+            name: "no digits added up but in the parsers of numbers", pattern: #"\* 10 \+|ReportingOverflow\(by: 10\)"#,
+            modules: everywhere,
+            exceptions: [
+                "Timestamp.swift": "two or four digits, in a place that is given",
+                "JSONReader.swift": "its integers, which are checked for an overflow",
+            ]),
         SourceRule(
             name: "no lists but by Paginator", pattern: "NextContinuationToken|NextMarker|NextKeyMarker|actions_caches",
             modules: network,

@@ -11,12 +11,6 @@ import Testing
 
 @testable import BuildCacheAzure
 
-/// Texts that a number from outside may be.
-private let outsideNumbers = [
-    "0", "1", "-1", "2147483648", "4294967296", "9007199254740992", "1125899906842624", "1125899906842625",
-    "9223372036854775807", "9223372036854775808", "18446744073709551616", "", " 1", "1e3", "NaN",
-]
-
 @Suite("A storage account that is not what it seems", .timeLimit(.minutes(10)))
 struct HostileAccountTests {
     private static let credentials = AzureCredentials {
@@ -162,7 +156,7 @@ struct HostileAccountTests {
         }
     }
 
-    @Test("may write any number as a size: the blob has it, or is not there", arguments: outsideNumbers)
+    @Test("may write any number as a size: the blob has it, or is not there", arguments: OutsideNumbers.texts)
     func sizes(_ number: String) async throws {
         let isSize = ["0", "1", "2147483648", "4294967296", "1125899906842624", " 1"].contains(number)
         try await withContainer { request in
@@ -208,7 +202,7 @@ struct TokenServerTests {
 
     @Test(
         "may write any number as the life of a token: it ends some day, or is asked for again soon",
-        arguments: outsideNumbers)
+        arguments: OutsideNumbers.texts)
     func lifetimes(_ number: String) throws {
         for isText in [true, false] {
             for key in ["expires_in", "expires_on"] {

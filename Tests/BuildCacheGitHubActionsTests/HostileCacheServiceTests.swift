@@ -11,12 +11,6 @@ import Testing
 
 @testable import BuildCacheGitHubActions
 
-/// Texts that a number from outside may be.
-private let outsideNumbers = [
-    "0", "1", "-1", "2147483648", "4294967296", "9007199254740992", "1125899906842624", "1125899906842625",
-    "9223372036854775807", "9223372036854775808", "18446744073709551616", "\"\"", "\" 1\"", "1e3", "\"NaN\"",
-]
-
 /// A runner's token that is valid now, with a text in the place of its signature.
 private func runnerToken(_ signature: String = "hunter2") -> Secret<String> {
     let now = Timestamp.now().seconds
@@ -137,7 +131,8 @@ struct HostileCacheServiceTests {
         #expect(pages.withLock { $0 } == 21)
     }
 
-    @Test("may write any number in a list: it is within bounds, or the list is refused", arguments: outsideNumbers)
+    @Test(
+        "may write any number in a list: it is within bounds, or the list is refused", arguments: OutsideNumbers.texts)
     func numbers(_ number: String) async throws {
         for key in ["total_count", "id", "size_in_bytes"] {
             let entry = #"{"id":1,"key":"k","version":"\#(GitHubKeys.version)","\#(key)":\#(number)}"#
@@ -158,7 +153,7 @@ struct HostileCacheServiceTests {
         }
     }
 
-    @Test("may write any number as that of an entry or as a time of a token", arguments: outsideNumbers)
+    @Test("may write any number as that of an entry or as a time of a token", arguments: OutsideNumbers.texts)
     func reservations(_ number: String) async throws {
         try await withServer { _ in
             ServerResponse(201, json: #"{"cacheId":\#(number)}"#)

@@ -8,6 +8,7 @@ import NIOCore
 import NIOHTTP1
 import Synchronization
 import TestServers
+import TestTools
 import Testing
 
 @testable import BuildCacheS3
@@ -30,12 +31,6 @@ private func withBucket<Value: Sendable>(
         return try await body(try await S3Bucket(options, client: client))
     }
 }
-
-/// Texts that a number from outside may be.
-let outsideNumbers = [
-    "0", "1", "-1", "2147483648", "4294967296", "9007199254740992", "1125899906842624", "1125899906842625",
-    "9223372036854775807", "9223372036854775808", "18446744073709551616", "", " 1", "1e3", "NaN",
-]
 
 @Suite("A hostile service that speaks S3", .timeLimit(.minutes(10)))
 struct HostileServiceTests {
@@ -100,7 +95,9 @@ struct HostileServiceTests {
         }
     }
 
-    @Test("may write any number as a size: the object has it, has none, or is not listed", arguments: outsideNumbers)
+    @Test(
+        "may write any number as a size: the object has it, has none, or is not listed", arguments: OutsideNumbers.texts
+    )
     func sizes(_ number: String) async throws {
         let list = "<ListBucketResult><Contents><Key>k</Key><Size>\(number)</Size></Contents></ListBucketResult>"
         // The space around a value is not part of it.
@@ -167,7 +164,7 @@ struct HostileServiceTests {
 
     @Test(
         "is tried as often as AWS_MAX_ATTEMPTS says, if that is a number within bounds",
-        arguments: outsideNumbers + ["1000", "1001", "+1"])
+        arguments: OutsideNumbers.texts + ["1000", "1001", "+1"])
     func attempts(_ number: String) async throws {
         let variables = Environment(["AWS_MAX_ATTEMPTS": number])
         let client = S3Client(environment: variables)

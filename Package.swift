@@ -265,6 +265,14 @@ let package = Package(
         .executableTarget(
             name: "MergeProbe", dependencies: ["BuildCache", "BuildCacheTesting"], path: "Tests/MergeProbe",
             swiftSettings: settings),
+        // A process in which servers misbehave, and caches are asked of them; no product.
+        .executableTarget(
+            name: "HostileProbe",
+            dependencies: [
+                "BuildCache", "BuildCacheTesting", "BuildCacheTestServers", "TestServers", "TestTools", nioCore,
+            ],
+            path: "Tests/HostileProbe", swiftSettings: settings),
+        tests("HostileServerTests", ["HostileProbe", "TestTools"]),
         // What is fuzzed: parsers of bytes from outside. `Fuzz/` runs a fuzzer on it, and these tests what that found.
         .target(
             name: "FuzzTargets",

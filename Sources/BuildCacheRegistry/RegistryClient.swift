@@ -15,7 +15,7 @@ public struct RegistryClient: Sendable {
     let transport: HTTPTransport
     private let settings: RegistrySettings
     /// Bytes from which on an upload that can go on after a break is worth another request, 16 MiB.
-    var resumableSize: Int64 = 16 << 20
+    package var resumableSize: Int64 = 16 << 20
     /// The clock that announcements of merges are dated by.
     var now: @Sendable () -> Timestamp = { Timestamp.now() }
     private let known: Known

@@ -6,7 +6,7 @@ public import BuildCacheSpec
 import Foundation
 import NIOHTTP1
 import Synchronization
-import TestServers
+package import TestServers
 
 /// A storage account in this process, for tests: its blobs in memory, and as strict as Azure about signatures, blocks and conditions.
 ///
@@ -119,7 +119,8 @@ public final class AzureBlobServer: Sendable {
         var blob: String?
     }
 
-    func respond(to request: ServerRequest) async throws -> ServerResponse {
+    /// Answers a request, whatever ``faults`` say.
+    package func respond(to request: ServerRequest) async throws -> ServerResponse {
         do {
             guard let place = place(request.path) else { throw BlobStorage.Refusal(400, "InvalidUri") }
             // A body may be large, and whoever may not send it should not wait for it to arrive.

@@ -4,7 +4,7 @@ import BuildCacheJSON
 public import BuildCacheSpec
 import Foundation
 import Synchronization
-import TestServers
+package import TestServers
 
 /// GitHub's cache service in this process, for tests: both versions of its protocol, and the list of its REST API.
 ///
@@ -243,7 +243,8 @@ public final class GitHubCacheServer: Sendable {
         var message: String
     }
 
-    private func respond(to request: ServerRequest) async throws -> ServerResponse {
+    /// Answers a request, whatever ``faults`` say.
+    package func respond(to request: ServerRequest) async throws -> ServerResponse {
         if request.path.hasPrefix("/\(Self.container)/") { return try await storage.respond(to: request) }
         if request.path.hasPrefix("/repos/") { return respondREST(request) }
         let isV1 = request.path.hasPrefix("/_apis/artifactcache/")

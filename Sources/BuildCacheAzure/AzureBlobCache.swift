@@ -110,8 +110,11 @@ public struct AzureBlobCache: CacheBackend {
         try await AzureBlobCache.explained("import", progress) {
             let container = try client.container(options)
             let limit = limits.maximumBytes
-            let found = try await options.names.mapConcurrently(limit: AzureBlobCache.checksInFlight) { name in
-                try await container.config(name, limit: limit).map { (name: name, bytes: $0.bytes) }
+            let found = try await options.names.mapConcurrently(limit: AzureBlobCache.checksInFlight) {
+                name -> (name: String, bytes: [UInt8])? in
+                let config = try await container.config(name, limit: limit)
+                // A blob without bytes is the placeholder of a folder.
+                return config.flatMap { $0.bytes.isEmpty ? nil : (name: name, bytes: $0.bytes) }
             }
             let configs = found.compactMap { $0 }
             guard !configs.isEmpty else { return nil }

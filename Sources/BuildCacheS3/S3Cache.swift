@@ -176,10 +176,12 @@ public struct S3Cache: CacheBackend {
 
     private func imported(_ progress: ProgressSink) async throws -> ImportedCache? {
         let bucket = try await S3Bucket(options, client: client)
-        let configs = try await options.names.mapConcurrently(limit: traits.transfersInFlight) { name in
-            try await bucket.reporting("import", name) {
-                try await bucket.object(bucket.keys.manifest(name), limit: limits.maximumBytes)
-                    .map { (name: name, bytes: $0) }
+        let configs = try await options.names.mapConcurrently(limit: traits.transfersInFlight) {
+            name -> (name: String, bytes: [UInt8])? in
+            try await bucket.reporting("import", name) { () -> (name: String, bytes: [UInt8])? in
+                let bytes = try await bucket.object(bucket.keys.manifest(name), limit: limits.maximumBytes)
+                // An object without bytes is the placeholder of a folder.
+                return bytes.flatMap { $0.isEmpty ? nil : (name: name, bytes: $0) }
             }
         }.compactMap { $0 }
         guard !configs.isEmpty else { return nil }

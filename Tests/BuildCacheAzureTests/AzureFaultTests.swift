@@ -159,6 +159,26 @@ struct AzureFaultTests {
         }
     }
 
+    @Test("takes the placeholder of a folder for no cache, under a name and in a prune")
+    func placeholders() async throws {
+        try await AzureBlobServer().run { server, url in
+            let sample = try SampleCache.chain(of: 2)
+            try await withCache(server, url) { cache in
+                _ = try await cache.export(sample)
+                let config = try #require(server.names(in: "cache")?.first { $0.contains("/manifests/") })
+                server.put([], as: config + "/nested", in: "cache")
+                let plan = try await cache.planPrune(
+                    Retention(maximumCount: 1), now: Timestamp(seconds: Timestamp.now().seconds + 86_400 * 30) ?? .zero)
+                #expect(plan.removedNames == [])
+                #expect(!plan.problems.contains { $0.kind == .keptBlobs })
+                server.put([], as: config, in: "cache")
+                #expect(try await cache.stored() == nil)
+                _ = try await cache.export(sample)
+                #expect(try await cache.stored()?.graph == sample.graph)
+            }
+        }
+    }
+
     @Test("replaces a layer of which this process has read other bytes than its own")
     func damagedLayer() async throws {
         try await AzureBlobServer().run { server, url in

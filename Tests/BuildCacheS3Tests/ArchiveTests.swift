@@ -168,6 +168,11 @@ struct ArchiveTests {
             let found = try #require(try await cache(Self.plain).importCache(progress: .discarded))
             #expect(found.graph == sample.graph)
             #expect(server.keys.contains("manifests/feature/"))
+            // Also where a name leads to one.
+            server.put("manifests/buildkit", [])
+            #expect(try await cache(Self.plain).importCache(progress: .discarded) == nil)
+            _ = try await cache(Self.plain).export(sample)
+            #expect(try await cache(Self.plain).importCache(progress: .discarded)?.graph == sample.graph)
         }
     }
 

@@ -32,6 +32,10 @@ public final class ProgressBar: Sendable {
     /// Takes an event of an endpoint.
     public func report(_ event: ProgressEvent, of endpoint: String = "") {
         meter.report(event, of: endpoint)
+        // Shorter pauses are over before they are read.
+        guard case .waiting(let pause, let reason) = event, pause >= .seconds(1) else { return }
+        let clear = isatty(STDERR_FILENO) == 1 ? "\r\u{1B}[K" : ""
+        ProgressBar.print("\(clear)\(endpoint) waits \(pause): \(reason)\n")
     }
 
     private var line: String {

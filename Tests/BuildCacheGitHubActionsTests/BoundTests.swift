@@ -90,7 +90,7 @@ struct BoundTests {
             }
             try await withCache(server, url, version, client: .immediate(clock)) { cache in
                 let error = await #expect(throws: CacheError.self) {
-                    let sample = try SampleCache.chain(of: 3)
+                    let sample = try SampleCache.chain(of: 1)
                     _ = try await cache.exportCache(sample.graph, from: sample.source, progress: log.sink)
                 }
                 #expect(error?.code == .busy)
@@ -108,10 +108,10 @@ struct BoundTests {
             let clock = ImmediateClock()
             let start = clock.now
             let log = ProgressLog()
-            server.faults.set { $0.number % 2 == 1 ? .answer(429, headers: [("Retry-After", "60")]) : nil }
+            server.faults.set { $0.number % 2 == 1 ? .answer(429, headers: [("Retry-After", "89")]) : nil }
             try await withCache(server, url, version, client: .immediate(clock)) { cache in
                 let error = await #expect(throws: CacheError.self) {
-                    let sample = try SampleCache.chain(of: 40)
+                    let sample = try SampleCache.chain(of: 1)
                     _ = try await cache.exportCache(sample.graph, from: sample.source, progress: log.sink)
                 }
                 #expect(error?.code == .unavailable)
@@ -120,7 +120,7 @@ struct BoundTests {
                 #expect(error?.message.contains("that may be paused altogether") == true)
             }
             #expect(start.duration(to: clock.now) <= Self.timeout)
-            #expect(pauses(log).allSatisfy { $0 >= .seconds(60) })
+            #expect(pauses(log).allSatisfy { $0 >= .seconds(89) })
         }
     }
 

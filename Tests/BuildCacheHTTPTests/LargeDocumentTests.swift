@@ -2,6 +2,7 @@ import BuildCacheCore
 import BuildCacheSpec
 import NIOHTTP1
 import TestServers
+import TestTools
 import Testing
 
 @testable import BuildCacheHTTP

@@ -13,11 +13,8 @@ BREW_TOOLS := skopeo umoci
 quickstart: libraries
 	cd Examples && $(SWIFT) run quickstart
 
-# Parallel jobs and hostile servers take all cores for minutes, and some tests watch for silence: one after the other.
 test: libraries tools
-	$(SWIFT) test --skip InteropTests.MergeTests --skip HostileServerTests
-	$(SWIFT) test --filter InteropTests.MergeTests
-	$(SWIFT) test --filter HostileServerTests
+	.ci/test
 
 examples: libraries
 	cd Examples && $(SWIFT) build

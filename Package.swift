@@ -287,8 +287,8 @@ let package = Package(
         tests(
             "InteropTests",
             [
-                "BuildCache", "BuildCacheS3", "BuildCacheTesting", "BuildCacheTestServers", "MergeProbe", "TestServers",
-                "TestTools", nioCore, nioHTTP1,
+                "BuildCache", "BuildCacheHTTP", "BuildCacheS3", "BuildCacheTesting", "BuildCacheTestServers", "MergeProbe",
+                "TestServers", "TestTools", nioCore, nioHTTP1,
             ]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],

@@ -315,28 +315,26 @@ extension LayerGraph {
     mutating func appendResults(_ new: [ResultKey], isImported: Bool, to record: Int32) {
         guard !new.isEmpty else { return }
         let record = canonical(record)
-        var known = knownResults.removeValue(forKey: record) ?? []
-        if known.isEmpty { for index in resultIndices(of: record) { known.insert(results[index].key) } }
+        var known = knownResults.removeValue(forKey: record) ?? [:]
+        if known.isEmpty { for index in resultIndices(of: record) { known[results[index].key] = Int32(index) } }
         for result in new {
-            if known.insert(result).inserted {
-                appendResult(result, isImported: isImported, to: record)
-            } else if !isImported {
-                var next = records[Int(record)].firstResult
-                while next >= 0 {
-                    if results[Int(next)].key == result { results[Int(next)].isImported = false }
-                    next = results[Int(next)].next
-                }
+            if let index = known[result] {
+                if !isImported { results[Int(index)].isImported = false }
+            } else {
+                known[result] = appendResult(result, isImported: isImported, to: record)
             }
         }
         if known.count > LayerGraph.manyEntries { knownResults[record] = known }
     }
 
-    /// Adds a result that is not there.
-    mutating func appendResult(_ result: ResultKey, isImported: Bool, to record: Int32) {
+    /// Adds a result that is not there, and returns its index.
+    @discardableResult
+    mutating func appendResult(_ result: ResultKey, isImported: Bool, to record: Int32) -> Int32 {
         let index = Int32(results.count)
         results.append(ResultNode(createdAt: result.createdAt, isImported: isImported, layer: result.layer))
         let last = records[Int(record)].lastResult
         if last < 0 { records[Int(record)].firstResult = index } else { results[Int(last)].next = index }
         records[Int(record)].lastResult = index
+        return index
     }
 }

@@ -32,7 +32,7 @@ public struct LayerGraph: Sendable {
     // What is there of inputs with many links, by their place in `inputs`, and of records with many results: gathered anew for each
     // record that turns out to be known, it would make merging quadratic.
     var knownLinks: [Int32: Set<LinkKey>] = [:]
-    var knownResults: [Int32: Set<ResultKey>] = [:]
+    var knownResults: [Int32: [ResultKey: Int32]] = [:]
 
     /// The descriptor of each stored layer, by the digest of its blob.
     public internal(set) var descriptors: [Digest: Descriptor] = [:]

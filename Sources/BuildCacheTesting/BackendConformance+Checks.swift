@@ -297,8 +297,12 @@ extension BackendConformance {
         let log = ProgressLog()
         let receipt = try await backend.export(sample, progress: log.sink)
         let bytes = sample.layers.reduce(Int64(0)) { $0 + $1.descriptor.size }
+        // A backend may have to look at its store before, and wait for it.
+        let first = log.events.first {
+            if case .waiting = $0 { false } else { true }
+        }
         try expect(
-            log.events.first == .planned(layers: sample.layers.count, bytes: bytes),
+            first == .planned(layers: sample.layers.count, bytes: bytes),
             "the plan is not reported first, or not right")
 
         var passed: [Digest: Int64] = [:]

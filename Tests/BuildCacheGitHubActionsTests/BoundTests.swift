@@ -10,7 +10,7 @@ import Synchronization
 import TestTools
 import Testing
 
-@Suite("An operation at GitHub", .timeLimit(.minutes(5)))
+@Suite("An operation at GitHub", .timeLimit(.minutes(10)))
 struct BoundTests {
     private static let timeout = Duration.seconds(600)
 

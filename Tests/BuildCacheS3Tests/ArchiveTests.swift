@@ -9,7 +9,7 @@ import Testing
 
 @testable import BuildCacheS3
 
-@Suite("An object that cannot be read as it is", .timeLimit(.minutes(5)))
+@Suite("An object that cannot be read as it is", .timeLimit(.minutes(10)))
 struct ArchiveTests {
     /// An object as a lifecycle rule, or its owner, left it.
     struct Tier: Sendable, CustomTestStringConvertible {

@@ -7,7 +7,7 @@ import Testing
 
 @testable import BuildCacheS3
 
-@Suite("A clock that is wrong", .timeLimit(.minutes(5)))
+@Suite("A clock that is wrong", .timeLimit(.minutes(10)))
 struct ClockTests {
     private static let plain = ExportOptions(mode: .max)
 

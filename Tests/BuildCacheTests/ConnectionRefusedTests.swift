@@ -2,7 +2,7 @@ import BuildCache
 import Synchronization
 import Testing
 
-@Suite("A server that is not there", .timeLimit(.minutes(5)))
+@Suite("A server that is not there", .timeLimit(.minutes(10)))
 struct ConnectionRefusedTests {
     /// No server of a test listens at port 1.
     private static let specs = [

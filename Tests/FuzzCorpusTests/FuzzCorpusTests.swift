@@ -24,7 +24,7 @@ struct FuzzCorpusTests {
     private static let corpus = URL(filePath: #filePath).deletingLastPathComponent()
         .appending(path: "../../Fuzz/Corpus").standardizedFileURL.path
 
-    @Test("is read or refused as any other", .timeLimit(.minutes(1)), arguments: Input.all)
+    @Test("is read or refused as any other", .timeLimit(.minutes(10)), arguments: Input.all)
     func isReadOrRefused(_ input: Input) async throws { try await input.target.run(input.bytes) }
 
     @Test("belongs to a target that exists")

@@ -3,7 +3,7 @@ import Foundation
 import TestTools
 import Testing
 
-@Suite("A copy of a cache that BuildKit wrote")
+@Suite("A copy of a cache that BuildKit wrote", .fewAtOnce)
 struct CopyTests {
     private let directory: TemporaryDirectory
     private var path: String { directory.path + "/copy" }

@@ -3,7 +3,7 @@ import Foundation
 import TestTools
 import Testing
 
-@Suite("A cache that BuildKit wrote and something damaged")
+@Suite("A cache that BuildKit wrote and something damaged", .fewAtOnce)
 struct DamageTests {
     enum Damage: CaseIterable { case removed, cut, changed }
 
@@ -29,10 +29,14 @@ struct DamageTests {
                 let error = await #expect(throws: CacheError.self) { _ = try await cache.blobs.bytes(of: victim) }
                 #expect(error?.code == .corrupted)
                 // … and a cache copied from here goes without it.
-                let receipt = try await copy(cache, to: path + "-copy", ExportOptions(mode: .max), scratch: scratch)
-                let isAnythingLeft = try !rest.layersInUse.isEmpty
-                #expect(receipt.published.isEmpty == !isAnythingLeft)
-                guard isAnythingLeft else { return }
+                guard try !rest.layersInUse.isEmpty else {
+                    let error = await #expect(throws: CacheError.self) {
+                        try await copy(cache, to: path + "-copy", ExportOptions(mode: .max), scratch: scratch)
+                    }
+                    #expect(error?.code == .corrupted)
+                    return
+                }
+                try await copy(cache, to: path + "-copy", ExportOptions(mode: .max), scratch: scratch)
                 cache = try await importCache(path + "-copy", scratch: scratch)
                 // A copy describes only the layers it needs.
                 #expect(try cache.graph.withDiffIDs() == rest.selected(.max).withDiffIDs())

@@ -1,7 +1,7 @@
 import BuildCache
 import Testing
 
-@Suite("A cache that BuildKit wrote")
+@Suite("A cache that BuildKit wrote", .fewAtOnce)
 struct ImportTests {
     @Test("has the layers, records, links and results that another reader found in it", arguments: Fixture.all)
     func matchesExpectation(_ fixture: Fixture) async throws {

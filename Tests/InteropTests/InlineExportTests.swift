@@ -3,7 +3,7 @@ import Foundation
 import TestTools
 import Testing
 
-@Suite("An image with a cache inside")
+@Suite("An image with a cache inside", .fewAtOnce)
 struct InlineExportTests {
     private static let images = Fixture.all.filter(\.isInline)
     /// Those whose build also went to a cache of its own: the same layers in both.

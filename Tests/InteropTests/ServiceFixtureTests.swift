@@ -80,7 +80,7 @@ struct ServiceFixture: Sendable, CustomTestStringConvertible {
     }
 }
 
-@Suite("A cache that BuildKit wrote to a service")
+@Suite("A cache that BuildKit wrote to a service", .fewAtOnce)
 struct ServiceFixtureTests {
     private static let container = "buildkit-cache"
 

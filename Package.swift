@@ -287,7 +287,8 @@ let package = Package(
         tests(
             "InteropTests",
             [
-                "BuildCache", "BuildCacheHTTP", "BuildCacheS3", "BuildCacheTesting", "BuildCacheTestServers", "MergeProbe",
+                "BuildCache", "BuildCacheHTTP", "BuildCacheS3", "BuildCacheTesting", "BuildCacheTestServers",
+                "MergeProbe",
                 "TestServers", "TestTools", nioCore, nioHTTP1,
             ]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),

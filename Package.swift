@@ -224,7 +224,8 @@ let package = Package(
             [
                 "BuildCacheS3", "BuildCacheHTTP", "BuildCacheOCI", "BuildCacheTransfer", "BuildCacheBytes",
                 "BuildCacheGraph",
-                "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
+                "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "BuildCacheTestServers", "TestServers",
+                "TestTools",
                 nioCore, nioHTTP1,
             ]),
         tests(
@@ -239,7 +240,7 @@ let package = Package(
             [
                 "BuildCacheGitHubActions", "BuildCacheHTTP", "BuildCacheTransfer",
                 "BuildCacheBytes", "BuildCacheGraph", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheCore",
-                "BuildCacheTesting", "BuildCacheTestServers", "TestTools",
+                "BuildCacheTesting", "BuildCacheTestServers", "TestServers", "TestTools",
             ]),
         // Servers that tests talk to, in this process and beside it; no product.
         .target(
@@ -269,11 +270,12 @@ let package = Package(
         .executableTarget(
             name: "HostileProbe",
             dependencies: [
-                "BuildCache", "BuildCacheTesting", "BuildCacheTestServers", "TestServers", "TestTools", nioCore,
+                "BuildCache", "BuildCacheCore", "BuildCacheTesting", "BuildCacheTestServers", "TestServers",
+                "TestTools", nioCore,
             ],
             path: "Tests/HostileProbe", swiftSettings: settings),
         tests("HostileServerTests", ["HostileProbe", "TestTools"]),
-        // What is fuzzed: parsers of bytes from outside. `Fuzz/` runs a fuzzer on it, and these tests what that found.
+        // The parsers of bytes from outside, for the fuzzer in `Fuzz/` and for the tests of its finds.
         .target(
             name: "FuzzTargets",
             dependencies: [
@@ -287,7 +289,8 @@ let package = Package(
         tests(
             "InteropTests",
             [
-                "BuildCache", "BuildCacheHTTP", "BuildCacheS3", "BuildCacheTesting", "BuildCacheTestServers",
+                "BuildCache", "BuildCacheHTTP", "BuildCacheLocal", "BuildCacheS3", "BuildCacheTesting",
+                "BuildCacheTestServers",
                 "MergeProbe",
                 "TestServers", "TestTools", nioCore, nioHTTP1,
             ]),
@@ -296,7 +299,7 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
-// `Fuzz/` links the targets; for all others there is no such product.
+// A product for `Fuzz/` only.
 if Context.environment["BUILD_CACHE_FUZZ"] != nil {
     package.products.append(.library(name: "FuzzTargets", targets: ["FuzzTargets"]))
 }

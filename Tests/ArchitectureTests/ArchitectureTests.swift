@@ -76,17 +76,21 @@ private let cLibraries: Set<String> = ["Glibc", "Musl", "Darwin"]
 
 @Suite("The module")
 struct ArchitectureTests {
-    private static let sources = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent().appending(path: "Sources")
+    private static let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    private static let sources = tests.deletingLastPathComponent().appending(path: "Sources")
 
     /// Folders with Swift in them; the others are system libraries.
-    private static let modules: [String] = {
-        let folders = (try? FileManager.default.contentsOfDirectory(atPath: sources.path)) ?? []
-        return folders.filter { !swiftFiles(of: $0).isEmpty }.sorted()
-    }()
+    private static let modules = targets(in: sources)
+    /// Tests, and the programs and helpers that only they use.
+    private static let testTargets = targets(in: tests)
 
-    private static func swiftFiles(of module: String) -> [URL] {
-        let files = FileManager.default.enumerator(at: sources.appending(path: module), includingPropertiesForKeys: nil)
+    private static func targets(in folder: URL) -> [String] {
+        let folders = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+        return folders.filter { !swiftFiles(in: folder.appending(path: $0)).isEmpty }.sorted()
+    }
+
+    private static func swiftFiles(in folder: URL) -> [URL] {
+        let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)
         var found: [URL] = []
         while let file = files?.nextObject() as? URL { if file.pathExtension == "swift" { found.append(file) } }
         return found
@@ -116,7 +120,7 @@ struct ArchitectureTests {
     func importsDownwards(_ module: String) throws {
         let permitted = (allowed[module] ?? []).union(cLibraries)
         var found: Set<String> = []
-        for file in Self.swiftFiles(of: module) {
+        for file in Self.swiftFiles(in: Self.sources.appending(path: module)) {
             let imports = Self.imports(in: try String(contentsOf: file, encoding: .utf8))
             let forbidden = imports.filter { !permitted.contains($0) }
             #expect(forbidden == [], "\(file.lastPathComponent)")
@@ -133,7 +137,7 @@ struct ArchitectureTests {
     @Test("may import nothing that it does not need, and depends on exactly that in the manifest", arguments: modules)
     func importsAll(_ module: String) throws {
         var found: Set<String> = []
-        for file in Self.swiftFiles(of: module) {
+        for file in Self.swiftFiles(in: Self.sources.appending(path: module)) {
             found.formUnion(Self.imports(in: try String(contentsOf: file, encoding: .utf8)))
         }
         #expect((allowed[module] ?? []).subtracting(found) == [])
@@ -142,15 +146,31 @@ struct ArchitectureTests {
         #expect(try Self.dependencies(of: module) == found)
     }
 
+    @Test(
+        "of a test imports only modules that the manifest names, so that a first build finds them",
+        arguments: testTargets)
+    func importsDeclared(_ target: String) throws {
+        var found: Set<String> = []
+        for file in Self.swiftFiles(in: Self.tests.appending(path: target)) {
+            found.formUnion(Self.imports(in: try String(contentsOf: file, encoding: .utf8)))
+        }
+        // A folder without imports would pass anything.
+        #expect(!found.isEmpty)
+        let ours = found.intersection(Self.modules + Self.testTargets)
+        #expect(ours.subtracting(try Self.dependencies(of: target)) == [])
+    }
+
     /// The dependencies of a target as Package.swift spells them, products by the names of their modules.
     private static func dependencies(of module: String) throws -> Set<String> {
         let manifest = try String(
-            contentsOf: sources.deletingLastPathComponent().appending(path: "Package.swift"), encoding: .utf8)
+            contentsOf: tests.deletingLastPathComponent().appending(path: "Package.swift"), encoding: .utf8)
         var products: [Substring: String] = [:]
         for match in manifest.matches(of: /let (\w+) = Target\.Dependency\.product\(\s*name: "(\w+)"/) {
             products[match.1] = String(match.2)
         }
-        let call = try Regex("module\\(\\s*\"\(module)\",\\s*\\[([^\\[\\]]*(?:\\[[^\\[\\]]*\\][^\\[\\]]*)*)\\]\\)")
+        let call = try Regex(
+            "(?:module\\(|tests\\(|name:)\\s*\"\(module)\",\\s*(?:dependencies:\\s*)?\\[([^\\[\\]]*(?:\\[[^\\[\\]]*\\][^\\[\\]]*)*)\\]"
+        )
         let list = try #require(manifest.firstMatch(of: call)?[1].substring, "\(module) is not in Package.swift")
         return Set(
             list.matches(of: /"(\w+)"|\w+/).compactMap { match in match.1.map { String($0) } ?? products[match.0] }

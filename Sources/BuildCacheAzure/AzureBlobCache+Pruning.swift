@@ -30,7 +30,7 @@ private struct PrunableContainer: PrunableStore {
     var removesSharedVersions: Bool { false }
 
     func names() async throws -> [StoredName] {
-        try await AzureBlobCache.explained("prune") {
+        try await running("prune", at: "azblob") {
             let blobs = try await container.blobs(container.names.manifestListing)
             return try await blobs.mapConcurrently(limit: Self.readsInFlight) { blob -> StoredName? in
                 guard let name = container.names.name(ofManifest: blob.name) else { return nil }
@@ -62,7 +62,7 @@ private struct PrunableContainer: PrunableStore {
     }
 
     func blobs() async throws -> StoredBlobs {
-        let found = try await AzureBlobCache.explained("prune") {
+        let found = try await running("prune", at: "azblob") {
             try await container.blobs(container.names.blobListing)
         }
         return .listed(
@@ -85,7 +85,7 @@ private struct PrunableContainer: PrunableStore {
     }
 
     private func remove(_ blob: String, ifUnchanged etag: String) async throws -> Bool {
-        try await AzureBlobCache.explained("prune") {
+        try await running("prune", at: "azblob") {
             try await container.blob(named: blob).remove(
                 ifUnchanged: etag, retries: container.requests.transport.retries())
         }

@@ -71,7 +71,7 @@ public struct AzureBlobCache: CacheBackend {
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
-        try await AzureBlobCache.explained("export", progress) {
+        try await running("export", at: "azblob", progress: progress) {
             let container = try client.container(options)
             let present = try await container.kept(graph.unconverted(export))
             var bare = try await BareExport(
@@ -107,7 +107,7 @@ public struct AzureBlobCache: CacheBackend {
     /// - Returns: `nil` if the container is not there, or none of the names.
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
-        try await AzureBlobCache.explained("import", progress) {
+        try await running("import", at: "azblob", progress: progress) {
             let container = try client.container(options)
             let limit = limits.maximumBytes
             let found = try await options.names.mapConcurrently(limit: AzureBlobCache.checksInFlight) {
@@ -129,17 +129,6 @@ public struct AzureBlobCache: CacheBackend {
             }
             for problem in cache.problems { progress(.problem(problem)) }
             return cache
-        }
-    }
-
-    static func explained<Value>(
-        _ operation: String, _ progress: ProgressSink? = nil, _ body: () async throws -> Value
-    ) async throws -> Value {
-        do {
-            guard let progress else { return try await body() }
-            return try await progress.reportingPauses(body)
-        } catch let error as CacheError {
-            throw error.adding(backend: "azblob", operation: operation)
         }
     }
 }

@@ -63,7 +63,7 @@ private struct PrunableRepository: PrunableStore {
     }
 
     func names() async throws -> [StoredName] {
-        try await GitHubActionsCache.explained("prune") {
+        try await running("prune", at: "gha") {
             try await indexes().mapConcurrently(limit: Self.readsInFlight) { try await name($0) }.compactMap { $0 }
         }
     }
@@ -94,7 +94,7 @@ private struct PrunableRepository: PrunableStore {
     }
 
     func blobs() async throws -> StoredBlobs {
-        try await GitHubActionsCache.explained("prune") {
+        try await running("prune", at: "gha") {
             let layers = try await listing.entries(
                 GitHubKeys.blobPrefix, in: nil, retries: store.requests.makeRetries())
             let superseded = try await indexes().flatMap { $0.versions.dropLast().map(\.entry) }
@@ -110,7 +110,7 @@ private struct PrunableRepository: PrunableStore {
 
     /// Removes an index with all its versions, the newest last: else an older one would take its place.
     func remove(_ name: StoredName) async throws -> Bool {
-        try await GitHubActionsCache.explained("prune") {
+        try await running("prune", at: "gha") {
             let index = try await indexes().first { GitHubKeys.title(ofIndex: $0.name, in: $0.scope) == name.name }
             guard let index else { return true }
             guard index.versions.last.map({ "\($0.entry.number)" }) == name.version else { return false }
@@ -124,7 +124,7 @@ private struct PrunableRepository: PrunableStore {
     func remove(_ blob: StoredBlob) async throws -> Bool {
         let parts = blob.id.split(separator: " ", maxSplits: 1)
         guard parts.count == 2, let number = Int64(decimal: parts[0], in: 0...Int64.max) else { return false }
-        return try await GitHubActionsCache.explained("prune") {
+        return try await running("prune", at: "gha") {
             let retries = store.requests.makeRetries()
             let found = try await listing.entries(String(parts[1]), in: nil, retries: retries)
             guard let entry = found.first(where: { $0.number == number }) else { return true }

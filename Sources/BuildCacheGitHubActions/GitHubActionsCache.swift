@@ -72,7 +72,7 @@ public struct GitHubActionsCache: CacheBackend {
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
-        try await GitHubActionsCache.explained("export", progress) {
+        try await running("export", at: "gha", progress: progress) {
             let store = try client.store(options)
             guard let scope = store.requests.token.writeScope else {
                 throw CacheError(
@@ -170,7 +170,7 @@ public struct GitHubActionsCache: CacheBackend {
     /// - Returns: `nil` if no scope has an index.
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
-        try await GitHubActionsCache.explained("import", progress) {
+        try await running("import", at: "gha", progress: progress) {
             let store = try client.store(options)
             let limit = limits.maximumBytes
             let scopes = store.requests.token.readScopes
@@ -187,17 +187,6 @@ public struct GitHubActionsCache: CacheBackend {
             try await cache.removeMissing { layers in try await store.present(layers) }
             for problem in cache.problems { progress(.problem(problem)) }
             return cache
-        }
-    }
-
-    static func explained<Value>(
-        _ operation: String, _ progress: ProgressSink? = nil, _ body: () async throws -> Value
-    ) async throws -> Value {
-        do {
-            guard let progress else { return try await body() }
-            return try await progress.reportingPauses(body)
-        } catch let error as CacheError {
-            throw error.adding(backend: "gha", operation: operation)
         }
     }
 }

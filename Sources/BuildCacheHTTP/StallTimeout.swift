@@ -58,27 +58,20 @@ struct Stall: Error {
 func withStallTimeout<Value: Sendable>(
     _ activity: Activity, clock: any Clock<Duration>, _ body: @escaping @Sendable () async throws -> Value
 ) async throws -> Value {
-    try await withThrowingTaskGroup(of: Value.self) { group in
-        defer { group.cancelAll() }
-        group.addTask { try await body() }
-        group.addTask {
-            var mark = activity.snapshot.moved
-            var idle = Duration.zero
-            while true {
-                let step = activity.snapshot.patience / 4
-                try await clock.sleep(for: step)
-                let now = activity.snapshot
-                if now.moved - mark >= now.least {
-                    (mark, idle) = (now.moved, .zero)
-                } else {
-                    idle += step
-                }
-                if idle >= now.patience { throw Stall(moved: now.moved - mark, limit: now.patience) }
+    try await race(body) {
+        var mark = activity.snapshot.moved
+        var idle = Duration.zero
+        while true {
+            let step = activity.snapshot.patience / 4
+            try await clock.sleep(for: step)
+            let now = activity.snapshot
+            if now.moved - mark >= now.least {
+                (mark, idle) = (now.moved, .zero)
+            } else {
+                idle += step
             }
+            if idle >= now.patience { throw Stall(moved: now.moved - mark, limit: now.patience) }
         }
-        // The watch only ever throws, so whichever comes first decides.
-        for try await value in group { return value }
-        throw CancellationError()
     }
 }
 
@@ -91,13 +84,20 @@ package struct TimeLimitPassed: Error {
 package func withTimeLimit<Value: Sendable>(
     _ limit: Duration, clock: any Clock<Duration>, _ body: @escaping @Sendable () async throws -> Value
 ) async throws -> Value {
+    try await race(body) {
+        try await clock.sleep(for: limit)
+        throw TimeLimitPassed(limit: limit)
+    }
+}
+
+/// Runs `body` beside a watch that only ever throws: the first of them to end decides, and the other is cancelled.
+private func race<Value: Sendable>(
+    _ body: @escaping @Sendable () async throws -> Value, _ watch: @escaping @Sendable () async throws -> Never
+) async throws -> Value {
     try await withThrowingTaskGroup(of: Value.self) { group in
         defer { group.cancelAll() }
         group.addTask { try await body() }
-        group.addTask {
-            try await clock.sleep(for: limit)
-            throw TimeLimitPassed(limit: limit)
-        }
+        group.addTask { try await watch() }
         for try await value in group { return value }
         throw CancellationError()
     }

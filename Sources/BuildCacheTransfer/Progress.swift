@@ -52,3 +52,20 @@ public struct ProgressSink: Sendable {
     /// Goes nowhere.
     public static let discarded = ProgressSink { _ in }
 }
+
+/// Runs an operation of a backend: its errors say so, and its pauses are progress.
+///
+/// - Parameters:
+///   - operation: As in `export`.
+///   - backend: As in ``BackendTraits/name``.
+///   - progress: The observer of pauses; `nil` for a part of an operation that has one.
+package func running<Value>(
+    _ operation: String, at backend: String, progress: ProgressSink? = nil, _ body: () async throws -> Value
+) async throws -> Value {
+    do {
+        guard let progress else { return try await body() }
+        return try await progress.reportingPauses(body)
+    } catch let error as CacheError {
+        throw error.adding(backend: backend, operation: operation)
+    }
+}

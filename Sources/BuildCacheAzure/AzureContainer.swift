@@ -51,7 +51,7 @@ package struct AzureContainer: BlobStore {
         return BlobStat(size: properties.size, modifiedAt: properties.modifiedAt)
     }
 
-    /// What is known of a layer that is there, whether it can be read or not.
+    /// The properties of a stored layer, readable or not; `nil` if it is not stored.
     func properties(_ digest: Digest) async throws -> BlobProperties? {
         try await blob(named: names.blob(digest)).properties(retries: requests.transport.retries())
     }

@@ -141,7 +141,7 @@ struct GitHubStore: BlobSource {
         }
     }
 
-    /// What became of an entry that was to be made.
+    /// The outcome of saving an entry.
     private enum Saved {
         case saved
         /// There is one, or another job has begun it.

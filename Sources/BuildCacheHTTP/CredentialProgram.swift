@@ -105,7 +105,7 @@ package struct CredentialProgram: Sendable {
     /// A pipe whose ends no other program inherits that is started at the same time.
     private static func closedOnExecution() throws -> (reading: FileDescriptor, writing: FileDescriptor) {
         #if canImport(Darwin)
-            // There is no pipe2; Subprocess hands on only what it is told to, and a program that others start may be faster than fcntl.
+            // Darwin lacks pipe2. Subprocess passes on only the descriptors that it is given, but a program that other code starts may inherit one before fcntl runs.
             let (reading, writing) = try FileDescriptor.pipe()
             for end in [reading, writing] { _ = fcntl(end.rawValue, F_SETFD, FD_CLOEXEC) }
             return (reading, writing)

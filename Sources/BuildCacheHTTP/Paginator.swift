@@ -19,7 +19,7 @@ package struct Paginator: Sendable {
     /// One page of a list.
     package struct Page<Entry: Sendable, Place: Equatable & Sendable>: Sendable {
         package var entries: [Entry]
-        /// Where the next page begins, `nil` if this is the last.
+        /// The place at which the next page begins, `nil` if this is the last.
         package var next: Place?
 
         package init(_ entries: [Entry], next: Place?) {

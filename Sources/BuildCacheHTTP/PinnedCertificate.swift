@@ -6,7 +6,7 @@ package import NIOSSL
 import Synchronization
 
 extension TLSOptions {
-    /// How to connect to a server that has one certain certificate, whatever authority signed it and whatever name is in it.
+    /// The options to connect to a server with one certain certificate, of any authority and with any name.
     ///
     /// Connects once to see the certificate, sends nothing, and lets later connections trust that certificate and no other.
     ///

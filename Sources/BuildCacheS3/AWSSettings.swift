@@ -26,7 +26,7 @@ struct AWSSettings: Sendable {
         return setting("ca_bundle").map { ($0, "ca_bundle") }
     }
 
-    /// How to connect where other authorities than the transport's are to be trusted, `nil` for its usual way.
+    /// The TLS settings with the authorities that the environment or the profile names, `nil` for the transport's.
     ///
     /// - Throws: `CacheError` `.invalidSpec` if the file has no certificates.
     func tls() throws(CacheError) -> TLSConfiguration? {

@@ -46,7 +46,7 @@ public struct InstanceCredentials: AWSCredentialProvider {
         }
         // One role per instance; the answer has a line for each all the same.
         guard let name = role.split(whereSeparator: \.isNewline).first else { return nil }
-        // It becomes part of an address that is logged, and what is no name may be anything.
+        // Checked because it becomes part of a URL that is logged, and another text may hold a secret.
         guard name.isRoleName else {
             throw CacheError(
                 .corrupted,

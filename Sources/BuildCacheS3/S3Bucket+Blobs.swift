@@ -17,7 +17,7 @@ extension S3Bucket: BlobStore {
         }
     }
 
-    /// What is known of a layer that can be read, or the tier that keeps it from being read.
+    /// The object of a layer that can be read, or the archive tier that keeps it from being read.
     func readable(_ digest: Digest) async throws -> (object: StoredObject?, archived: ArchivedBlob?) {
         if isDamaged(digest) { return (nil, nil) }
         guard let object = try await head(keys.blob(digest)) else { return (nil, nil) }

@@ -24,7 +24,7 @@ extension S3Bucket {
         try await findAll(digests, isLenient: isLenient).found
     }
 
-    /// What ``find(_:isLenient:)`` tells, and the tiers of layers that are archived.
+    /// The layers that ``find(_:isLenient:)`` finds, and the tiers of those that are archived.
     func findAll(
         _ digests: some Sequence<Digest>, isLenient: Bool
     ) async throws -> (found: [Digest: BlobStat], archived: [Digest: ArchivedBlob]) {
@@ -46,7 +46,7 @@ extension S3Bucket {
         return (all, archived)
     }
 
-    /// What lists tell of these, in their order, and those of which they do not tell enough.
+    /// The layers that lists show, and those that have to be asked for one by one, in their order.
     private func listed(_ wanted: [Digest]) async throws -> (found: [Digest: BlobStat], unknown: [Digest]) {
         guard let first = wanted.first else { return ([:], []) }
         let now = self.now

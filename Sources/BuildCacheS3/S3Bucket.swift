@@ -223,7 +223,7 @@ package struct S3Bucket: Sendable {
         }
     }
 
-    /// How far the clock of this machine is off, in words that follow "is wrong"; empty if the response does not tell.
+    /// The error of this machine's clock, in words that follow "is wrong"; empty if the response does not tell.
     func skew(_ response: IncomingResponse) -> String {
         guard let text = response.headers.first(name: "Date"), let theirs = Timestamp(httpDate: text) else { return "" }
         let seconds = client.now().seconds - theirs.seconds

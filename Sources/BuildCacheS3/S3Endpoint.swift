@@ -15,9 +15,9 @@ package struct S3Endpoint: Hashable, Sendable {
     package let isPlain: Bool
     /// Whether the spec alone names the host, and not the environment, the profile or Amazon.
     let isNamedBySpec: Bool
-    /// What stands before every key: percent-encoded, without a slash at its end.
+    /// The path before every key: percent-encoded, without a slash at its end.
     package let root: String
-    /// What stands before a key that is the source of a copy, with a slash at its end.
+    /// The text before a key that is the source of a copy, with a slash at its end.
     private let copyRoot: String
 
     /// - Parameters:

@@ -141,7 +141,7 @@ struct AttributeReader {
     func integer(_ key: String) throws(CacheError) -> Int? {
         guard let text = try string(key) else { return nil }
         guard let value = Int(signedDecimal: text, in: Int.min...Int.max) else {
-            throw fault("\"\(key)\" is \(OptionKey.clipped(text)), which is no whole number")
+            throw fault("\"\(key)\" is \(OptionKey.clipped(text)), which is not a whole number")
         }
         return value
     }

@@ -42,7 +42,7 @@ public struct ServiceURL: Hashable, Sendable {
         if let colon = authority.lastIndex(of: ":"), !authority.hasSuffix("]") {
             let digits = authority[authority.index(after: colon)...]
             guard let number = Int(decimal: digits, in: 1...65535) else {
-                throw CacheError(.invalidSpec, "its port is no number from 1 to 65535")
+                throw CacheError(.invalidSpec, "invalid port: expected a number from 1 to 65535")
             }
             host = authority[..<colon]
             port = number

@@ -149,7 +149,7 @@ struct ArchiveTests {
         }
     }
 
-    @Test("is no cache where it is the placeholder of a folder: it is not counted, and keeps no layer")
+    @Test("is not a cache where it is the placeholder of a folder: it is not counted, and keeps no layer")
     func placeholders() async throws {
         let server = ObjectServer()
         try await server.run { cache, bucket in

@@ -25,7 +25,7 @@ struct OutsideNumberTests {
             do {
                 let spec = try one(form.replacing("%", with: number), leniency: leniency)
                 check(spec, leniency)
-                // What is accepted is written so that it is read again.
+                // An accepted number is written in a form that is read again.
                 let again = try one(spec.description, leniency: .lenient)
                 #expect(again.type == spec.type)
             } catch let error as CacheError {

@@ -69,7 +69,7 @@ struct FuzzInput: Sendable {
     var choice: UInt8 { bytes.first ?? 0 }
     /// All but the first byte.
     var rest: FuzzInput { FuzzInput(Array(bytes.dropFirst())) }
-    /// What lies between bytes of 0.
+    /// The parts between bytes of 0.
     var parts: [FuzzInput] {
         bytes.split(separator: 0, omittingEmptySubsequences: false).map { FuzzInput(Array($0)) }
     }

@@ -47,7 +47,7 @@ extension FuzzTarget {
         }
     }
 
-    /// A table of contents that somebody else wrote, over a layer that is one file.
+    /// A table of contents of another writer, over a layer that is one file.
     private static let toc = FuzzTarget("toc", seeds: { _, bytes in isTOC(bytes) }) { input in
         let member = try GzipMember(level: 1)
         var stored = Array(try member.compress(ByteBuffer(repeating: 0x61, count: 4096)).readableBytesView)

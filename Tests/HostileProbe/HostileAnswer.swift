@@ -108,7 +108,7 @@ struct HostileAnswer: Sendable {
         HostileAnswer("garbage", .bytes((0..<2000).map { UInt8(truncatingIfNeeded: $0 &* 97 &+ 131) })),
         HostileAnswer("the greeting of another service", .text("SSH-2.0-OpenSSH_9.6\r\n")),
         HostileAnswer("frames of HTTP/2", .bytes([0, 0, 18, 4, 0, 0, 0, 0, 0] + [UInt8](repeating: 0, count: 18))),
-        HostileAnswer("a status that is no number", .text("HTTP/1.1 abc OK\r\nContent-Length: 0\r\n\r\n")),
+        HostileAnswer("a status that is not a number", .text("HTTP/1.1 abc OK\r\nContent-Length: 0\r\n\r\n")),
         HostileAnswer("the status 999", 999),
         HostileAnswer(
             "two answers to one request", isLegal: true,
@@ -180,7 +180,7 @@ struct HostileAnswer: Sendable {
         HostileAnswer("a redirect to a file", 307, [("Location", "file:///etc/passwd")]),
         HostileAnswer("a redirect to no address", 307, [("Location", "http://[::1")]),
         HostileAnswer("a redirect to nothing", 307),
-        HostileAnswer("a redirect to https where there is none") { exchange in
+        HostileAnswer("a redirect to https where no server speaks it") { exchange in
             .proper(ServerResponse(307, headers: [("Location", "https://\(exchange.request.host)/x")]))
         },
         HostileAnswer("redirects with a body without an end") { exchange in

@@ -28,7 +28,7 @@ struct HostileProbe {
 
 enum ProbeError: Error { case usage, properFailed }
 
-/// What a process leaves behind, also one that ends before its time.
+/// The record that a process leaves behind, also one that ends before its time.
 final class Journal: Sendable {
     private let file: Mutex<FileHandle>
 
@@ -242,7 +242,7 @@ final class Probe: Sendable {
         return seen.role
     }
 
-    /// What must not be, of one call.
+    /// The faults of one call.
     private func outcome(of call: Call, _ service: Service, _ address: String, _ clock: PauseClock) async throws
         -> [String]
     {

@@ -65,14 +65,14 @@ struct Site: Sendable {
     var address: String
     var transport: HTTPTransport
     var scratch: ScratchStore
-    /// What measures pauses.
+    /// The clock of pauses.
     var clock: any Clock<Duration>
 }
 
 /// The servers of one backend, and caches there.
 struct Service: Sendable {
     var respond: @Sendable (ServerRequest) async throws -> ServerResponse
-    /// What no log, no error and no other host may see.
+    /// The secrets, which no log, error or other host may see.
     var secrets: [String]
     /// A cache under a name.
     var cache: @Sendable (_ name: String, Site) throws -> any PrunableBackend

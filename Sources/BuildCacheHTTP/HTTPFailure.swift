@@ -69,7 +69,8 @@ struct ServiceFault {
         self.message = message.flatMap(ServiceFault.printable)
     }
 
-    init(_ body: [UInt8]) {
+    /// The code and the message in a body, neither clipped nor escaped.
+    static func words(of body: [UInt8]) -> (code: String?, message: String?) {
         var found = ServiceFault()
         if body.first(where: { $0 > 0x20 }) == UInt8(ascii: "{") {
             let read = try? JSONReader.read(body, as: "error") { reader throws(CacheError) in
@@ -82,14 +83,7 @@ struct ServiceFault {
         if found.code == nil, found.message == nil {
             found.message = String(decoding: body.prefix(1000), as: UTF8.self)
         }
-        self.init(code: found.code, message: found.message)
-    }
-
-    /// The same without the server's words, which repeat a credential; its name of the fault stays if that does not.
-    func hidden(_ secrets: RequestSecrets) -> ServiceFault {
-        ServiceFault(
-            code: code.flatMap { secrets.occur(in: $0.utf8) ? nil : $0 },
-            message: "(its words are not shown, because they repeat a credential of the request)")
+        return (found.code, found.message)
     }
 
     /// Reads the outer object, and the first of its `errors` that is an object with a code.

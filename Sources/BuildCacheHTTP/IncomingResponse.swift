@@ -115,6 +115,9 @@ package struct IncomingResponse: Sendable {
         return read.withLock { $0 }
     }
 
+    /// A text of the response, such as a header, for an error; `nil` if it repeats a credential of the request.
+    package func shown(_ text: String?) -> String? { secrets.occur(in: text) ? nil : text }
+
     /// The error that this response is.
     ///
     /// - Parameter read: Reads the service's own form of an error; `nil` for JSON and text.
@@ -123,9 +126,14 @@ package struct IncomingResponse: Sendable {
     ) async -> HTTPFailure {
         let body = await beginning(upTo: HTTPFailure.bodyLimit)
         let pause = retryAfter(headers.first(name: "Retry-After"), now: now())
-        let said = read(body).map { ServiceFault(code: $0.code, message: $0.message) } ?? ServiceFault(body)
+        var words = read(body) ?? ServiceFault.words(of: body)
+        // Searched before and after decoding: the body may not be a document, and escapes of JSON and XML hide a credential.
+        if secrets.occur(in: words.code) || secrets.occur(in: words.message) || secrets.occur(in: body) {
+            words.code = shown(words.code)
+            words.message = "(its words are not shown, because they repeat a credential of the request)"
+        }
         return HTTPFailure(
-            summary, status: status, retryAfter: pause, said: secrets.occur(in: body) ? said.hidden(secrets) : said)
+            summary, status: status, retryAfter: pause, said: ServiceFault(code: words.code, message: words.message))
     }
 }
 

@@ -49,8 +49,8 @@ package struct OutgoingRequest: Sendable {
     /// Method and URL for errors and logs; never with a query, which may be a signature.
     package var summary: String { "\(method) \(shownURL)" }
 
-    /// The URL without its query, and without what a server that redirects has put into it of credentials.
-    var shownURL: String { earlierSecrets?.hide(url.base) ?? url.base }
+    /// The URL without its query, or `<redacted>` if it repeats a credential, which a server that named the URL may have put there.
+    var shownURL: String { RequestSecrets(self, includesQuery: false).hide(url.base) }
 
     /// Bytes of the body.
     package var bodyLength: Int64 {

@@ -13,7 +13,8 @@ struct RequestSecrets: Sendable {
     /// Parts of the names of query parameters whose values are credentials, as in `sig` and `X-Amz-Security-Token`.
     private static let secretNames = ["sig", "token", "credential", "secret", "password", "key"]
 
-    init(_ request: OutgoingRequest) {
+    /// - Parameter includesQuery: Whether credentials in the query of the URL count.
+    init(_ request: OutgoingRequest, includesQuery: Bool = true) {
         let (headers, url, earlier) = (request.credentials, request.url, request.earlierSecrets)
         let form = if case .form(let form) = request.body { form.secrets } else { Secret<[String]>([]) }
         values = {
@@ -26,7 +27,7 @@ struct RequestSecrets: Sendable {
                 guard scheme.lowercased() == "basic", let login = Base64.decode(credential.utf8) else { continue }
                 texts.append(String(decoding: login.drop { $0 != UInt8(ascii: ":") }.dropFirst(), as: UTF8.self))
             }
-            for (name, value) in url.queryParameters
+            for (name, value) in includesQuery ? url.queryParameters : []
             where RequestSecrets.secretNames.contains(where: { name.lowercased().firstRange(of: $0) != nil }) {
                 texts.append(value)
             }
@@ -49,15 +50,35 @@ struct RequestSecrets: Sendable {
         return secrets.contains { secret in forms.contains { $0.contains(bytes: secret) } }
     }
 
+    /// Whether a text, if there is one, repeats one of them.
+    func occur(in text: String?) -> Bool { text.map { occur(in: $0.utf8) } ?? false }
+
     /// The text, or a word in its place if it repeats one of them.
     func hide(_ text: String) -> String { occur(in: text.utf8) ? "<redacted>" : text }
 }
 
 extension [UInt8] {
+    /// Whether `wanted` occurs here.
+    ///
+    /// Takes linear time, because a server may choose both: its token, and the words that nearly repeat it.
+    ///
+    /// - Source: Knuth, Morris, Pratt, "Fast Pattern Matching in Strings", 1977.
     fileprivate func contains(bytes wanted: [UInt8]) -> Bool {
-        guard let first = wanted.first, wanted.count <= count else { return false }
-        for start in 0...count - wanted.count where self[start] == first {
-            if self[start..<start + wanted.count] == wanted[...] { return true }
+        guard !wanted.isEmpty, wanted.count <= count else { return false }
+        // For each prefix of `wanted`, the length of the longest proper prefix that is also its suffix.
+        var borders = [0]
+        borders.reserveCapacity(wanted.count)
+        var matched = 0
+        for byte in wanted.dropFirst() {
+            while matched > 0, byte != wanted[matched] { matched = borders[matched - 1] }
+            if byte == wanted[matched] { matched += 1 }
+            borders.append(matched)
+        }
+        matched = 0
+        for byte in self {
+            while matched > 0, byte != wanted[matched] { matched = borders[matched - 1] }
+            if byte == wanted[matched] { matched += 1 }
+            if matched == wanted.count { return true }
         }
         return false
     }

@@ -50,6 +50,63 @@ struct EchoTests {
         }
     }
 
+    @Test(
+        "with escapes of its format gets none of its words into the error",
+        arguments: [
+            #"{"message":"you sent \u0068unter2 \u0026 more"}"#, #"{"code":"hunter2\u0020& more"}"#,
+            #"{"errors":[{"code":"DENIED","message":"hunter2 & mor\u0065"}]}"#,
+        ])
+    func escapes(_ body: String) async throws {
+        try await withServer { _ in
+            ServerResponse(403, body: Array(body.utf8))
+        } _: { address in
+            try await HTTPTransport.forTests { transport, _ in
+                for request in try requests(address) {
+                    let failure = await (try await transport.send(request)).failure()
+                    #expect(!failure.error.message.contains("unter2"))
+                    #expect(failure.error.message.contains("its words are not shown"))
+                    #expect(failure.code == nil || failure.code == "DENIED")
+                }
+                let request = try requests(address)[0]
+                let failure = await (try await transport.send(request)).failure { _ in ("Denied", "hunter2 & more") }
+                #expect(!failure.error.message.contains("unter2"))
+            }
+        }
+    }
+
+    // A search that starts afresh at each byte would need hours.
+    @Test("nearly, at every byte, is searched in linear time")
+    func repeated() async throws {
+        let secret = String(repeating: "a", count: 16 << 10) + "b"
+        var request = OutgoingRequest(.GET, try ServiceURL("https://one.example/"))
+        try request.credentials.set("Authorization", Secret("Bearer \(secret)"))
+        let secrets = RequestSecrets(request)
+        let words = [UInt8](repeating: UInt8(ascii: "a"), count: HTTPFailure.bodyLimit)
+        #expect(!secrets.occur(in: words))
+        #expect(secrets.occur(in: words + secret.utf8 + words))
+    }
+
+    @Test("in an address that it sends to gets it into no error or log of the next request")
+    func addresses() async throws {
+        let lines = LogLines()
+        try await withServer { _ in
+            ServerResponse(403)
+        } _: { address in
+            try await HTTPTransport.forTests { transport, _ in
+                var transport = transport
+                transport.logger = lines.logger
+                var request = OutgoingRequest(
+                    .PUT, try ServiceURL("http://\(address)/uploads/hunter2%20%26%20more?state=1"))
+                try request.credentials.set("Authorization", Secret("Bearer hunter2 & more"))
+                let failure = await (try await transport.send(request)).failure()
+                #expect(failure.error.message.hasPrefix("PUT <redacted> returned 403"))
+                #expect("\(request)" == "PUT <redacted>")
+            }
+        }
+        #expect(!lines.all.isEmpty)
+        #expect(lines.all.filter { $0.contains("hunter2") } == [])
+    }
+
     @Test("says everything else in its own words")
     func others() async throws {
         try await withServer { _ in

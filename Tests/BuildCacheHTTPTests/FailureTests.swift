@@ -77,8 +77,8 @@ struct FailureTests {
         let flat = Array(#"{"errors":[1,{"code":"A","message":"b"},{"code":"C"}]}"#.utf8)
         let (codes, code) = AsyncStream<String?>.makeStream()
         let thread = Thread {
-            code.yield(ServiceFault(flat).code)
-            code.yield(ServiceFault(body).code)
+            code.yield(ServiceFault.words(of: flat).code)
+            code.yield(ServiceFault.words(of: body).code)
             code.finish()
         }
         // The least of the supported platforms, Musl's.

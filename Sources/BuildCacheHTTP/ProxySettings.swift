@@ -84,6 +84,7 @@ struct ProxySettings: Sendable {
                 guard let port = Int(decimal: name[name.index(after: colon)...], in: 1...65535) else { return nil }
                 number = port
                 name = name[..<colon]
+                if name.hasPrefix("["), name.hasSuffix("]") { name = name.dropFirst().dropLast() }
             }
             if name.hasPrefix("*.") { name = name.dropFirst() }
             let onlyBelow = name.hasPrefix(".")

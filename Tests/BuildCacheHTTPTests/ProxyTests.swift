@@ -37,12 +37,14 @@ struct ProxyTests {
             ("a.com, EXAMPLE.com", "example.com"), ("example.com:5000", "example.com:5000"),
             ("example.com:80", "example.com"), ("10.0.0.0/8", "10.1.2.3"), ("10.1.2.3", "10.1.2.3"),
             ("fd00::/8", "[fd12::1]"), ("10.1.2.0/23", "10.1.3.255"),
+            ("[fd12::1]:5000", "[fd12::1]:5000"), ("[FD12:0::1]:80", "[fd12::1]"),
         ]
         for (exceptions, host) in direct { #expect(try isDirect(exceptions, host), "\(exceptions) \(host)") }
         let proxied = [
             ("", "example.com"), ("example.com", "badexample.com"), (".example.com", "example.com"),
             ("example.com:5000", "example.com"), ("10.0.0.0/8", "11.1.2.3"), ("10.1.2.0/23", "10.1.4.0"),
             ("10.0.0.0/99", "10.1.2.3"), ("::/0", "10.1.2.3"), (",", "example.com"),
+            ("[fd12::1]:5000", "[fd12::1]"), ("[]:80", "[fd12::1]"),
         ]
         for (exceptions, host) in proxied { #expect(try !isDirect(exceptions, host), "\(exceptions) \(host)") }
     }

@@ -30,7 +30,8 @@ extension ServiceURL {
                 .corrupted,
                 "a redirect to an invalid URL: expected an http:// or https:// URL, but it has another scheme")
         } else {
-            absolute = root + path.prefix(through: path.lastIndex(of: "/") ?? path.startIndex) + text
+            // A URL without a path means the root of its server.
+            absolute = root + (path.lastIndex(of: "/").map { path[...$0] } ?? "/") + text
         }
         do {
             return try ServiceURL(absolute.encodingBehindHost)

@@ -139,6 +139,27 @@ struct TransportTests {
         #expect(try base.resolving("https://one.example?x=@evil.example/|").host == "one.example")
     }
 
+    @Test("is redirected to a relative address also from a URL without a path", arguments: ["", "x", "x/y?z=1"])
+    func withoutPath(_ location: String) async throws {
+        let root = try ServiceURL("https://registry.example")
+        #expect(try root.resolving(location).exposed == "https://registry.example/\(location)")
+        let log = RequestLog()
+        try await withServer { request in
+            switch log.note(request) {
+            case 1: ServerResponse(307, headers: [("Location", "http://\(request.host)")])
+            case 2: ServerResponse(307, headers: [("Location", location)])
+            default: ServerResponse(200)
+            }
+        } _: { address in
+            try await HTTPTransport.forTests { transport, _ in
+                let response = try await transport.send(OutgoingRequest(.GET, try ServiceURL("http://\(address)/v2/")))
+                await response.discard()
+                #expect(response.status == .ok)
+            }
+        }
+        #expect(log.requests.map(\.target) == ["/v2/", "/", "/\(location)"])
+    }
+
     @Test("is sent again when that may help", arguments: [408, 425, 429, 500, 502, 503, 504])
     func retries(_ status: Int) async throws {
         let log = RequestLog()

@@ -1,4 +1,6 @@
+import BuildCacheBytes
 package import BuildCacheCore
+import NIOCore
 package import NIOSSL
 
 /// The certificates that a server must have and that we show, for TLS 1.2 or later.
@@ -35,24 +37,29 @@ public struct TLSOptions: Hashable, Sendable {
         self.clientCertificate = clientCertificate
     }
 
-    /// Reads the files.
+    /// The most bytes of a file in PEM, 4 MiB; bundles of authorities have a fourth of a MiB.
+    private static let sizeLimit: Int64 = 4 << 20
+
+    /// Reads the files, each a regular one of at most 4 MiB.
     ///
     /// - Parameter certificateFile: What is trusted in place of the system's authorities, `nil` for these.
-    /// - Throws: `CacheError` `.invalidSpec` if a file does not exist or is not PEM.
+    /// - Throws: `CacheError` `.invalidSpec` if a file does not exist, is not a regular one, is larger than that, or is not PEM.
     package func configuration(certificateFile: String?) throws(CacheError) -> TLSConfiguration {
         var configuration = TLSConfiguration.client
         if !verifiesCertificates { configuration.certificateVerification = .none }
         if let certificateFile { configuration.trustRoots = .file(certificateFile) }
         for file in authorities {
-            let certificates = try read(file, "certificate authority") { try NIOSSLCertificate.fromPEMFile(file) }
+            let certificates = try TLSOptions.read(file, "certificate authority") {
+                try NIOSSLCertificate.fromPEMBytes($0)
+            }
             configuration.additionalTrustRoots.append(.certificates(certificates))
         }
         if let own = clientCertificate {
-            let chain = try read(own.certificate, "client certificate") {
-                try NIOSSLCertificate.fromPEMFile(own.certificate)
+            let chain = try TLSOptions.read(own.certificate, "client certificate") {
+                try NIOSSLCertificate.fromPEMBytes($0)
             }
             configuration.certificateChain = chain.map { .certificate($0) }
-            let key = try read(own.key, "client key") { try NIOSSLPrivateKey(file: own.key, format: .pem) }
+            let key = try TLSOptions.read(own.key, "client key") { try NIOSSLPrivateKey(bytes: $0, format: .pem) }
             configuration.privateKey = .privateKey(key)
         }
         return configuration
@@ -63,16 +70,10 @@ public struct TLSOptions: Hashable, Sendable {
     /// - Parameters:
     ///   - file: Certificates in PEM.
     ///   - name: The setting that names the file, for errors.
-    /// - Throws: `CacheError` `.invalidSpec` if the file does not exist or has no certificates.
+    /// - Throws: `CacheError` `.invalidSpec` if the file does not exist, is not a regular one of at most 4 MiB, or has no certificates.
     package static func configuration(trustingOnly file: String, as name: String) throws(CacheError) -> TLSConfiguration
     {
-        let found: [NIOSSLCertificate]
-        do { found = try NIOSSLCertificate.fromPEMFile(file) } catch {
-            throw CacheError(
-                .invalidSpec,
-                "cannot read the certificates of \(name) \(file.quoted): \(shortDescription(of: error)); name a file in PEM"
-            )
-        }
+        let found = try read(file, "certificates of \(name)") { try NIOSSLCertificate.fromPEMBytes($0) }
         guard !found.isEmpty else {
             throw CacheError(.invalidSpec, "\(name) \(file.quoted) has no certificates: expected a file in PEM")
         }
@@ -81,9 +82,21 @@ public struct TLSOptions: Hashable, Sendable {
         return configuration
     }
 
-    private func read<Value>(_ file: String, _ what: String, _ body: () throws -> Value) throws(CacheError) -> Value {
-        do { return try body() } catch {
-            throw CacheError(.invalidSpec, "cannot read the \(what) \(file.quoted): \(shortDescription(of: error))")
+    /// Reads a regular file in PEM of at most 4 MiB: a pipe or a device may have no end.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec`.
+    private static func read<Value>(
+        _ file: String, _ name: String, _ body: ([UInt8]) throws -> Value
+    ) throws(CacheError) -> Value {
+        do {
+            let open = try OpenFile(reading: file)
+            guard open.size <= sizeLimit else {
+                throw CacheError(.limitExceeded, "\(open.size) bytes are too many: expected at most \(sizeLimit)")
+            }
+            return try body(Array(try open.read(0..<open.size).readableBytesView))
+        } catch {
+            let reason = (error as? CacheError)?.message ?? shortDescription(of: error)
+            throw CacheError(.invalidSpec, "cannot read the \(name) \(file.quoted): \(reason); name a file in PEM")
         }
     }
 }

@@ -1,5 +1,6 @@
 import BuildCacheCore
 import BuildCacheHTTP
+import Foundation
 import TestTools
 import Testing
 
@@ -28,6 +29,20 @@ struct ProgramTests {
         #expect(error?.code == .unavailable)
         #expect(error?.message.hasPrefix("the helper did not end within 60.0 seconds") == true)
         #expect(clock.now.offset == .seconds(60))
+    }
+
+    @Test("is not waited for when it has ended and a program that it started has not")
+    func daemon() async throws {
+        let folder = try TemporaryDirectory()
+        let path = "\(folder.path)/pipe"
+        try #require(mkfifo(path, 0o600) == 0)
+        // Keeps the daemon, which has the output of the program, until the end of the test.
+        let writer = open(path, O_RDWR)
+        defer { close(writer) }
+        let ending = try await CredentialProgram(name: "the helper", path: "/bin/sh").run([
+            "-c", "cat \"$0\" & echo secret", path,
+        ])
+        #expect(ending.isSuccess && ending.output == Array("secret\n".utf8))
     }
 
     @Test("that cannot be run is an error without its arguments")

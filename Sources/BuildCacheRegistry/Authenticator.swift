@@ -16,6 +16,8 @@ final class Authenticator: Sendable {
     /// The header that a request carried.
     struct Authorization: Sendable {
         var header: Secret<String>
+        /// Whether the header is a token of the token server, which expires.
+        fileprivate var isFetched = false
         /// The number of the fetch it came from: of two 401 for one token only the first throws it away.
         fileprivate var generation: Int
     }
@@ -99,11 +101,15 @@ final class Authenticator: Sendable {
         switch scheme {
         case nil: return nil
         case .basic:
-            guard case .password(let user, let password) = try await credential(for: wanted) else { return nil }
-            return Authorization(header: Secret(basic(user, password.exposed)), generation: generation)
+            guard let credential = try await credential(for: wanted), case .password = credential,
+                let header = header(credential)
+            else { return nil }
+            return Authorization(header: header, generation: generation)
         case .bearer(let realm, let service):
-            if case .registryToken(let token) = try await credential(for: wanted) {
-                return Authorization(header: Secret("Bearer " + token.exposed), generation: generation)
+            if let credential = try await credential(for: wanted), case .registryToken = credential,
+                let header = header(credential)
+            {
+                return Authorization(header: header, generation: generation)
             }
             let now = ContinuousClock.now
             let kept = state.withLock { state in
@@ -111,7 +117,8 @@ final class Authenticator: Sendable {
                 return state.tokens.first { $0.scopes.contains(wanted) }
             }
             if let kept {
-                return Authorization(header: Secret("Bearer " + kept.text.exposed), generation: kept.generation)
+                return Authorization(
+                    header: Secret("Bearer " + kept.text.exposed), isFetched: true, generation: kept.generation)
             }
             return try await fetches.value(for: TokenRequest(scopes: wanted, generation: generation)) {
                 try await self.fetchToken(realm: realm, service: service, wanted)
@@ -132,7 +139,7 @@ final class Authenticator: Sendable {
     /// Whether it is a token that was good before, or that another request has replaced already: nothing is wrong with the credentials.
     func hasEnded(_ authorization: Authorization) -> Bool {
         state.withLock { state in
-            guard case .bearer = state.scheme else { return false }
+            guard case .bearer = state.scheme, authorization.isFetched else { return false }
             return state.tokens.first { $0.generation == authorization.generation }?.wasAccepted ?? true
         }
     }
@@ -164,8 +171,14 @@ final class Authenticator: Sendable {
             }
             return state.demanded[scopes].map { scopes.union($0) } ?? scopes
         }
-        // A first token may have ended early. What was refused when it was new needs another user.
-        if challenge.scheme == "basic" ? rejections >= 1 : rejections >= 2 {
+        // A first token may have expired early. A credential that is refused itself needs a replacement at once.
+        if rejections >= (challenge.scheme == "basic" || rejected?.isFetched == false ? 1 : 2) {
+            // Another request may have replaced it meanwhile.
+            if let rejected, !rejected.isFetched, let current = try await credential(for: wanted),
+                header(current) != rejected.header
+            {
+                return true
+            }
             return try await replaceCredential(for: wanted)
         }
         if challenge.scheme == "basic" {
@@ -237,6 +250,15 @@ final class Authenticator: Sendable {
         }
     }
 
+    /// The header that shows a credential to the registry itself, `nil` for a credential of its token server.
+    private func header(_ credential: RegistryCredential) -> Secret<String>? {
+        switch credential {
+        case .password(let user, let password): Secret(basic(user, password.exposed))
+        case .registryToken(let token): Secret("Bearer " + token.exposed)
+        case .identityToken: nil
+        }
+    }
+
     private func basic(_ user: String, _ password: String) -> String {
         "Basic " + String(decoding: Base64.encode(Array("\(user):\(password)".utf8)), as: UTF8.self)
     }
@@ -248,23 +270,16 @@ final class Authenticator: Sendable {
     /// With credentials by POST, as OAuth 2 has it, and by GET where the server does not know that or does not like it; without, by GET.
     private func fetchToken(realm: String, service: String?, _ scopes: AuthScopes) async throws -> Authorization {
         let url = try tokenServer(realm)
-        let credential = try await credential(for: scopes)
+        var credential = try await credential(for: scopes)
         let started = ContinuousClock.now
-        let prefersGet = state.withLock { $0.prefersGet }
-        var response: IncomingResponse
-        switch credential {
-        case .identityToken(let token):
-            response = try await post(
-                [("grant_type", "refresh_token")], ("refresh_token", token), to: url, service, scopes)
-        case .password(let user, let password) where !prefersGet:
-            response = try await post(
-                [("grant_type", "password"), ("username", user)], ("password", password), to: url, service, scopes)
-            if [400, 401, 404, 405].contains(response.status.code) {
-                await response.discard()
-                response = try await get(url, service, scopes, credential)
-                if response.status.code == 200 { state.withLock { $0.prefersGet = true } }
-            }
-        default: response = try await get(url, service, scopes, credential)
+        var response = try await askForToken(url, service, scopes, credential)
+        if [400, 401, 403].contains(response.status.code), let refused = credential,
+            let other = try await replacement(for: scopes, of: refused)
+        {
+            // Logins expire, and a process may outlive them.
+            await response.discard()
+            credential = other
+            response = try await askForToken(url, service, scopes, credential)
         }
         guard (200..<300).contains(response.status.code) else {
             var error = await response.failure().error
@@ -281,8 +296,44 @@ final class Authenticator: Sendable {
                 Token(
                     text: answer.token, scopes: scopes, expires: started + .milliseconds(lifetime * 900),
                     generation: state.generation))
-            return Authorization(header: Secret("Bearer " + answer.token.exposed), generation: state.generation)
+            return Authorization(
+                header: Secret("Bearer " + answer.token.exposed), isFetched: true, generation: state.generation)
         }
+    }
+
+    /// Asks the token server once, or by a second method if it does not take the first one.
+    private func askForToken(
+        _ url: ServiceURL, _ service: String?, _ scopes: AuthScopes, _ credential: RegistryCredential?
+    ) async throws -> IncomingResponse {
+        let prefersGet = state.withLock { $0.prefersGet }
+        switch credential {
+        case .identityToken(let token):
+            return try await post(
+                [("grant_type", "refresh_token")], ("refresh_token", token), to: url, service, scopes)
+        case .password(let user, let password) where !prefersGet:
+            var response = try await post(
+                [("grant_type", "password"), ("username", user)], ("password", password), to: url, service, scopes)
+            if [400, 401, 404, 405].contains(response.status.code) {
+                await response.discard()
+                response = try await get(url, service, scopes, credential)
+                if response.status.code == 200 { state.withLock { $0.prefersGet = true } }
+            }
+            return response
+        default: return try await get(url, service, scopes, credential)
+        }
+    }
+
+    /// The credential for these scopes in place of a refused one, `nil` if there is none that a token server takes.
+    private func replacement(
+        for scopes: AuthScopes, of refused: RegistryCredential
+    ) async throws -> RegistryCredential? {
+        // Another request may have replaced it meanwhile.
+        if try await credential(for: scopes) == refused {
+            guard try await replaceCredential(for: scopes) else { return nil }
+        }
+        let credential = try await credential(for: scopes)
+        if case .registryToken = credential { return nil }
+        return credential
     }
 
     /// The remedy for a refusal.

@@ -64,23 +64,47 @@ struct LoginTests {
         #expect(gate.issued == 1)
     }
 
-    @Test("asks the caller again when what it gave is refused", arguments: [true, false])
-    func asksAgain(_ isBasic: Bool) async throws {
+    @Test(
+        "asks the caller again when the registry or its token server refuses what it gave",
+        arguments: [LoginGate.Way.basic, .token(takesPost: true), .token(takesPost: false)])
+    func asksAgain(_ way: LoginGate.Way) async throws {
         let questions = Mutex<[RegistryCredential?]>([])
         let credentials = RegistryCredentials { question in
             questions.withLock { $0.append(question.rejected) }
             return question.rejected == nil ? Self.wrong : Self.right
         }
-        if isBasic {
-            try await ask(gate(.basic), credentials)
-            #expect(questions.withLock { $0 } == [nil, Self.wrong])
-        } else {
-            // The token server refuses, which nobody but the caller can mend.
-            let error = await #expect(throws: CacheError.self) {
-                try await ask(gate(.token(takesPost: true)), RegistryCredentials { _ in Self.wrong })
-            }
-            #expect(error?.code == .denied)
+        try await ask(gate(way), credentials, repositories: ["one", "two"])
+        #expect(questions.withLock { $0 } == [nil, Self.wrong])
+    }
+
+    @Test(
+        "with a token for the registry itself shows each token once, and asks the caller when one is refused",
+        arguments: [true, false])
+    func registryTokens(_ isReplaced: Bool) async throws {
+        let shown = Mutex<[String]>([])
+        let questions = Mutex<[RegistryCredential?]>([])
+        let credentials = RegistryCredentials { question in
+            questions.withLock { $0.append(question.rejected) }
+            return .registryToken(Secret(question.rejected != nil && isReplaced ? "new" : "old"))
         }
+        try await withServer { request in
+            if let header = request.headers["authorization"] { shown.withLock { $0.append(header) } }
+            if request.headers["authorization"] == "Bearer new" { return ServerResponse(404) }
+            let challenge = "Bearer realm=\"http://\(request.host)/token\""
+            return ServerResponse(401, headers: [("WWW-Authenticate", challenge)])
+        } _: { address in
+            try await RegistryClient.forTests(credentials: credentials) { client in
+                let repository = try await RegistryRepository(try Reference("\(address)/app:latest"), client: client)
+                if isReplaced {
+                    #expect(try await repository.stat(Digest(of: [])) == nil)
+                } else {
+                    let error = await #expect(throws: CacheError.self) { try await repository.stat(Digest(of: [])) }
+                    #expect(error?.code == .denied)
+                }
+            }
+        }
+        #expect(shown.withLock { $0 } == (isReplaced ? ["Bearer old", "Bearer new"] : ["Bearer old"]))
+        #expect(questions.withLock { $0 } == [nil, .registryToken(Secret("old"))])
     }
 
     @Test("that fails says so without the password", arguments: [true, false])

@@ -104,7 +104,10 @@ private struct ContainerdHosts {
         let url: ServiceURL
         do {
             url = try ServiceURL(address.hasPrefix("http") && address.contains("://") ? address : "https://\(address)")
-        } catch { throw CacheError(.invalidSpec, "invalid server \(address.quoted): \(error.message)") }
+        } catch {
+            throw CacheError(
+                .invalidSpec, "invalid server \(Reference.hidingUserInfo(address).quoted): \(error.message)")
+        }
         var connection = RegistryServer.Connection(plainHTTP: url.scheme == "http")
         connection.tls.verifiesCertificates = try table.boolean("skip_verify") != true
         connection.tls.authorities = try table.strings("ca").map { absolute($0, folder) }

@@ -31,7 +31,8 @@ extension ServiceURL {
     init(server host: String, isPlain: Bool = false) throws(CacheError) {
         let url = isPlain ? try ServiceURL("http://\(host)") : try ServiceURL("https://\(host)")
         guard url.path.isEmpty, url.query == nil else {
-            throw CacheError(.invalidSpec, "invalid host \(host.quoted): expected host or host:port")
+            throw CacheError(
+                .invalidSpec, "invalid host \(Reference.hidingUserInfo(host).quoted): expected host or host:port")
         }
         self = url
     }

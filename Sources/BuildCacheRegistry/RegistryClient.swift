@@ -131,9 +131,9 @@ public struct RegistryClient: Sendable {
             encrypted = try ServiceURL(server: server.host)
             if !server.apiPath.isEmpty { _ = try encrypted.appending(server.apiPath) }
         } catch {
+            let address = Reference.hidingUserInfo(server.host + server.apiPath)
             throw CacheError(
-                .invalidSpec,
-                "invalid server \("\(server.host)\(server.apiPath)".quoted) of \(domain): \(error.message)")
+                .invalidSpec, "invalid server \(address.quoted) of \(domain): \(error.message)")
         }
         var isPlain = connection.plainHTTP
         if isPlain, connection.prefersTLS { isPlain = try await !answers(encrypted, tls) }

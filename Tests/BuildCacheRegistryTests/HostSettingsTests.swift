@@ -367,6 +367,26 @@ struct ConfiguredRegistryTests {
         #expect(error?.message.contains("of reg.example") == true)
     }
 
+    @Test("with a login in the address of a server is an error without it")
+    func loginInAddress() async throws {
+        let hosts = ["reg.example": RegistryHost(mirrors: ["https://alice:hunter2@mirror.example/path"])]
+        let error = await #expect(throws: CacheError.self) {
+            try await RegistryClient.forTests(hosts: hosts) { client in
+                _ = try await RegistryRepository(try Reference("reg.example/app:c"), client: client)
+            }
+        }
+        #expect(error?.code == .invalidSpec)
+        #expect(error?.message.contains("mirror.example") == true)
+        #expect(error?.debugDescription.contains("hunter2") == false, "\(error?.message ?? "")")
+        try await withTemporaryFolder { root in
+            try write("[host.'https://alice:hunter2@mirror.example']", to: "\(root)/reg.example/hosts.toml")
+            let entry = try await HostDirectory(root: root).entry(for: "reg.example")
+            #expect(entry?.problems.count == 1)
+            #expect(entry?.problems.first?.contains("mirror.example") == true)
+            #expect(entry?.problems.first?.contains("hunter2") == false, "\(entry?.problems ?? [])")
+        }
+    }
+
     @Test("gives the cache a warning where the settings cannot be used")
     func warns() async throws {
         let registry = FakeRegistry()

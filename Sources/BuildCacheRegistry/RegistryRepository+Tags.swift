@@ -62,14 +62,20 @@ extension RegistryRepository {
         return tags
     }
 
-    /// The address in a header `Link: <…>; rel="next"`.
+    /// The address of the link with `rel="next"` in a header `Link: <…>; rel="next", <…>; rel="last"`, `nil` if none has that.
     ///
     /// - Source: RFC 8288.
     static func nextPage(_ header: String) -> String? {
-        guard let start = header.firstIndex(of: "<"), let end = header.firstIndex(of: ">"), start < end,
-            header[end...].replacing(" ", with: "").replacing("\"", with: "").lowercased().contains("rel=next")
-        else { return nil }
-        return String(header[header.index(after: start)..<end])
+        var rest = header[...]
+        while let start = rest.firstIndex(of: "<"), let end = rest[start...].firstIndex(of: ">") {
+            // They end where the address of the next link begins.
+            let parameters = rest[end...].prefix { $0 != "<" }
+            if parameters.replacing(" ", with: "").replacing("\"", with: "").lowercased().contains("rel=next") {
+                return String(rest[rest.index(after: start)..<end])
+            }
+            rest = rest[parameters.endIndex...]
+        }
+        return nil
     }
 
     /// Deletes a manifest, and with it all tags that lead to it.

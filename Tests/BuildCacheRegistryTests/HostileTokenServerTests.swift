@@ -99,6 +99,18 @@ struct HostileTokenServerTests {
     }
 
     @Test(
+        "may name other pages before the next one of a list",
+        arguments: [
+            "</prev>; rel=\"prev\", </next?a=1>; rel=\"next\"", "</first>; rel=first,</next?a=1>; rel = next",
+            "</next?a=1>; rel=\"next\", </last>; rel=\"last\"",
+        ])
+    func links(_ header: String) {
+        #expect(RegistryRepository.nextPage(header) == "/next?a=1")
+        #expect(RegistryRepository.nextPage("</prev>; rel=\"prev\"") == nil)
+        #expect(RegistryRepository.nextPage("><") == nil)
+    }
+
+    @Test(
         "may write any number as the life of a token",
         arguments: [
             "0", "1", "-1", "2147483648", "4294967296", "9007199254740992", "9223372036854775807",

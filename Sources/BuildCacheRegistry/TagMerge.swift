@@ -2,6 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheHTTP
+import BuildCacheJSON
 import BuildCacheOCI
 import BuildCacheTransfer
 
@@ -35,6 +36,8 @@ struct TagMerge {
     /// Seconds after which a writer that did not settle is taken for dead.
     private static let patience: Int64 = 3600
     private static let settledMark = ".settled"
+    /// The annotation that every announcement has.
+    private static let mark: StaticString = "build-cache.merge"
     /// Announcements that are read at once.
     private static let readsInFlight = 8
     /// The most announcements beside one tag.
@@ -126,8 +129,29 @@ struct TagMerge {
     /// A manifest that says the same and has a digest of its own: an announcement is removed by its digest.
     private func unique(_ manifest: RawDocument) throws(CacheError) -> RawDocument {
         guard case .cache(let cache) = try Document(decoding: manifest.bytes) else { return manifest }
-        let notes = ["build-cache.merge": TagMerge.randomText()]
+        let notes = ["\(TagMerge.mark)": TagMerge.randomText()]
         return ImageManifest(config: cache.config, layers: cache.layers, annotations: notes).encode()
+    }
+
+    /// Whether a manifest was made by ``unique(_:)``.
+    private static func isUnique(_ manifest: RawDocument) -> Bool {
+        let found = try? JSONReader.read(manifest.bytes, as: "manifest") { reader throws(CacheError) in
+            var isMarked = false
+            guard try reader.beginObject() else { return false }
+            while let key = try reader.nextKey() {
+                guard case "annotations" = key else {
+                    try reader.skipValue()
+                    continue
+                }
+                guard try reader.beginObject() else { continue }
+                while let key = try reader.nextKey() {
+                    if case mark = key { isMarked = true }
+                    try reader.skipValue()
+                }
+            }
+            return isMarked
+        }
+        return found ?? false
     }
 
     /// The tags of all announcements, with those that mark them as settled.
@@ -142,6 +166,8 @@ struct TagMerge {
     private struct Announcement {
         /// `nil` for a tag without its manifest, which Docker's registry may leave when several writers remove others at the same time.
         var digest: Digest?
+        /// Whether the manifest was made by ``unique(_:)``, so that no other tags lead to it.
+        var isUnique = false
         var graph: LayerGraph?
         var isSettled = false
     }
@@ -163,6 +189,7 @@ struct TagMerge {
             for tag in tags where one.digest == nil {
                 guard let manifest = try await manifest(tag) else { continue }
                 one.digest = manifest.digest
+                one.isUnique = TagMerge.isUnique(manifest)
                 one.graph = try await graph(of: manifest)
             }
             one.isSettled =
@@ -221,6 +248,9 @@ struct TagMerge {
         var removed: Set<String> = []
         for (name, one) in known where names.contains(name) {
             if let graph = one.graph, try there.adding(graph) != nil { continue }
+            // A delete by digest takes all tags of a manifest along, and the tag of an announcement may lead to any manifest, even to
+            // that of the tag that is meant.
+            guard one.digest == nil || one.isUnique else { continue }
             if let digest = one.digest { try await repository.deleteManifest(digest) }
             removed.insert(name)
         }

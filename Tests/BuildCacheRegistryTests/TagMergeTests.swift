@@ -1,4 +1,5 @@
 import BuildCacheCore
+import BuildCacheOCI
 import BuildCacheTesting
 import TestServers
 import Testing
@@ -46,6 +47,28 @@ struct TagMergeTests {
             }
             #expect(error?.code == .limitExceeded)
             #expect(registry.log.count < 50)
+        }
+    }
+
+    @Test(
+        "takes no manifest along that is not an announcement, though it has the tag of one",
+        arguments: [true, false])
+    func foreign(_ isCache: Bool) async throws {
+        let registry = FakeRegistry()
+        try await withCache(registry, writePolicy: .merge) { cache in
+            let sample = try SampleCache.diamond()
+            _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
+            let repository = try await RegistryRepository(cache.options.ref, client: cache.client)
+            let image = ImageManifest(
+                config: Descriptor(mediaType: .ociConfig, digest: Digest(of: "{}".utf8), size: 2), layers: [])
+            let written = try await repository.manifest(.tag("cache"))
+            let manifest = isCache ? try #require(written) : image.encode()
+            for tag in ["other", "cache.merge-\(Digest(of: "cache".utf8).hex.prefix(8))-x"] {
+                try await repository.putManifest(manifest, as: .tag(tag))
+            }
+            _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
+            #expect(try await repository.manifest(.tag("cache")) != nil)
+            #expect(try await repository.manifest(.tag("other"))?.digest == manifest.digest)
         }
     }
 

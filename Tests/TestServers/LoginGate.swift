@@ -4,7 +4,7 @@ import Synchronization
 
 /// Lets only those through to a registry who show what it wants to see, and hands out the tokens for it.
 ///
-/// Time is its own: a minute passes for every so many requests, so that tokens end in the middle of a push.
+/// Each token has a time of its own, which passes with the requests that show it, so that tokens end in the middle of a push.
 ///
 /// - Source: distribution, "Token Authentication Specification" and "OAuth 2 Token Authentication".
 package final class LoginGate: Sendable {
@@ -22,9 +22,8 @@ package final class LoginGate: Sendable {
     package static let refreshToken = "refresh-me"
 
     private struct State {
-        /// Seconds.
-        var time = 0
-        var tokens: [String: (scopes: Set<String>, end: Int)] = [:]
+        /// Ages in seconds.
+        var tokens: [String: (scopes: Set<String>, age: Int)] = [:]
         var issued = 0
         var refused = 0
         var methods: [String] = []
@@ -34,7 +33,7 @@ package final class LoginGate: Sendable {
     }
     private let state = Mutex(State())
     private let way: Way
-    /// Seconds that pass with every request.
+    /// Seconds that a token grows older with every request that shows it.
     private let pace: Int
     /// Seconds that a token lasts.
     private let lifetime: Int
@@ -72,11 +71,12 @@ package final class LoginGate: Sendable {
         case .token, .anonymousToken:
             let scope = wanted(request)
             let isIn = state.withLock { state -> Bool in
-                state.time += pace
-                guard let authorization, authorization.hasPrefix("Bearer "),
-                    let token = state.tokens[String(authorization.dropFirst(7))]
+                guard let name = authorization?.split(separator: " ").last.map({ String($0) }),
+                    authorization == "Bearer \(name)", var token = state.tokens[name]
                 else { return false }
-                guard state.time < token.end else {
+                token.age += pace
+                state.tokens[name] = token
+                guard token.age < lifetime else {
                     state.refused += 1
                     return false
                 }
@@ -149,7 +149,7 @@ package final class LoginGate: Sendable {
             state.scopes += scopes
             state.issued += 1
             let name = "token-\(state.issued)"
-            state.tokens[name] = (rights(scopes), state.time + lifetime)
+            state.tokens[name] = (rights(scopes), 0)
             return name
         }
         return ServerResponse(200, json: #"{"token":"\#(name)","access_token":"\#(name)","expires_in":\#(lifetime)}"#)

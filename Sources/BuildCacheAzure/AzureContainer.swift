@@ -97,17 +97,15 @@ package struct AzureContainer: BlobStore {
             while true {
                 var condition = BlockBlob.Condition.absent
                 if let found = try await blob.properties(retries: retries) {
+                    let stat = BlobStat(size: found.size, modifiedAt: found.modifiedAt)
                     if found.isArchived, let etag = found.etag {
                         // The service refuses to replace it. No reader could have read it.
                         _ = try await blob.remove(ifUnchanged: etag, retries: retries)
-                        continue
+                    } else if !found.isArchived, found.size == descriptor.size, !isDamaged(descriptor.digest) {
+                        if let outcome = try await keep(descriptor.digest, stat) { return outcome }
+                    } else {
+                        condition = found.etag.map { .unchanged(etag: $0) } ?? .none
                     }
-                    let stat = BlobStat(size: found.size, modifiedAt: found.modifiedAt)
-                    if found.size == descriptor.size, !isDamaged(descriptor.digest) {
-                        guard let outcome = try await keep(descriptor.digest, stat) else { continue }
-                        return outcome
-                    }
-                    condition = found.etag.map { .unchanged(etag: $0) } ?? .none
                 }
                 let written = try await makingContainer {
                     try await blob.put(descriptor, from: source, condition, retries: retries)
@@ -116,8 +114,12 @@ package struct AzureContainer: BlobStore {
                     damaged.forget(place(descriptor.digest))
                     return .written
                 }
-                // Somebody else wrote it meanwhile, who began later or was faster.
-                if try await stat(descriptor.digest)?.size == descriptor.size { return .alreadyPresent }
+                // Another writer, who began later or was faster, wrote it meanwhile. A service may also keep an old one that it says is gone.
+                if let stat = try await stat(descriptor.digest), stat.size == descriptor.size,
+                    let outcome = try await keep(descriptor.digest, stat)
+                {
+                    return outcome
+                }
                 try await retries.pause(after: .overtaken(blob.url))
             }
         } catch let error as CacheError {

@@ -23,15 +23,17 @@ package final class ClockOffset: Sendable {
 
     /// Learns from a refusal, and says whether a signature for the corrected time may pass.
     ///
+    /// A refusal without a date that counts ends a correction: the date that it was learned from may have been wrong.
+    ///
     /// - Parameters:
     ///   - date: The `Date` header of the response.
     ///   - signedAt: The time of the refused signature.
     ///   - local: The time of this machine.
     ///   - logger: Told of a correction.
     package func learn(from date: String?, signedAt: Timestamp, local: Timestamp, _ logger: Logger) -> Bool {
-        guard let date, let theirs = Timestamp(httpDate: date) else { return false }
+        guard let date, let theirs = Timestamp(httpDate: date) else { return forget() }
         let (offset, overflows) = theirs.seconds.subtractingReportingOverflow(local.seconds)
-        guard !overflows, offset.magnitude <= UInt64(ClockOffset.most) else { return false }
+        guard !overflows, offset.magnitude <= UInt64(ClockOffset.most) else { return forget() }
         let (error, isFar) = theirs.seconds.subtractingReportingOverflow(signedAt.seconds)
         guard !isFar, error.magnitude >= UInt64(ClockOffset.least) else { return false }
         seconds.withLock { $0 = offset }
@@ -39,5 +41,13 @@ package final class ClockOffset: Sendable {
             "the clock of this machine is wrong, and requests are signed for the time of the service",
             metadata: ["seconds": "\(offset)"])
         return true
+    }
+
+    /// Goes back to the time of this machine, and says whether that is a change.
+    private func forget() -> Bool {
+        seconds.withLock { offset in
+            defer { offset = 0 }
+            return offset != 0
+        }
     }
 }

@@ -40,7 +40,7 @@ extension S3Bucket {
         do {
             await (try await send(request)).discard()
             return .written
-        } catch let failure as S3Failure where failure.status == 412 {
+        } catch let failure as S3Failure where failure.status == 412 && !replacing {
             // Somebody was faster, perhaps an earlier try of ours whose answer got lost. Or one that broke off: SeaweedFS keeps an
             // empty object of it.
             if try await stat(descriptor.digest)?.size == descriptor.size { return .alreadyPresent }

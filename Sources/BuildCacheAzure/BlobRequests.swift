@@ -72,7 +72,7 @@ package struct BlobRequests: Sendable {
     /// The error that an answer is, and the service's name for it.
     func failure(_ response: IncomingResponse, _ request: OutgoingRequest) async -> BlobFailure {
         let failure = await response.failure()
-        let code = response.headers.first(name: "x-ms-error-code") ?? failure.code ?? ""
+        let code = response.shown(response.headers.first(name: "x-ms-error-code")) ?? failure.code ?? ""
         var error = failure.error
         if !code.isEmpty { error.message = "\(request.summary) returned \(failure.status) \(code)" }
         error.message += authorization.advice(failure.status, code, response.url, now: now())

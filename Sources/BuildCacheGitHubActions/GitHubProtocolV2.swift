@@ -95,7 +95,7 @@ struct GitHubProtocolV2: GitHubProtocol {
                 case "signed_upload_url": answer.uploadURL = try reader.nonEmpty()
                 case "signed_download_url": answer.downloadURL = try reader.nonEmpty()
                 case "matched_key": answer.matchedKey = try reader.nonEmpty()
-                case "message": answer.message = try reader.nonEmpty()
+                case "message": answer.message = sent.response.shown(try reader.nonEmpty())
                 default: try reader.skipValue()
                 }
             }

@@ -25,8 +25,9 @@ struct GitHubRequests: Sendable {
 
     /// An answer that was read whole.
     struct Answer: Sendable {
-        var status: HTTPResponseStatus
+        var response: IncomingResponse
         var body: [UInt8]
+        var status: HTTPResponseStatus { response.status }
     }
 
     /// Sends a request until it is answered, and reads a small answer.
@@ -47,14 +48,14 @@ struct GitHubRequests: Sendable {
             let status = response.status
             if isExpected(status) {
                 await response.discard()
-                return Answer(status: status, body: [])
+                return Answer(response: response, body: [])
             }
             guard (200..<300).contains(status.code) else { throw await failure(response) }
             do {
                 let bytes = try await response.collect(upTo: GitHubRequests.answerLimit)
                 // A byte order mark is no JSON.
                 let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
-                return Answer(status: status, body: bytes.starts(with: mark) ? Array(bytes.dropFirst(3)) : bytes)
+                return Answer(response: response, body: bytes.starts(with: mark) ? Array(bytes.dropFirst(3)) : bytes)
             } catch let error as CacheError {
                 // What was asked was done, and asking for the rest of the answer is asking again.
                 try await retries.pause(after: error)

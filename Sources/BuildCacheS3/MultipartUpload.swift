@@ -157,7 +157,7 @@ struct MultipartUpload: Sendable {
         let document = CompletedParts.encode(parts)
         request.body = .bytes(ByteBuffer(bytes: document))
         request.payloadHash = Digest(of: document).hex
-        try await bucket.document(request) { try S3Bucket.check($0, request) }
+        try await bucket.sendChecked(request)
     }
 }
 

@@ -3,7 +3,6 @@ package import BuildCacheCore
 import BuildCacheSpec
 import BuildCacheHTTP
 import BuildCacheTransfer
-import BuildCacheXML
 import NIOCore
 import NIOHTTP1
 
@@ -148,7 +147,7 @@ extension S3Bucket: BlobStore {
             request.headers = [
                 ("x-amz-copy-source", source), ("x-amz-metadata-directive", "REPLACE"), metadata,
             ]
-            try await document(request) { try S3Bucket.check($0, request) }
+            try await sendChecked(request)
             return
         }
         let part = try PartSizes.copiedSize(for: size)
@@ -163,15 +162,4 @@ extension S3Bucket: BlobStore {
 
     /// Bytes that one copy may have.
     private static let largestCopy: Int64 = 5 << 30
-
-    /// Reads the answer of an operation that takes long: its status was sent before it was known how it ends.
-    static func check(_ answer: [UInt8], _ request: S3Request) throws(CacheError) {
-        guard let root = try? XMLNode.parse(answer), let error = root.error else { return }
-        let code = error.value("Code") ?? "an error"
-        throw CacheError(
-            .unavailable,
-            "\(request.method) of \(request.key ?? "") was answered with \(code): "
-                + (error.value("Message") ?? "no reason is given"),
-            retry: .worthwhile)
-    }
 }

@@ -2,6 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 package import BuildCacheHTTP
 package import BuildCacheSpec
+import BuildCacheXML
 import Logging
 import NIOCore
 package import NIOHTTP1
@@ -122,6 +123,20 @@ package struct S3Bucket: Sendable {
         _ request: S3Request, again: () throws -> Void = {}, _ decode: ([UInt8]) throws -> Value
     ) async throws -> Value {
         try await send(request, again: again) { try decode(try await $0.collect(upTo: S3Bucket.documentLimit)) }
+    }
+
+    /// Sends a request whose status comes before the service knows how the operation ends, and checks that it succeeded.
+    func sendChecked(_ request: S3Request) async throws {
+        try await send(request) { response in
+            let answer = try await response.collect(upTo: S3Bucket.documentLimit)
+            guard let root = try? XMLNode.parse(answer), let error = root.error else { return }
+            throw CacheError(
+                .unavailable,
+                "\(request.method) of \(request.key ?? "") was answered with "
+                    + "\(response.shown(error.value("Code")) ?? "an error"): "
+                    + (response.shown(error.value("Message")) ?? "no reason is given"),
+                retry: .worthwhile)
+        }
     }
 
     /// Bytes of a document, which has a thousand rows at most.

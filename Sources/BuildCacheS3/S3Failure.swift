@@ -76,6 +76,7 @@ struct S3Failure: Error {
     /// Adds what is to be done.
     private mutating func explain(_ response: IncomingResponse, _ request: S3Request, in bucket: S3Bucket) {
         let name = bucket.options.bucket
+        let region = response.shown(response.headers.first(name: "x-amz-bucket-region"))
         func advise(_ code: CacheError.Code, _ advice: String) {
             error.code = code
             error.retry = .never
@@ -106,7 +107,6 @@ struct S3Failure: Error {
             advise(.notFound, "there is no bucket \(name): create it, or check bucket, region and endpoint_url")
         case "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed",
             "IllegalLocationConstraintException":
-            let region = response.headers.first(name: "x-amz-bucket-region")
             let place = region.map { "is in \($0): set region=\($0)" } ?? "is in another region: check region"
             advise(.invalidSpec, "the bucket \(name) \(place)")
         case "NotImplemented", "MethodNotAllowed": advise(.unsupported, "the service has no such operation")
@@ -114,7 +114,6 @@ struct S3Failure: Error {
         default:
             switch status {
             case 301, 307:
-                let region = response.headers.first(name: "x-amz-bucket-region")
                 advise(
                     .invalidSpec, "the bucket \(name) is elsewhere: set \(region.map { "region=\($0)" } ?? "region")")
             case 401, 403:

@@ -49,7 +49,7 @@ private struct PrunableContainer: PrunableStore {
             // Of one version: what was read is what may be removed.
             return StoredName(
                 name, version: document.etag ?? found.etag ?? "", modifiedAt: found.modifiedAt, config: document.bytes,
-                limits: limits)
+                listedBytes: found.size, limits: limits)
         } catch let error as CacheError where error.cause is ArchivedBlob {
             return StoredName(
                 name, version: found.etag ?? "", modifiedAt: found.modifiedAt, isCache: false,

@@ -16,15 +16,21 @@ struct BlobPage {
     /// Where the next page begins, `nil` if this is the last.
     var next: String?
 
+    /// - Throws: `CacheError` `.corrupted`, also for an entry without a name or a valid size: it may be a name that needs layers.
     init(_ bytes: [UInt8]) throws(CacheError) {
         let root = try XMLNode.parse(bytes, "EnumerationResults")
-        blobs = (root.first("Blobs")?.all("Blob") ?? []).compactMap { blob in
+        blobs = try (root.first("Blobs")?.all("Blob") ?? []).map { blob throws(CacheError) in
             // The name as it is: space at its ends is part of it.
             guard let name = blob.first("Name")?.text, let properties = blob.first("Properties"),
                 let size = properties.value("Content-Length").flatMap({
                     Int64(decimal: $0, in: 0...Descriptor.maximumSize)
                 })
-            else { return nil }
+            else {
+                throw CacheError(
+                    .corrupted,
+                    "invalid entry in a list of blobs: expected a name, and a size of 0...\(Descriptor.maximumSize) bytes"
+                )
+            }
             return Blob(
                 name: name,
                 properties: BlobProperties(
@@ -41,26 +47,28 @@ struct BlobPage {
 extension AzureContainer {
     private static let pageLimit = 64 << 20
 
-    /// All blobs whose names begin with `prefix`; none if the container does not exist.
+    /// All blobs whose names begin with `prefix`; none if the service says that there is no such container.
     ///
-    /// - Throws: `CacheError` `.limitExceeded` past a million blobs or 15 minutes.
+    /// - Throws: `CacheError` `.notFound` if there is no such page, `.corrupted` for an entry without a name or a valid size,
+    ///   `.limitExceeded` past a million blobs or 15 minutes.
     func blobs(_ prefix: String) async throws -> [BlobPage.Blob] {
         let list = Paginator("the list of blobs of \(container)", requests.transport)
         return try await list.entries(from: String?.none, name: \.name) { marker in
             let place = marker.map { [(name: "marker", value: $0)] } ?? []
             let page = try await page(
-                OutgoingRequest(.GET, try url([("comp", "list"), ("prefix", prefix)] + place)))
+                OutgoingRequest(.GET, try url([("comp", "list"), ("prefix", prefix)] + place)), isFirst: marker == nil)
             return Paginator.Page(page?.blobs ?? [], next: page?.next)
         }
     }
 
-    private func page(_ request: OutgoingRequest) async throws -> BlobPage? {
+    /// `nil` if the service says that there is no such container; only the first page may be missing.
+    private func page(_ request: OutgoingRequest, isFirst: Bool) async throws -> BlobPage? {
         let retries = requests.transport.retries()
         while true {
             let response = try await requests.send(request, retries: retries)
             guard response.status == .ok else {
                 let failure = await requests.failure(response, request)
-                if failure.isAbsence { return nil }
+                if isFirst, failure.isAbsence, failure.code == "ContainerNotFound" { return nil }
                 throw failure.error
             }
             do { return try BlobPage(try await response.collect(upTo: Self.pageLimit)) } catch let error as CacheError {

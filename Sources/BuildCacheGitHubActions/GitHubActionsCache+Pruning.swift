@@ -78,8 +78,10 @@ private struct PrunableRepository: PrunableStore {
         do {
             let bytes = try await store.read(newest.number, of: index.name, limit: limits.maximumBytes)
             if let bytes {
+                // No index is empty, whatever the list says: folders have no placeholders here.
                 var name = StoredName(
-                    title, version: version, modifiedAt: newest.entry.createdAt, config: bytes, limits: limits)
+                    title, version: version, modifiedAt: newest.entry.createdAt, config: bytes,
+                    listedBytes: max(1, newest.entry.size), limits: limits)
                 name.documentBytes = newest.entry.size
                 // BuildKit's signature of an index is an entry under the index's digest, counted by its own size.
                 name.blobs?[Digest(of: bytes)] = 0

@@ -95,7 +95,7 @@ struct GitHubListing: Sendable {
         let response = try await transport.send(request, retries: retries)
         guard response.status == .ok else { throw await response.failure().error }
         var entries: [Entry?] = []
-        var total = 0
+        var total: Int?
         let bytes = try await response.collect(upTo: GitHubListing.answerLimit)
         try JSONReader.read(bytes, as: "list of caches") { reader throws(CacheError) in
             guard try reader.beginObject() else { return }
@@ -109,6 +109,9 @@ struct GitHubListing: Sendable {
                 default: try reader.skipValue()
                 }
             }
+        }
+        guard let total else {
+            throw CacheError(.corrupted, "the list of caches of \(repository) has no total_count; expected a number")
         }
         return (entries, total)
     }

@@ -44,7 +44,9 @@ private struct PrunableBucket: PrunableStore {
         let version = [object.etag, object.modifiedAt.map { "\($0.seconds)" }].compactMap { $0 }.joined(separator: " ")
         do {
             guard let bytes = try await bucket.object(object.key, limit: limits.maximumBytes) else { return nil }
-            return StoredName(name, version: version, modifiedAt: object.modifiedAt, config: bytes, limits: limits)
+            return StoredName(
+                name, version: version, modifiedAt: object.modifiedAt, config: bytes, listedBytes: object.size,
+                limits: limits)
         } catch let failure as S3Failure where failure.archived != nil {
             return StoredName(
                 name, version: version, modifiedAt: object.modifiedAt, isCache: false, documentBytes: object.size,

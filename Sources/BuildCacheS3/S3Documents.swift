@@ -20,13 +20,19 @@ struct ObjectPage {
     /// What to ask for the next page with.
     var next: String?
 
+    /// - Throws: `CacheError` `.corrupted`, also for an entry without a key or a valid size: it may be a name that needs layers.
     init(_ bytes: [UInt8]) throws(CacheError) {
         let root = try XMLNode.parse(bytes, "ListBucketResult")
-        objects = root.all("Contents").compactMap { object in
+        objects = try root.all("Contents").map { object throws(CacheError) in
             // The key as it is: space at its ends is part of it.
             guard let key = object.first("Key")?.text,
                 let size = object.value("Size").flatMap({ Int64(decimal: $0, in: 0...Descriptor.maximumSize) })
-            else { return nil }
+            else {
+                throw CacheError(
+                    .corrupted,
+                    "invalid entry in a list of objects: expected a key, and a size of 0...\(Descriptor.maximumSize) bytes"
+                )
+            }
             return Object(
                 key: key, size: size, modifiedAt: object.value("LastModified").flatMap { try? Timestamp($0) },
                 etag: object.value("ETag"), storageClass: object.value("StorageClass"))

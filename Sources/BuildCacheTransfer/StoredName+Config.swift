@@ -12,14 +12,20 @@ extension StoredName {
     ///   - version: What a removal is tied to, where the store has such conditions.
     ///   - modifiedAt: When it was written last, if the store tells.
     ///   - config: The bytes under the name.
+    ///   - listedBytes: The number of bytes that the store lists under the name. A config without bytes whose list tells of some was not
+    ///     read, and keeps every blob. Default 0: an empty config is taken for an empty object.
     ///   - limits: How much a config may hold.
     public init(
-        _ name: String, version: String, modifiedAt: Timestamp?, config: [UInt8],
+        _ name: String, version: String, modifiedAt: Timestamp?, config: [UInt8], listedBytes: Int64 = 0,
         limits: CacheConfigLimits = CacheConfigLimits()
     ) {
         self.init(
             name, version: version, modifiedAt: modifiedAt, isCache: config.beginsLikeCacheConfig,
             documentBytes: Int64(config.count), blobs: nil)
+        guard !config.isEmpty || listedBytes == 0 else {
+            problem = "the object was read without any of the \(listedBytes) bytes that it is listed with"
+            return
+        }
         guard !config.isEmpty else {
             blobs = [:]
             problem = "the object is empty, as the placeholder of a folder is"

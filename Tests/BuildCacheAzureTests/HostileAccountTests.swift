@@ -2,6 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
+import BuildCacheTesting
 import BuildCacheTransfer
 import NIOCore
 import Synchronization
@@ -156,7 +157,9 @@ struct HostileAccountTests {
         }
     }
 
-    @Test("may write any number as a size: the blob has it, or is not there", arguments: OutsideNumbers.texts)
+    @Test(
+        "may write any number as a size: the blob has it or is not there, or the list is refused",
+        arguments: OutsideNumbers.texts)
     func sizes(_ number: String) async throws {
         let isSize = ["0", "1", "2147483648", "4294967296", "1125899906842624", " 1"].contains(number)
         try await withContainer { request in
@@ -166,14 +169,100 @@ struct HostileAccountTests {
                 : ServerResponse(
                     200, body: Array("<EnumerationResults><Blobs>\(blob)</Blobs></EnumerationResults>".utf8))
         } _: { container in
-            let listed = try await container.blobs("b")
-            #expect(listed.count == (isSize ? 1 : 0))
+            do {
+                let listed = try await container.blobs("b")
+                #expect(isSize && listed.count == 1)
+            } catch let error as CacheError {
+                #expect(!isSize && error.code == .corrupted)
+            }
             do {
                 let stat = try await container.stat(Digest(of: []))
                 #expect(stat.map { (0...Descriptor.maximumSize).contains($0.size) } ?? true)
             } catch let error as CacheError {
                 #expect([.unsupported, .unavailable, .limitExceeded].contains(error.code))
             }
+        }
+    }
+
+    @Test(
+        "cannot keep an export busy by a layer that is never removed or renewed, whatever it says of it",
+        arguments: ["Archive", "Hot"])
+    func endlessLayers(_ tier: String) async throws {
+        let requests = Mutex(0)
+        let layer = Array("layer".utf8)
+        try await withContainer { request in
+            _ = try await request.bytes()
+            let count = requests.withLock { count in
+                count += 1
+                return count
+            }
+            if count > 300 { return ServerResponse(403) }
+            switch request.method {
+            case "HEAD":
+                return ServerResponse(
+                    200,
+                    headers: [
+                        ("Content-Length", "5"), ("ETag", "\"1\""), ("x-ms-access-tier", tier),
+                        ("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                    ])
+            case "DELETE": return ServerResponse(202)
+            case "PUT" where request.query["comp"] == nil:
+                return ServerResponse(409, headers: [("x-ms-error-code", "BlobAlreadyExists")])
+            default: return ServerResponse(404)
+            }
+        } _: { container in
+            let digest = Digest(of: layer)
+            let error = await #expect(throws: CacheError.self) {
+                try await container.put(
+                    Descriptor(mediaType: "application/octet-stream", digest: digest, size: 5),
+                    from: MemorySource([layer]))
+            }
+            #expect(error?.code == .busy)
+        }
+        #expect(requests.withLock { $0 } < 100)
+    }
+
+    @Test("does not pass for one that has an archived layer, if it tells the tier without a tag")
+    func archivedWithoutTag() async throws {
+        let layer = Array("layer".utf8)
+        try await withContainer { request in
+            _ = try await request.bytes()
+            return request.method == "HEAD"
+                ? ServerResponse(200, headers: [("Content-Length", "5"), ("x-ms-access-tier", "Archive")])
+                : ServerResponse(409, headers: [("x-ms-error-code", "BlobArchived")])
+        } _: { container in
+            let digest = Digest(of: layer)
+            let error = await #expect(throws: CacheError.self) {
+                try await container.put(
+                    Descriptor(mediaType: "application/octet-stream", digest: digest, size: 5),
+                    from: MemorySource([layer]))
+            }
+            #expect(error?.cause is ArchivedBlob)
+        }
+    }
+
+    @Test("cannot put a token into an error by repeating it in a header")
+    func repeatedTokens() async throws {
+        try await withServer { request in
+            ServerResponse(403, headers: [("x-ms-error-code", request.headers["authorization"] ?? "")])
+        } _: { address in
+            let error = try await error("http://\(address)/account", allowed: .any)
+            #expect(error?.code == .denied)
+        }
+    }
+
+    @Test("does not end a list by a page that is not there")
+    func missingPages() async throws {
+        try await withContainer { request in
+            guard request.query["marker"] == nil else { return ServerResponse(404) }
+            let blob = "<Blob><Name>b</Name><Properties><Content-Length>1</Content-Length></Properties></Blob>"
+            return ServerResponse(
+                200,
+                body: Array(
+                    "<EnumerationResults><Blobs>\(blob)</Blobs><NextMarker>b</NextMarker></EnumerationResults>".utf8))
+        } _: { container in
+            let error = await #expect(throws: CacheError.self) { try await container.blobs("b") }
+            #expect(error?.code == .notFound)
         }
     }
 

@@ -126,6 +126,39 @@ struct PruneTests {
         }
     }
 
+    /// What an account says wrongly of the names in it.
+    enum Lie: CaseIterable { case noContainer, noSize, noBytes }
+
+    @Test("removes no layer of a name that the account hides or empties", arguments: Lie.allCases)
+    func lies(_ lie: Lie) async throws {
+        try await withCaches { server, cache in
+            try await cache("a").export(try .chain(of: 2))
+            server.faults.set { request in
+                let isList = request.query["comp"] == "list" && request.query["prefix"]?.contains("manifests") == true
+                switch lie {
+                case .noContainer where isList: return .answer(404)
+                case .noSize where isList:
+                    return .answer(
+                        200,
+                        body:
+                            "<EnumerationResults><Blobs><Blob><Name>a/b/manifests/a</Name><Properties/></Blob></Blobs>"
+                            + "<NextMarker/></EnumerationResults>")
+                case .noBytes where request.method == "GET" && request.path.hasSuffix("manifests%2Fa"):
+                    return .answer(200)
+                default: return nil
+                }
+            }
+            do {
+                let plan = try await cache("a").planPrune(Retention(), now: Self.later)
+                #expect(plan.blobs == [])
+                #expect(lie == .noBytes)
+                #expect(plan.problems.map(\.kind) == [.unreadableCache, .keptBlobs])
+            } catch let error as CacheError {
+                #expect(error.code == (lie == .noSize ? .corrupted : .notFound))
+            }
+        }
+    }
+
     @Test("says which permission is missing")
     func denied() async throws {
         try await AzureBlobServer().run { server, url in

@@ -167,6 +167,35 @@ struct PruneTests {
         }
     }
 
+    @Test("removes no layer of a name whose index comes without the bytes that the list tells of")
+    func emptiedIndex() async throws {
+        try await withCaches(2) { server, cache in
+            try await cache("a", [Self.main]).export(try .chain(of: 2))
+            server.faults.set { request in
+                request.method == "GET" && request.query["sig"] != nil ? .answer(200) : nil
+            }
+            let plan = try await cache("a", [Self.main]).planPrune(Retention(), now: Self.later)
+            #expect(plan.blobs == [])
+            #expect(plan.problems.map(\.kind) == [.unreadableCache, .keptBlobs])
+        }
+    }
+
+    @Test("does not take a list without a number of entries for an empty one", arguments: ["{}", "[]", "null"])
+    func uncountedList(_ body: String) async throws {
+        try await withCaches(2) { server, cache in
+            try await cache("a", [Self.main]).export(try .chain(of: 2))
+            server.faults.set { request in
+                request.path.hasSuffix("/actions/caches") && request.query["key"] == "index-"
+                    ? .answer(200, body: body) : nil
+            }
+            let error = await #expect(throws: CacheError.self) {
+                let plan = try await cache("a", [Self.main]).planPrune(Retention(), now: Self.later)
+                #expect(plan.blobs == [])
+            }
+            #expect(error?.code == .corrupted)
+        }
+    }
+
     private static var later: Timestamp { now(after: 30 * day) }
     private static func now(after seconds: Int64) -> Timestamp {
         Timestamp(seconds: Timestamp.now().seconds + seconds) ?? .zero

@@ -2,6 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
+import BuildCacheTesting
 import BuildCacheTransfer
 import Foundation
 import NIOCore
@@ -96,7 +97,8 @@ struct HostileServiceTests {
     }
 
     @Test(
-        "may write any number as a size: the object has it, has none, or is not listed", arguments: OutsideNumbers.texts
+        "may write any number as a size: the object has it or has none, or the list is refused",
+        arguments: OutsideNumbers.texts
     )
     func sizes(_ number: String) async throws {
         let list = "<ListBucketResult><Contents><Key>k</Key><Size>\(number)</Size></Contents></ListBucketResult>"
@@ -108,8 +110,12 @@ struct HostileServiceTests {
                     200, headers: [("Content-Length", number), ("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT")])
                 : ServerResponse(200, body: Array(list.utf8))
         } _: { bucket in
-            let listed = try await bucket.objects("k")
-            #expect((listed["k"] != nil) == isSize)
+            do {
+                let listed = try await bucket.objects("k")
+                #expect(isSize && listed["k"] != nil)
+            } catch let error as CacheError {
+                #expect(!isSize && error.code == .corrupted)
+            }
             do {
                 let stat = try await bucket.stat(Self.digest)
                 #expect(stat.map { (0...Descriptor.maximumSize).contains($0.size) } ?? true)
@@ -161,6 +167,124 @@ struct HostileServiceTests {
         }
         #expect(aborted.withLock { $0 } == 2)
     }
+
+    @Test("cannot keep an export busy by a condition that no request has")
+    func endlessConditions() async throws {
+        let puts = Mutex(0)
+        let layer = Array("layer".utf8)
+        try await withBucket { request in
+            guard request.method == "PUT" else { return ServerResponse(404) }
+            _ = try await request.bytes()
+            let count = puts.withLock { count in
+                count += 1
+                return count
+            }
+            return ServerResponse(count < 200 ? 412 : 403)
+        } _: { bucket in
+            let error = await #expect(throws: CacheError.self) {
+                try await bucket.put(
+                    Descriptor(mediaType: "application/octet-stream", digest: Self.digest, size: Int64(layer.count)),
+                    from: MemorySource([layer]))
+            }
+            #expect(error?.code != .denied)
+        }
+        #expect(puts.withLock { $0 } < 10)
+    }
+
+    @Test(
+        "cannot make a wrong time stay: where its signatures are refused without a date, the clock of this machine counts again"
+    )
+    func misleadingDate() async throws {
+        let requests = Mutex(0)
+        try await withBucket { request in
+            let count = requests.withLock { count in
+                count += 1
+                return count
+            }
+            let now = Timestamp.now().seconds
+            if count == 1 {
+                return ServerResponse(403, headers: [("Date", Self.httpDate(Date(timeIntervalSinceNow: 7200)))])
+            }
+            let isTimely = (now - 900...now + 900).contains {
+                Timestamp(seconds: $0)?.amazonText == request.headers["x-amz-date"]
+            }
+            return isTimely
+                ? ServerResponse(200, headers: [("Content-Length", "5")])
+                : ServerResponse(403, headers: [("Date", "unknown")])
+        } _: { bucket in
+            _ = try? await bucket.stat(Self.digest)
+            let stat = try await bucket.stat(Self.digest)
+            #expect(stat?.size == 5)
+        }
+    }
+
+    private static func httpDate(_ date: Date) -> String {
+        let formatter = DateFormatter()
+        formatter.locale = Locale(identifier: "en_US_POSIX")
+        formatter.timeZone = TimeZone(identifier: "GMT")
+        formatter.dateFormat = "EEE, dd MMM yyyy HH:mm:ss 'GMT'"
+        return formatter.string(from: date)
+    }
+
+    @Test("cannot put a token into an error by repeating it, be it in a response of success or in a header")
+    func repeatedTokens() async throws {
+        let lent = StaticCredentials(
+            AWSCredentials(accessKeyID: "id", secretAccessKey: Secret("s"), sessionToken: Secret("hunter2")))
+        for status in [200, 301] {
+            try await withBucket(credentials: lent) { request in
+                let token = request.headers["x-amz-security-token"] ?? ""
+                let body = "<Error><Code>InternalError</Code><Message>no \(token)</Message></Error>"
+                return status == 200
+                    ? ServerResponse(200, body: Array(body.utf8))
+                    : ServerResponse(301, headers: [("x-amz-bucket-region", token)])
+            } _: { bucket in
+                let layer = Descriptor(mediaType: "application/octet-stream", digest: Self.digest, size: 5)
+                let error = await #expect(throws: CacheError.self) {
+                    _ = try await bucket.keep(layer, BlobStat(size: 5, modifiedAt: .zero))
+                }
+                #expect(error?.debugDescription.contains("hunter2") == false)
+            }
+        }
+    }
+
+    @Test("does not lose a layer to a prune by a list that has a name without its size")
+    func namesWithoutSize() async throws {
+        let server = ObjectServer { request in
+            guard request.query["list-type"] != nil, request.query["prefix"] == "manifests/" else { return nil }
+            let entry = "<Contents><Key>manifests/buildkit</Key><Size>1.0E3</Size></Contents>"
+            return ServerResponse(
+                200,
+                body: Array("<ListBucketResult><IsTruncated>false</IsTruncated>\(entry)</ListBucketResult>".utf8))
+        }
+        try await server.run { cache, _ in
+            _ = try await cache(ExportOptions(mode: .max)).export(try SampleCache.chain(of: 2))
+            let error = await #expect(throws: CacheError.self) {
+                let plan = try await cache(ExportOptions()).planPrune(Retention(), now: Self.later)
+                #expect(plan.blobs == [])
+            }
+            #expect(error?.code == .corrupted)
+        }
+    }
+
+    @Test("does not lose a layer to a prune by a config without the bytes that its list tells of")
+    func emptiedConfig() async throws {
+        let isEmptied = Mutex(false)
+        let server = ObjectServer { request in
+            guard isEmptied.withLock({ $0 }), request.method == "GET", request.path.hasSuffix("manifests/buildkit")
+            else { return nil }
+            return ServerResponse(200)
+        }
+        try await server.run { cache, _ in
+            _ = try await cache(ExportOptions(mode: .max)).export(try SampleCache.chain(of: 2))
+            isEmptied.withLock { $0 = true }
+            let plan = try await cache(ExportOptions()).planPrune(Retention(), now: Self.later)
+            #expect(plan.blobs == [])
+            #expect(plan.problems.map(\.kind) == [.unreadableCache, .keptBlobs])
+        }
+    }
+
+    /// A moment when all that is there now is a month old.
+    private static var later: Timestamp { Timestamp(seconds: Timestamp.now().seconds + 30 * 86_400) ?? .zero }
 
     @Test(
         "is tried as often as AWS_MAX_ATTEMPTS says, if that is a number within bounds",

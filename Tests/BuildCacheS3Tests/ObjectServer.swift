@@ -30,6 +30,10 @@ final class ObjectServer: Sendable {
         var refusedTimes = 0
     }
     private let state = Mutex(State())
+    private let instead: @Sendable (ServerRequest) -> ServerResponse?
+
+    /// - Parameter instead: The response in place of the right one; `nil` for that.
+    init(instead: @escaping @Sendable (ServerRequest) -> ServerResponse? = { _ in nil }) { self.instead = instead }
 
     var keys: [String] { state.withLock { $0.objects.keys.sorted() } }
     /// As in `HEAD blobs/sha256:…`; lists as `LIST`.
@@ -81,6 +85,7 @@ final class ObjectServer: Sendable {
 
     private func respond(_ request: ServerRequest) async throws -> ServerResponse {
         let body = try await request.bytes()
+        if let response = instead(request) { return response }
         let key = String(request.path.dropFirst("/bkt/".count)).removingPercentEncoding ?? ""
         return state.withLock { state in
             state.requests.append(request.query["list-type"] == nil ? "\(request.method) \(key)" : "LIST")

@@ -47,30 +47,25 @@ struct BlobPage {
 extension AzureContainer {
     private static let pageLimit = 64 << 20
 
-    /// All blobs whose names begin with `prefix`; none if the service says that there is no such container.
+    /// All blobs whose names begin with `prefix`.
     ///
-    /// - Throws: `CacheError` `.notFound` if there is no such page, `.corrupted` for an entry without a name or a valid size,
-    ///   `.limitExceeded` past a million blobs or 15 minutes.
+    /// - Throws: `CacheError` `.notFound` if there is no such container, or no such page, `.corrupted` for an entry without a name or a
+    ///   valid size, `.limitExceeded` past a million blobs or 15 minutes.
     func blobs(_ prefix: String) async throws -> [BlobPage.Blob] {
         let list = Paginator("the list of blobs of \(container)", requests.transport)
         return try await list.entries(from: String?.none, name: \.name) { marker in
             let place = marker.map { [(name: "marker", value: $0)] } ?? []
             let page = try await page(
-                OutgoingRequest(.GET, try url([("comp", "list"), ("prefix", prefix)] + place)), isFirst: marker == nil)
-            return Paginator.Page(page?.blobs ?? [], next: page?.next)
+                OutgoingRequest(.GET, try url([("comp", "list"), ("prefix", prefix)] + place)))
+            return Paginator.Page(page.blobs, next: page.next)
         }
     }
 
-    /// `nil` if the service says that there is no such container; only the first page may be missing.
-    private func page(_ request: OutgoingRequest, isFirst: Bool) async throws -> BlobPage? {
+    private func page(_ request: OutgoingRequest) async throws -> BlobPage {
         let retries = requests.transport.retries()
         while true {
             let response = try await requests.send(request, retries: retries)
-            guard response.status == .ok else {
-                let failure = await requests.failure(response, request)
-                if isFirst, failure.isAbsence, failure.code == "ContainerNotFound" { return nil }
-                throw failure.error
-            }
+            guard response.status == .ok else { throw await requests.failure(response, request).error }
             do { return try BlobPage(try await response.collect(upTo: Self.pageLimit)) } catch let error as CacheError {
                 // What broke off is asked for again.
                 try await retries.pause(after: error)

@@ -54,11 +54,13 @@ struct PruneTests {
         }
     }
 
-    @Test("of a container that is not there finds nothing")
+    @Test("of a container that is not there is an error, and makes none")
     func absent() async throws {
         try await withCaches { server, cache in
-            let plan = try await cache("a").planPrune(Retention(maximumCount: 0), now: Self.later)
-            #expect(plan.names == [] && plan.blobs == [])
+            let error = await #expect(throws: CacheError.self) {
+                try await cache("a").planPrune(Retention(maximumCount: 0), now: Self.later)
+            }
+            #expect(error?.code == .notFound)
             #expect(server.names(in: "cache") == nil)
         }
     }

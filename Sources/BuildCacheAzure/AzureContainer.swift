@@ -67,15 +67,21 @@ package struct AzureContainer: BlobStore {
     /// Up to this age an export relies on a layer without renewing it.
     static let renewalAge = Duration.seconds(86_400)
 
-    /// Renews a layer that is there if it is old, so that no prune takes it for one that nobody needs.
+    /// Whether a layer is so old that a prune might take it for unused.
+    func isStale(_ modifiedAt: Timestamp?) -> Bool {
+        modifiedAt.map { requests.now().elapsed(since: $0) > AzureContainer.renewalAge } ?? false
+    }
+
+    /// Resets the age of a layer.
     ///
     /// - Returns: `nil` if it is gone meanwhile.
-    func keep(_ digest: Digest, _ stat: BlobStat) async throws -> PutOutcome? {
-        guard let modifiedAt = stat.modifiedAt,
-            requests.now().elapsed(since: modifiedAt) > AzureContainer.renewalAge
-        else { return .alreadyPresent }
+    func refresh(_ digest: Digest) async throws -> PutOutcome? {
         let isThere = try await blob(named: names.blob(digest)).renew(retries: requests.transport.retries())
         return isThere ? .refreshed : nil
+    }
+
+    private func keep(_ digest: Digest, _ modifiedAt: Timestamp?) async throws -> PutOutcome? {
+        isStale(modifiedAt) ? try await refresh(digest) : .alreadyPresent
     }
 
     /// Reads a layer without verifying it.
@@ -97,12 +103,11 @@ package struct AzureContainer: BlobStore {
             while true {
                 var condition = BlockBlob.Condition.absent
                 if let found = try await blob.properties(retries: retries) {
-                    let stat = BlobStat(size: found.size, modifiedAt: found.modifiedAt)
                     if found.isArchived, let etag = found.etag {
                         // The service refuses to replace it. No reader could have read it.
                         _ = try await blob.remove(ifUnchanged: etag, retries: retries)
                     } else if !found.isArchived, found.size == descriptor.size, !isDamaged(descriptor.digest) {
-                        if let outcome = try await keep(descriptor.digest, stat) { return outcome }
+                        if let outcome = try await keep(descriptor.digest, found.modifiedAt) { return outcome }
                     } else {
                         condition = found.etag.map { .unchanged(etag: $0) } ?? .none
                     }
@@ -116,7 +121,7 @@ package struct AzureContainer: BlobStore {
                 }
                 // Another writer, who began later or was faster, wrote it meanwhile. A service may also keep an old one that it says is gone.
                 if let stat = try await stat(descriptor.digest), stat.size == descriptor.size,
-                    let outcome = try await keep(descriptor.digest, stat)
+                    let outcome = try await keep(descriptor.digest, stat.modifiedAt)
                 {
                     return outcome
                 }

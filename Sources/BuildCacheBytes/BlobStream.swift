@@ -29,6 +29,13 @@ public struct BlobStream: AsyncSequence, Sendable {
         self.makePull = makePull
     }
 
+    /// Streams bytes in memory, or the part of them that `range` names.
+    public init(_ bytes: [UInt8], range: Range<Int64>? = nil) {
+        let all = 0..<Int64(bytes.count)
+        let part = (range ?? all).clamped(to: all)
+        self.init(ByteBuffer(bytes: bytes[Int(part.lowerBound)..<Int(part.upperBound)]))
+    }
+
     /// Streams one buffer.
     public init(_ buffer: ByteBuffer) {
         self.init(length: Int64(buffer.readableBytes)) {

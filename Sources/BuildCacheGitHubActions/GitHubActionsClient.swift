@@ -59,11 +59,11 @@ public struct GitHubActionsClient: Sendable {
 
     // MARK: Services
 
-    /// The service of `options`.
+    /// The entries at the service of `options`.
     ///
     /// - Throws: `CacheError` `.invalidSpec` without a URL for the version asked for or with an invalid token, `.denied` with one that is
     ///   not valid now or is not sent to that URL.
-    func store(_ options: GitHubActionsOptions) throws(CacheError) -> GitHubStore {
+    func entries(_ options: GitHubActionsOptions) throws(CacheError) -> GitHubEntries {
         guard let (url, version) = options.service else {
             throw CacheError(.invalidSpec, "no URL of the cache service is set: set url, or url_v2 for version 2")
         }
@@ -82,7 +82,7 @@ public struct GitHubActionsClient: Sendable {
         let pauses = PauseBudget(options.timeout, clock: clock)
         let requests = GitHubRequests(
             transport: transport, base: url, token: token, policy: policy, clock: clock, now: now, pauses: pauses)
-        return GitHubStore(
+        return GitHubEntries(
             requests: requests,
             service: version == 1 ? GitHubProtocolV1(requests: requests) : GitHubProtocolV2(requests: requests),
             budget: budget(of: url), pauses: pauses, grace: grace)

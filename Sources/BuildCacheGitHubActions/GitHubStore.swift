@@ -1,403 +1,170 @@
-import BuildCacheAzure
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheHTTP
 import BuildCacheOCI
-import BuildCacheSpec
 import BuildCacheTransfer
-import NIOCore
-import NIOHTTP1
 import Synchronization
 
-/// The entries of a repository, whatever the version of the protocol.
-struct GitHubStore: BlobSource {
-    private(set) var requests: GitHubRequests
-    let service: any GitHubProtocol
-    let budget: UploadBudget
-    /// The pauses of the operation that the store was opened for.
-    let pauses: PauseBudget
-    /// How long an upload may go on after it was cancelled.
-    let grace: Duration
-    private let locations = Locations()
+/// The entries of a repository as the store of a cache.
+final class GitHubStore: CacheStore {
+    let entries: GitHubEntries
+    /// The list of caches, where the options allow to read it.
+    private let knownListing: GitHubListing?
+    let cacheNames: [String]
+    let limits: CacheConfigLimits
+    private let use: StoreUse
+    private let noticed = Mutex<[CacheProblem]>([])
 
-    /// Where layers were found last.
-    private final class Locations: Sendable {
-        let urls = Mutex<[Digest: ServiceURL]>([:])
-    }
+    /// Up to this age an export relies on a layer that was listed without looking it up.
+    static let renewalAge = Duration.seconds(86_400)
 
-    /// Lookups at once: they are small and mostly waiting.
-    private static let lookupsInFlight = 16
-
+    /// - Parameters:
+    ///   - entries: The entries of the service.
+    ///   - listing: The list of caches; `nil` where the options do not allow to read it.
+    ///   - scope: The option `scope`.
+    ///   - limits: Limits for decoding an index.
+    ///   - use: The operation.
     init(
-        requests: GitHubRequests, service: any GitHubProtocol, budget: UploadBudget, pauses: PauseBudget,
-        grace: Duration
-    ) {
-        self.requests = requests
-        self.service = service
-        self.budget = budget
-        self.pauses = pauses
-        self.grace = grace
+        _ entries: GitHubEntries, _ listing: GitHubListing?, _ scope: String, limits: CacheConfigLimits,
+        for use: StoreUse
+    ) throws(CacheError) {
+        self.entries = entries
+        self.limits = limits
+        self.use = use
+        knownListing = listing
+        let token = entries.requests.token
+        switch use {
+        case .import: cacheNames = token.readScopes.map { GitHubKeys.index(scope, in: $0.name) }
+        case .export:
+            guard let writeScope = token.writeScope else {
+                throw CacheError(
+                    .denied,
+                    "the runner's token may not write to any scope: jobs of forks and of pull requests from "
+                        + "outside only read")
+            }
+            cacheNames = [GitHubKeys.index(scope, in: writeScope.name)]
+        case .prune:
+            cacheNames = []
+            _ = try self.listing
+        }
     }
 
-    /// The store as layers are read from it after an import, for as long as a build lasts: the pauses of each are bounded on their own.
-    var forReading: GitHubStore {
-        var store = self
-        store.requests.pauses = nil
-        return store
+    var form: CacheForm { .config }
+    var problems: [CacheProblem] { noticed.withLock { $0 } }
+
+    /// The list of caches.
+    ///
+    /// - Throws: `CacheError` `.unsupported` without the options for it.
+    var listing: GitHubListing {
+        get throws(CacheError) {
+            if let knownListing { return knownListing }
+            throw CacheError(
+                .unsupported,
+                "GitHub lists and deletes caches only with a token of its REST API: set repository and ghtoken")
+        }
     }
 
     // MARK: Layers
 
-    /// Those of the layers that are there.
-    func present(_ layers: [Descriptor]) async throws -> Set<Digest> {
-        let found = try await layers.mapConcurrently(limit: GitHubStore.lookupsInFlight) { layer in
-            try await location(of: layer.digest) == nil ? nil : layer.digest
-        }
-        return Set(found.compactMap { $0 })
-    }
-
-    /// Where a layer is, for a while; `nil` if it is nowhere.
-    private func location(of digest: Digest) async throws -> ServiceURL? {
-        let key = GitHubKeys.blob(digest)
-        let found = try await service.find(key, isPrefix: false, retries: requests.makeRetries())
-        // A signature of the layer begins with the same key.
-        let url = found?.key == key ? found?.url : nil
-        locations.urls.withLock { $0[digest] = url }
-        return url
-    }
-
-    /// Reads a layer without verifying it.
-    ///
-    /// An address that has ended is asked for again, also in the middle.
-    ///
-    /// - Throws: `CacheError` `.notFound` if it was evicted meanwhile, `.denied`, `.unavailable`.
     func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        let download = Download(size: descriptor.size, retries: requests.makeRetries) { range in
-            try await get(range) { isRefreshed in
-                let known = isRefreshed ? nil : locations.urls.withLock { $0[descriptor.digest] }
-                return if let known { known } else { try await location(of: descriptor.digest) }
-            }
-        }
-        do { return try await download.open(range) } catch let error as CacheError {
-            throw error.adding(backend: "gha", subject: "\(descriptor.digest)")
-        }
+        try await entries.open(descriptor, range: range)
     }
 
-    /// One response with the bytes at an address, or at a new one if that one is not good any more.
-    private func get(
-        _ range: Range<Int64>?, at locate: (_ isRefreshed: Bool) async throws -> ServiceURL?
-    ) async throws -> IncomingResponse {
-        for isRefreshed in [false, true] {
-            guard let url = try await locate(isRefreshed) else { break }
-            var request = OutgoingRequest(.GET, url, headers: ["Accept-Encoding": "identity"])
-            if let range {
-                request.headers.add(name: "Range", value: "bytes=\(range.lowerBound)-\(range.upperBound - 1)")
-            }
-            let response = try await requests.transport.sendOnce(request)
-            switch response.status.code {
-            case 200, 206: return response
-            case 401, 403, 404:
-                if isRefreshed && response.status != .notFound { throw await response.failure().error }
-                await response.discard()
-            default: throw await response.failure().error
-            }
+    /// The pauses of an import are bounded together; those of each read, for as long as a build lasts, on their own.
+    var layers: any BlobSource { VerifiedSource(entries.forReading) }
+
+    /// The service does not tell sizes: a layer is stored, or it is not.
+    func stat(_ digest: Digest) async throws -> BlobStat? {
+        try await entries.holds(digest) ? BlobStat(size: 0) : nil
+    }
+
+    func put(_ layer: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
+        try await put(layer, from: source, presence: nil)
+    }
+
+    func put(
+        _ layer: Descriptor, from source: any BlobSource, presence: LayerPresence?
+    ) async throws -> PutOutcome {
+        switch try await entries.put(layer, from: source, isAbsent: presence != nil) {
+        case .written: return .written
+        case .alreadyPresent: return .alreadyPresent
+        case .reserved:
+            note(
+                "another job has begun to store layer \(layer.digest), which is a miss until it is ready", about: layer)
+        case .blocked:
+            note(
+                "the service has begun an entry for layer \(layer.digest), but its answer was lost; the layer is a miss until GitHub forgets that entry",
+                about: layer)
         }
-        throw CacheError(.notFound, "the entry is not there any more: GitHub evicts what was not used for long")
+        return .alreadyPresent
     }
 
-    /// What became of a layer that was to be stored.
-    enum Stored {
-        case written
-        case alreadyPresent
-        /// Another job has begun to store it and is not ready, or broke off.
-        case reserved
-        /// The service has perhaps begun an entry for it at a try of this job whose answer was lost, and no request gives that back.
-        case blocked
-    }
-
-    /// Stores a layer unless it is there.
+    /// Listed if that is possible, else looked up one by one.
     ///
-    /// - Parameter isAbsent: Whether it was looked for already.
-    func put(_ descriptor: Descriptor, from source: any BlobSource, isAbsent: Bool) async throws -> Stored {
-        do {
-            if !isAbsent, try await location(of: descriptor.digest) != nil { return .alreadyPresent }
-            let key = GitHubKeys.blob(descriptor.digest)
-            // An entry that was begun cannot be given up, so what may be wrong with the source is found out first if that is cheap.
-            let stream = try await source.open(descriptor, range: nil).verified(as: descriptor)
-            let content: EntryContent =
-                if descriptor.size <= BlockBlob.singleSize {
-                    .bytes(try await stream.collect(size: descriptor.size))
-                } else {
-                    .stream(stream, size: descriptor.size)
-                }
-            let retries = requests.makeRetries()
-            let saved = try await save(content, as: key, retries: retries, reserving: retries)
-            if case .saved = saved { return .written }
-            if try await location(of: descriptor.digest) != nil { return .alreadyPresent }
-            if case .taken = saved { return .reserved }
-            return .blocked
-        } catch let error as CacheError {
-            throw error.adding(backend: "gha", operation: "export", subject: "\(descriptor.digest)")
-        }
-    }
-
-    /// The outcome of saving an entry.
-    private enum Saved {
-        case saved
-        /// There is one, or another job has begun it.
-        case taken
-        /// There is one, or another job or an earlier try of this one has begun it: the answer to that try was lost.
-        case lost
-        /// The only try to begin it failed, and may have begun it.
-        case unanswered(CacheError)
-    }
-
-    /// Makes an entry.
-    ///
-    /// What fits into memory is brought to its end also if this is cancelled, within ``grace``: an entry that was begun and not ended
-    /// blocks its key until GitHub forgets it.
-    ///
-    /// - Parameters:
-    ///   - retries: The tries to send and to end it.
-    ///   - reservation: The tries to begin it.
-    private func save(
-        _ content: EntryContent, as key: String, retries: Retries, reserving reservation: Retries
-    ) async throws -> Saved {
-        try await budget.take()
-        guard case .bytes = content else {
-            return try await make(content, as: key, retries: retries, reserving: reservation)
-        }
-        try Task.checkCancellation()
-        // A task of its own, because cancellation would reach a child. It is waited for, so nothing outlives the call.
-        let making = Task { try await make(content, as: key, retries: retries, reserving: reservation) }
-        return try await withTaskCancellationHandler {
-            try await making.value
-        } onCancel: {
-            Task {
-                try? await Task.sleep(for: grace)
-                making.cancel()
+    /// To list an entry does not count as using it, to look it up does: so an old one is stale.
+    func presence(of layers: [Descriptor]) async throws -> [Digest: LayerPresence] {
+        if use == .export, let knownListing, !layers.isEmpty {
+            do { return try await listed(layers, in: knownListing) } catch let error as CacheError {
+                note("the list of caches cannot be read, so layers are looked up one by one: \(error.description)")
             }
         }
+        let found = try await entries.present(layers)
+        return Dictionary(layers.map { ($0.digest, found.contains($0.digest) ? .current : .absent) }) { first, _ in
+            first
+        }
     }
 
-    private func make(
-        _ content: EntryContent, as key: String, retries: Retries, reserving tries: Retries
-    ) async throws -> Saved {
-        let reservation: Reservation
-        do {
-            guard let reserved = try await service.reserve(key, retries: tries) else {
-                return tries.hasFailed ? .lost : .taken
-            }
-            reservation = reserved
-        } catch let error as CacheError where error.mayPass {
-            return .unanswered(error)
+    private func listed(
+        _ layers: [Descriptor], in listing: GitHubListing
+    ) async throws -> [Digest: LayerPresence] {
+        var used: [String: Timestamp?] = [:]
+        for scope in entries.requests.token.readScopes {
+            let found = try await listing.entries(
+                GitHubKeys.blobPrefix, in: scope.name, retries: entries.requests.makeRetries())
+            used.merge(found.map { ($0.key, $0.usedAt) }) { first, _ in first }
         }
-        retries.madeProgress()
-        try await service.upload(content, to: reservation, retries: retries)
-        retries.madeProgress()
-        do {
-            try await service.commit(key, reservation, size: content.size, retries: retries)
-        } catch {
-            // The answer to an earlier try may have got lost: then it is there.
-            try Task.checkCancellation()
-            guard try await service.find(key, isPrefix: false, retries: requests.makeRetries())?.key == key else {
-                throw (error as? EntryExists)?.cause ?? error
-            }
+        let now = entries.requests.now()
+        let states = layers.map { layer -> (Digest, LayerPresence) in
+            guard let usedAt = used[GitHubKeys.blob(layer.digest)] else { return (layer.digest, .absent) }
+            let isOld = usedAt.map { now.elapsed(since: $0) > GitHubStore.renewalAge } ?? false
+            return (layer.digest, isOld ? .stale : .current)
         }
-        return .saved
+        return Dictionary(states) { first, _ in first }
     }
 
-    // MARK: Indexes
+    /// Looks the layer up, which counts as a use.
+    func refresh(_ layer: Descriptor) async throws -> PutOutcome? {
+        try await entries.holds(layer.digest) ? .alreadyPresent : nil
+    }
 
-    /// The newest version of an index.
-    func newest(_ index: String) async throws -> (number: Int, entry: FoundEntry)? {
-        let retries = requests.makeRetries()
-        guard let entry = try await service.find(index + "#", isPrefix: true, retries: retries),
-            let number = GitHubKeys.number(of: entry.key, in: index)
+    private func note(_ message: String, about layer: Descriptor? = nil) {
+        noticed.withLock { $0.append(CacheProblem(.notice, message, subject: layer?.digest.description)) }
+    }
+
+    // MARK: Documents
+
+    func document(named index: String, limit: Int) async throws -> NamedDocument? {
+        guard let newest = try await entries.newest(index),
+            let bytes = try await entries.read(newest.entry, limit: limit)
         else { return nil }
-        return (number, entry)
+        return NamedDocument(
+            name: newest.entry.key, content: .document(RawDocument(mediaType: .cacheConfig, bytes: bytes)))
     }
 
-    /// The bytes of a version of an index, `nil` if it was evicted meanwhile.
-    func read(_ entry: FoundEntry, limit: Int) async throws -> [UInt8]? {
-        let retries = requests.makeRetries()
-        while true {
-            do {
-                let response = try await get(nil) { isRefreshed in
-                    guard isRefreshed else { return entry.url }
-                    let found = try await service.find(entry.key, isPrefix: false, retries: retries)
-                    return found?.key == entry.key ? found?.url : nil
-                }
-                let bytes = try await response.collect(upTo: limit)
-                guard response.length.map({ $0 == Int64(bytes.count) }) ?? true else {
-                    throw CacheError(.unavailable, "\(entry.key) arrives cut short", retry: .worthwhile)
-                }
-                return bytes
-            } catch let error as CacheError where error.code == .notFound {
-                return nil
-            } catch let error as CacheError {
-                try await retries.pause(after: error)
+    /// Left to ``publish(_:as:)``, which reads the index anyway: only BuildKit and this library write keys of this form.
+    func checkReplaceable(_ name: String, by draft: CacheDraft) async throws {}
+
+    func publish(_ draft: CacheDraft, as index: String) async throws -> Publication {
+        let (key, written) = try await entries.publish(
+            index, limit: limits.maximumBytes, mergesOthers: draft.merges
+        ) { current, overlooked, hasSaved in
+            func named(_ bytes: [UInt8]) -> NamedDocument {
+                NamedDocument(name: index, content: .document(RawDocument(mediaType: .cacheConfig, bytes: bytes)))
             }
+            let found = current.map(named)
+            let documents = try await draft.documents(
+                over: found, in: self, merging: overlooked.map(named), isCurrentNewer: hasSaved)
+            return try documents?.config ?? found?.document ?? draft.documents().config
         }
-    }
-
-    /// A version of an index by its number, `nil` if it is not there.
-    func read(_ number: Int, of index: String, limit: Int) async throws -> [UInt8]? {
-        guard let entry = try await version(number, of: index) else { return nil }
-        return try await read(entry, limit: limit)
-    }
-
-    private func version(_ number: Int, of index: String) async throws -> FoundEntry? {
-        let key = "\(index)#\(number)"
-        let found = try await service.find(key, isPrefix: false, retries: requests.makeRetries())
-        // A signature of it begins with the same key.
-        return found?.key == key ? found : nil
-    }
-
-    /// How long to wait for another job that has begun the version we want, and is not ready.
-    private static let clashPause = Duration.seconds(2)
-    private static let clashesBeforeSkipping = 7
-    private static let maximumSkips = 100
-    /// The most versions of others that are merged one after the other, and the most groups of versions that are looked for.
-    var maximumRounds = 1000
-
-    /// Stores the first version of an index from `number` on that can be begun; `false` if another job has begun that one.
-    ///
-    /// A version whose reservation was made and not answered is blocked, also for this job. After the first such each number gets one try:
-    /// a service that loses every second answer would else block one after the other.
-    private func saveVersion(
-        _ content: EntryContent, of index: String, from number: Int
-    ) async throws -> (number: Int, isSaved: Bool) {
-        let retries = requests.makeRetries()
-        var number = number
-        var saved = try await save(content, as: "\(index)#\(number)", retries: retries, reserving: retries)
-        while true {
-            switch saved {
-            case .saved: return (number, true)
-            case .taken: return (number, false)
-            case .lost: break
-            case .unanswered(let error): try await retries.pause(after: error)
-            }
-            number += 1
-            saved = try await save(content, as: "\(index)#\(number)", retries: retries, reserving: retries.once)
-        }
-    }
-
-    /// Stores an index as its next version.
-    ///
-    /// A job that finds the next version begun, and not ended for long, passes it over. Who began it may only have been slow, so both look
-    /// afterwards: the one for versions after its own, the other for those that it passed over. What was stored in the meantime is handed to
-    /// `make` once more, so that nothing of it gets lost whoever was last. Readers take the version that is newest by its time, which need
-    /// not be the last by its number: a job is done when these are one.
-    ///
-    /// - Parameters:
-    ///   - limit: Bytes that a version which is there may have.
-    ///   - mergesOthers: Whether what other jobs store at the same time must be in what readers see in the end.
-    ///   - make: What to store over a version that is there; that itself if it will do. Also gets versions that this one was made without,
-    ///     and whether something was stored here already: then what others stored over it is the newer.
-    /// - Returns: What readers see now, and its key.
-    /// - Throws: `CacheError`: an index that was not stored is no success.
-    func publish(
-        _ index: String, limit: Int, mergesOthers: Bool,
-        _ make: (_ current: [UInt8]?, _ overlooked: [[UInt8]], _ hasSaved: Bool) throws -> RawDocument
-    ) async throws -> (key: String, document: RawDocument) {
-        var clashes = 0
-        var skipped = 0
-        var number = 0
-        var overlooked: [[UInt8]] = []
-        var hasSaved = false
-        // Whether to ask for versions after the newest: most often the next one is free, and nobody knows better than the service.
-        var isWatchful = false
-        for _ in 0..<maximumRounds where skipped < GitHubStore.maximumSkips {
-            let newest = try await newest(index)
-            let last = isWatchful ? try await last(of: index, after: newest?.number ?? 0) : nil
-            let current = last ?? newest
-            // One that is gone has nothing to keep; one that is too large may be replaced, but not merged.
-            var bytes: [UInt8]?
-            do {
-                if let current { bytes = try await read(current.entry, limit: limit) }
-            } catch let error as CacheError where error.code == .limitExceeded && !mergesOthers {}
-            let made = try make(bytes, overlooked, hasSaved)
-            if let newest, last == nil, made.bytes == bytes {
-                guard mergesOthers, !isWatchful else { return (newest.entry.key, made) }
-                isWatchful = true
-                continue
-            }
-            let base = current?.number ?? 0
-            // Another job that is faster each time is no standstill.
-            if base + 1 + skipped != number { clashes = 0 }
-            number = base + 1 + skipped
-            let stored = try await saveVersion(.bytes(made.bytes), of: index, from: number)
-            skipped += stored.number - number
-            number = stored.number
-            if stored.isSaved {
-                guard mergesOthers else { return ("\(index)#\(number)", made) }
-                overlooked = []
-                for passed in base + 1..<number {
-                    if let bytes = try await read(passed, of: index, limit: limit) { overlooked.append(bytes) }
-                }
-                // Once more: if nobody stored anything meanwhile, `make` has nothing to add to what was stored here.
-                (hasSaved, isWatchful) = (true, true)
-                skipped = 0
-                continue
-            }
-            clashes += 1
-            isWatchful = mergesOthers
-            if clashes > GitHubStore.clashesBeforeSkipping {
-                // Whoever began that version has broken off, or is very slow.
-                skipped += 1
-                clashes = 0
-            } else if try await self.newest(index)?.number ?? 0 < number {
-                let reason = "another job has begun version \(number) of the index \(index) and not ended it"
-                guard try await pauses.pause(for: GitHubStore.clashPause, because: reason) else {
-                    throw GitHubStore.busy(index, "\(reason), and \(pauses.spent) of waiting are over, see timeout")
-                }
-            }
-        }
-        throw GitHubStore.busy(
-            index, "after \(pauses.spent) of waiting its next versions are begun and not ended, or others are faster")
-    }
-
-    private static func busy(_ index: String, _ reason: String) -> CacheError {
-        CacheError(
-            .busy, "the index \(index) cannot be stored: \(reason); try again when fewer jobs export",
-            retry: .worthwhile)
-    }
-
-    /// Versions beyond the last known one that are looked for: of so many jobs in a row each may be slow to end what it has begun.
-    private static let probedVersions = 8
-
-    /// The last of the versions after a number, `nil` if there is none.
-    private func last(of index: String, after number: Int) async throws -> (number: Int, entry: FoundEntry)? {
-        var last: (number: Int, entry: FoundEntry)?
-        for _ in 0..<maximumRounds {
-            let start = (last?.number ?? number) + 1
-            let found = try await (start..<start + GitHubStore.probedVersions).mapConcurrently(
-                limit: GitHubStore.probedVersions
-            ) { number in try await version(number, of: index).map { (number: number, entry: $0) } }
-            guard let next = found.compactMap({ $0 }).last else { return last }
-            last = next
-        }
-        throw CacheError(.limitExceeded, "the index \(index) has more versions than are looked for; prune it")
-    }
-}
-
-extension CacheError {
-    /// Whether another try was not made and may pass.
-    fileprivate var mayPass: Bool {
-        switch retry {
-        case .worthwhile, .notBefore: true
-        case .never, .exhausted: false
-        }
-    }
-}
-
-extension BlobStream {
-    /// All bytes, which are as many as was said.
-    fileprivate func collect(size: Int64) async throws -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(Int(clamping: Swift.max(0, size)))
-        for try await chunk in self { bytes += chunk.readableBytesView }
-        return bytes
+        return Publication(name: key, root: written.descriptor)
     }
 }

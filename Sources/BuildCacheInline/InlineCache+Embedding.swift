@@ -65,7 +65,7 @@ extension InlineCache {
         _ receipt: inout ExportReceipt, _ progress: ProgressSink
     ) async throws -> RawDocument {
         guard let descriptor = image.config else { return document }
-        let config = try await store.document(descriptor, limit: Document.defaultLimit)
+        let config = try await store.bytes(of: descriptor, limit: Document.defaultLimit)
         let source = LayerSource(blobs: store, images: [ImageDocuments(manifest: document.bytes, config: config)])
         let one = try await exportCache(graph, from: source, progress: progress)
         receipt.problems += one.problems

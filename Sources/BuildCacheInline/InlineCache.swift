@@ -24,8 +24,8 @@ public struct InlineCache: CacheBackend {
         self.scratch = scratch
     }
 
-    /// Four layers are converted at once; the cache is in the config of an image.
-    public var traits: BackendTraits { BackendTraits(name: "inline", transfersInFlight: 4, envelope: .imageConfig) }
+    /// Four layers are converted at once.
+    public var traits: BackendTraits { BackendTraits(name: "inline", transfersInFlight: 4) }
 
     /// Puts the records into each image of the source; nothing is stored.
     ///

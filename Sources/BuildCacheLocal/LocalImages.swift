@@ -50,7 +50,7 @@ public struct LocalImages: ImageStore {
 
     /// See `ImageStore.document(_:)`.
     public func document(_ descriptor: Descriptor) async throws -> RawDocument {
-        let bytes = try await layout.document(descriptor, limit: Document.defaultLimit)
+        let bytes = try await layout.bytes(of: descriptor, limit: Document.defaultLimit)
         return RawDocument(mediaType: descriptor.mediaType, bytes: bytes)
     }
 

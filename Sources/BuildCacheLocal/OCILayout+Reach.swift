@@ -41,7 +41,7 @@ extension OCILayout {
     func manifest(_ descriptor: Descriptor, passingDamaged: Bool = false) async throws -> Document? {
         let bytes: [UInt8]
         do {
-            bytes = try await document(descriptor, limit: Document.defaultLimit)
+            bytes = try await self.bytes(of: descriptor, limit: Document.defaultLimit)
         } catch let error as CacheError where error.code == .corrupted && passingDamaged {
             return nil
         }

@@ -102,16 +102,24 @@ package struct OCILayout: BlobStore {
 
     /// Whether a blob is there with the right size, and is not known to be damaged.
     private func holds(_ descriptor: Descriptor) async throws -> Bool {
+        try await presence(of: [descriptor])[descriptor.digest] == .current
+    }
+
+    /// The state of each of these layers.
+    func presence(of layers: [Descriptor]) async throws -> [Digest: LayerPresence] {
         try await Blocking.run {
-            let found = try openRoot().flatMap { root in
-                try ifPresent { () throws(FileError) in
-                    try openBlobs(in: root).status(of: descriptor.digest.hex)
+            let blobs = try openRoot().flatMap { root in
+                try ifPresent { () throws(FileError) in try openBlobs(in: root) }
+            }
+            let states = try layers.map { layer -> (Digest, LayerPresence) in
+                let found = try blobs.flatMap { blobs in
+                    try ifPresent { () throws(FileError) in try blobs.status(of: layer.digest.hex) } ?? nil
                 }
+                guard let status = found else { return (layer.digest, .absent) }
+                let isWhole = status.kind == .regular && status.size == layer.size
+                return (layer.digest, isWhole && !DamagedFiles.known.contains(status) ? .current : .damaged)
             }
-            guard let status = found ?? nil, status.kind == .regular, status.size == descriptor.size else {
-                return false
-            }
-            return !DamagedFiles.known.contains(status)
+            return Dictionary(states) { first, _ in first }
         }
     }
 
@@ -123,7 +131,7 @@ package struct OCILayout: BlobStore {
         let descriptor = document.descriptor
         if try await stat(descriptor.digest)?.size == descriptor.size {
             do {
-                _ = try await self.document(descriptor, limit: document.bytes.count)
+                _ = try await self.bytes(of: descriptor, limit: document.bytes.count)
                 return .alreadyPresent
             } catch let error as CacheError where error.code == .corrupted || error.code == .notFound {
                 // Written anew below.

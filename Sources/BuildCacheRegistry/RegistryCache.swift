@@ -1,7 +1,6 @@
 public import BuildCacheBytes
 import BuildCacheCore
 public import BuildCacheGraph
-import BuildCacheOCI
 public import BuildCacheSpec
 @_exported public import BuildCacheTransfer
 
@@ -20,7 +19,7 @@ public import BuildCacheSpec
 /// - **Costs**: blobs that no tag needs any more stay until the registry collects them.
 ///
 /// - Source: `spec/backends.md` §1; `spec/spec-syntax.md` §4, registry.
-public struct RegistryCache: CacheBackend {
+public struct RegistryCache: StoredCache, PrunableBackend {
     /// Where.
     public let options: RegistryOptions
     /// What an export takes and how it is written.
@@ -29,11 +28,9 @@ public struct RegistryCache: CacheBackend {
     ///
     /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
     public var limits = CacheConfigLimits()
+    /// The store in which layers are converted.
+    public let scratch: ScratchStore
     let client: RegistryClient
-    private let scratch: ScratchStore
-
-    /// Existence checks at once: they are small and mostly waiting.
-    private static let checksInFlight = 16
 
     /// Makes a cache at the reference of `options`.
     ///
@@ -54,153 +51,24 @@ public struct RegistryCache: CacheBackend {
         self.client = client
     }
 
-    /// Four layers at once, as BuildKit; a manifest of its own.
-    public var traits: BackendTraits { BackendTraits(name: "registry", transfersInFlight: 4, envelope: .ociManifest) }
+    /// Four layers at once, as BuildKit.
+    public var traits: BackendTraits { BackendTraits(name: "registry", transfersInFlight: 4) }
 
-    // MARK: Exporting
-
-    /// Writes the layers, then the config, then the manifest under its tag.
+    /// Opens the repository of the reference.
     ///
-    /// See `CacheBackend.exportCache(_:from:progress:)`. A reference with a digest gets a manifest of another
-    /// digest under that alone, with a warning: its tag stays.
+    /// An export to a reference with a digest stores a manifest of another digest under that alone, with a problem: its tag stays.
     ///
-    /// - Throws: `CacheError` `.denied`, `.unavailable`, `.unsupported` if the registry does not take what `export` asks
-    ///   for, `.corrupted` if it stores something else, `.storageFull`.
-    public func exportCache(
-        _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
-    ) async throws -> ExportReceipt {
-        try await progress.reportingPauses { try await export(graph, from: source, progress) }
-    }
-
-    private func export(
-        _ graph: LayerGraph, from source: LayerSource, _ progress: ProgressSink
-    ) async throws -> ExportReceipt {
+    /// A prune sees all tags of the repository. A registry tells neither its blobs nor any age. So manifests of tags are removed, and the
+    /// registry's own garbage collection frees blobs; the age of a tag is that of the newest result of its cache, which an export of old
+    /// results does not change. A manifest is removed with all its tags, so it stays if one of them does. Only caches are removed, not images.
+    /// A tag that is moved to the same manifest at the very moment when that is deleted is lost with it. A prune needs `pull` and `delete`.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` if the settings of the registry cannot be used, `.unsupported` if the registry does not take the
+    ///   layout of an export.
+    public func openStore(for use: StoreUse) async throws -> some PrunableStore {
         let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
-        try repository.checkProfile(export)
-        try await checkReplaceable(in: repository)
-
-        let known = try await presence(graph, in: repository)
-        let layers = try await LayerExport(
-            graph, from: source, mode: export.mode, compression: export.compression, scratch: scratch,
-            requiresDiffIDs: false, limit: traits.transfersInFlight, progress: progress
-        ) { descriptor, blob in
-            known[descriptor.digest] == true
-                ? .alreadyPresent
-                : try await repository.put(descriptor, from: blob, isMissing: known[descriptor.digest] == false)
-        }
-        var receipt = layers.receipt
-        for problem in repository.problems { receipt.add(CacheProblem(.notice, problem), progress) }
-        guard layers.hasLayers else { return receipt }
-
-        if export.writePolicy == .merge, options.ref.digest == nil {
-            let tag = options.ref.tag ?? "latest"
-            let published = try await TagMerge(
-                repository: repository, tag: tag, layout: export.layout, limits: limits
-            ).publish(layers.graph)
-            receipt.transfers.merge(published.transfers) { _, new in new }
-            for problem in published.problems { receipt.add(problem, progress) }
-            receipt.published[tag] = published.manifest
-            progress(.published(name: tag, published.manifest.digest))
-            return receipt
-        }
-
-        let documents = try CacheDocuments(layers.graph, layout: export.layout, limits: limits)
-        let manifest = documents.manifest
-        receipt.transfers[documents.config.digest] = try await repository.put(
-            documents.config.descriptor, from: DocumentSource(documents.config))
-        for problem in documents.problems { receipt.add(problem, progress) }
-
-        let name = name(for: manifest)
-        if case .digest = name {
-            receipt.add(
-                CacheProblem(
-                    .notice,
-                    "\(options.ref) names another digest, so the manifest is stored as \(manifest.digest) and no tag is moved",
-                    subject: manifest.digest.description), progress)
-        }
-        // Writing what is there would look like a change to whoever watches the tag.
-        let limit = limits.maximumBytes
-        if try await repository.digest(of: name, limit: limit) == manifest.digest {
-            receipt.transfers[manifest.digest] = .alreadyPresent
-        } else {
-            try await repository.putManifest(manifest, as: name)
-            receipt.transfers[manifest.digest] = .written
-        }
-        receipt.published[name.description] = manifest.descriptor
-        progress(.published(name: name.description, manifest.digest))
-        return receipt
-    }
-
-    /// Checks that the tag, if it leads anywhere, leads to a cache; asked before anything is sent.
-    ///
-    /// - Throws: `CacheError` `.occupied`.
-    private func checkReplaceable(in repository: RegistryRepository) async throws {
-        guard !export.replacesOtherContent, options.ref.digest == nil else { return }
-        let name = ManifestName(options.ref)
-        guard
-            let current = try await repository.manifest(name, limit: limits.maximumBytes, at: repository.origin)
-        else { return }
-        try CacheDocuments.checkReplaceable(current.bytes, options.ref.description)
-    }
-
-    /// The tag to move; a digest where the reference has another one than the manifest.
-    private func name(for manifest: RawDocument) -> ManifestName {
-        if let digest = options.ref.digest, digest != manifest.digest { return .digest(manifest.digest) }
-        return options.ref.tag.map { .tag($0) } ?? .digest(manifest.digest)
-    }
-
-    /// Whether the registry has the layers that go as they are: asked for all at once, because each answer takes a while.
-    private func presence(_ graph: LayerGraph, in repository: RegistryRepository) async throws -> [Digest: Bool] {
-        let found = try await graph.unconverted(export).mapConcurrently(limit: RegistryCache.checksInFlight) {
-            descriptor in
-            (descriptor.digest, try await repository.holds(descriptor, at: repository.origin))
-        }
-        return Dictionary(found) { first, _ in first }
-    }
-
-    // MARK: Importing
-
-    /// Reads the manifest, or the image, that the reference names, and the cache in it.
-    ///
-    /// See `CacheBackend.importCache(progress:)`. Results with a layer that the registry does not have are left out
-    /// with a warning. Layers are read when somebody wants them, large ones in several ranges at once.
-    ///
-    /// - Returns: `nil` if the repository, the tag or the digest is not there.
-    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
-    public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
-        try await progress.reportingPauses { try await imported(progress) }
-    }
-
-    private func imported(_ progress: ProgressSink) async throws -> ImportedCache? {
-        let repository = try await RegistryRepository(options.ref, insecure: options.insecure, client: client)
-        let manifest = try await repository.manifest(ManifestName(options.ref), limit: limits.maximumBytes)
-        guard let manifest else {
-            for problem in repository.problems { progress(.problem(CacheProblem(.notice, problem))) }
-            return nil
-        }
-        var cache = try await ImportedCache(
-            manifest: manifest.descriptor, from: RootedSource(root: manifest, rest: repository),
-            layers: VerifiedSource(repository), limits: limits)
-        try await cache.removeMissing { layers in
-            let found = try await layers.mapConcurrently(limit: RegistryCache.checksInFlight) { layer in
-                try await repository.holds(layer) ? layer.digest : nil
-            }
-            return Set(found.compactMap { $0 })
-        }
-        cache.problems += repository.problems.map { CacheProblem(.notice, $0) }
-        for problem in cache.problems { progress(.problem(problem)) }
-        return cache
-    }
-}
-
-/// A document that was read already, and what it leads to.
-struct RootedSource: BlobSource {
-    let root: RawDocument
-    let rest: RegistryRepository
-
-    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        descriptor.digest == root.digest
-            ? try await DocumentSource(root).open(descriptor, range: range)
-            : try await rest.open(descriptor, range: range)
+        if use == .export { try repository.checkProfile(export) }
+        return RegistryStore(
+            repository: repository, ref: options.ref, layout: export.layout, limits: limits, use: use)
     }
 }

@@ -14,7 +14,7 @@ extension RegistryRepository: ImageStore {
 
     /// See `ImageStore.document(_:)`.
     public func document(_ descriptor: Descriptor) async throws -> RawDocument {
-        let bytes = try await document(descriptor, limit: Document.defaultLimit)
+        let bytes = try await self.bytes(of: descriptor, limit: Document.defaultLimit)
         return RawDocument(mediaType: descriptor.mediaType, bytes: bytes)
     }
 

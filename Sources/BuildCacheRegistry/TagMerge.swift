@@ -23,15 +23,9 @@ import BuildCacheTransfer
 struct TagMerge {
     let repository: RegistryRepository
     let tag: String
-    let layout: ManifestLayout
-    let limits: CacheConfigLimits
+    let draft: CacheDraft
 
-    /// The documents of a merge.
-    struct Published {
-        var manifest: Descriptor
-        var transfers: [Digest: PutOutcome] = [:]
-        var problems: [CacheProblem] = []
-    }
+    private var limits: CacheConfigLimits { draft.limits }
 
     /// Seconds after which a writer that did not settle is taken for dead.
     private static let patience: Int64 = 3600
@@ -43,48 +37,43 @@ struct TagMerge {
     /// The most announcements beside one tag.
     private static let announcementLimit = 1000
 
-    /// Publishes a graph whose layers are stored.
-    func publish(_ graph: LayerGraph) async throws -> Published {
-        if let current = try await holds(graph) {
-            return Published(manifest: current, transfers: [current.digest: .alreadyPresent])
+    /// Publishes the draft.
+    func publish() async throws -> Publication {
+        if let current = try await current(), try current.holds(draft), try await tags().isEmpty {
+            return publication(current.manifest, [current.manifest.digest: .alreadyPresent])
         }
-        let own = try CacheDocuments(graph, layout: .imageManifest, limits: limits)
+        let own = try CacheDocuments(draft.graph, form: .manifest(.imageManifest), limits: limits)
         let name = prefix + String(repository.client.now().seconds, radix: 36) + "-" + TagMerge.randomText()
-        let announcement = try unique(own.manifest)
-        var transfers = [own.config.digest: try await put(own.config)]
+        let announcement = try unique(own.root)
+        var transfers = [own.config.digest: try await repository.put(own.config)]
         try await repository.putManifest(announcement, as: .tag(name))
 
         var known: [String: Announcement] = [:]
         var listings: [Listing] = []
         var hasWritten = false
         var problems: [CacheProblem] = []
-        var published = try await SwapLoop(clock: repository.client.transport.clock).run(tag) { () -> Published? in
+        let manifest = try await SwapLoop(clock: repository.client.transport.clock).run(tag) { () -> Descriptor? in
             // In this order: what is not announced any more is in the tag by then.
             known = try await read(try await tags(), known)
             listings.append(listing(known))
-            let current = try await manifest(tag)
-            var wanted = graph
-            for (other, found) in known.sorted(by: { $0.key < $1.key }) where other != name {
-                if let graph = found.graph { try wanted.merge(graph, onlyMissingResults: true) }
+            let current = try await current()
+            let others = known.sorted { $0.key < $1.key }.filter { $0.key != name }.compactMap(\.value.graph)
+            // Two writers that have different results of one record would else take turns for ever.
+            let documents = try draft.documents(over: current?.graph, merging: others, isCurrentNewer: hasWritten)
+            guard let documents else {
+                guard let current else { return nil }
+                transfers[current.manifest.digest] = transfers[current.manifest.digest] ?? .alreadyPresent
+                return current.manifest
             }
-            if let current, let there = try await self.graph(of: current) {
-                // Two writers that have different results of one record would else take turns for ever.
-                guard let merged = try hasWritten ? there.adding(wanted) : wanted.merged(over: there) else {
-                    transfers[current.digest] = transfers[current.digest] ?? .alreadyPresent
-                    return Published(manifest: current.descriptor)
-                }
-                wanted = merged
-            }
-            let documents = try CacheDocuments(wanted, layout: layout, limits: limits)
             problems = documents.problems
-            transfers[documents.config.digest] = try await put(documents.config)
+            transfers[documents.config.digest] = try await repository.put(documents.config)
             try Task.checkCancellation()
-            try await repository.putManifest(documents.manifest, as: .tag(tag))
-            transfers[documents.manifest.digest] = .written
+            try await repository.putManifest(documents.root, as: .tag(tag))
+            transfers[documents.root.digest] = .written
             hasWritten = true
             return nil
         }
-        published.transfers = transfers
+        var published = publication(manifest, transfers)
         published.problems = problems
         do {
             try await repository.putManifest(announcement, as: .tag(name + TagMerge.settledMark))
@@ -92,7 +81,7 @@ struct TagMerge {
                 known = try await read(try await tags(), known)
                 listings.append(listing(known))
             }
-            try await remove(TagMerge.removable(listings), known, with: own.manifest)
+            try await remove(TagMerge.removable(listings), known, with: own.root)
         } catch let error as CacheError {
             // The cache is stored, and the next export tries again.
             let refused = [.unsupported, .denied].contains(error.code)
@@ -108,15 +97,27 @@ struct TagMerge {
         return published
     }
 
-    /// The manifest under the tag, if it holds all of a graph and no other writer is under way: then there is nothing to say and nothing to
-    /// write.
-    ///
-    /// A writer that is under way may have read the tag before it led there, and take out of it what it holds.
-    private func holds(_ graph: LayerGraph) async throws -> Descriptor? {
-        guard let current = try await manifest(tag), let there = try await self.graph(of: current),
-            try graph.merged(over: there) == nil, try await tags().isEmpty
-        else { return nil }
-        return current.descriptor
+    private func publication(_ manifest: Descriptor, _ transfers: [Digest: PutOutcome]) -> Publication {
+        Publication(name: tag, root: manifest, transfers: transfers)
+    }
+
+    /// The cache under the tag.
+    private struct Current {
+        var manifest: Descriptor
+        /// `nil` if it is damaged.
+        var graph: LayerGraph?
+
+        /// Whether it holds all of a draft, so that there is nothing to say and nothing to write, unless another writer is under way.
+        ///
+        /// Such a writer may have read the tag before it led there, and take out of it what it holds.
+        func holds(_ draft: CacheDraft) throws -> Bool {
+            try graph.map { try draft.graph.merged(over: $0) == nil } ?? false
+        }
+    }
+
+    private func current() async throws -> Current? {
+        guard let found = try await manifest(tag) else { return nil }
+        return Current(manifest: found.descriptor, graph: try await graph(of: found))
     }
 
     // MARK: Announcements
@@ -270,11 +271,6 @@ struct TagMerge {
     }
 
     private func graph(of manifest: RawDocument) async throws -> LayerGraph? {
-        try await LayerGraph.known(
-            manifest.descriptor, in: RootedSource(root: manifest, rest: repository), limits: limits)
-    }
-
-    private func put(_ document: RawDocument) async throws -> PutOutcome {
-        try await repository.put(document.descriptor, from: DocumentSource(document))
+        try await draft.graph(of: NamedDocument(name: tag, content: .document(manifest)), in: repository)
     }
 }

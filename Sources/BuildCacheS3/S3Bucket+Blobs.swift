@@ -70,7 +70,10 @@ extension S3Bucket: BlobStore {
     @discardableResult
     package func put(_ descriptor: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
         if let stat = try await stat(descriptor.digest) {
-            if stat.size == descriptor.size, let outcome = try await keep(descriptor, stat) { return outcome }
+            if stat.size == descriptor.size {
+                guard isStale(stat) else { return .alreadyPresent }
+                if let outcome = try await refresh(descriptor) { return outcome }
+            }
             return try await upload(descriptor, from: source, replacing: true)
         }
         return try await upload(descriptor, from: source, replacing: false)
@@ -113,15 +116,17 @@ extension S3Bucket: BlobStore {
 
     // MARK: Ages
 
-    /// Renews a layer that is there if it is old enough for the lifecycle rules of the bucket to be near.
+    /// Whether a layer is old enough for the lifecycle rules of the bucket to be near.
+    func isStale(_ stat: BlobStat) -> Bool {
+        let limit = options.touchRefresh.components.seconds
+        return stat.modifiedAt.map { now.elapsed(since: $0) > .seconds(limit) } ?? false
+    }
+
+    /// Resets the age of a layer.
     ///
     /// - Returns: `nil` if it is gone meanwhile, or archived.
-    func keep(_ descriptor: Descriptor, _ stat: BlobStat) async throws -> PutOutcome? {
-        let limit = options.touchRefresh.components.seconds
-        guard let modified = stat.modifiedAt, now.elapsed(since: modified) > .seconds(limit) else {
-            return .alreadyPresent
-        }
-        return try await reporting("refresh", "\(descriptor.digest)") {
+    func refresh(_ descriptor: Descriptor) async throws -> PutOutcome? {
+        try await reporting("refresh", "\(descriptor.digest)") {
             do {
                 try await touch(keys.blob(descriptor.digest), size: descriptor.size)
                 return .refreshed

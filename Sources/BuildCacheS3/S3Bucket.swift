@@ -247,9 +247,11 @@ package struct S3Bucket: Sendable {
 
     // MARK: Errors
 
-    /// Runs `body` and makes what the service refused a `CacheError` about `subject`.
+    /// Runs `body`, and makes refusals of the service a `CacheError` about `subject`.
+    ///
+    /// - Parameter operation: As in `refresh`; `nil` for a part of an operation that has a name.
     func reporting<Value>(
-        _ operation: String, _ subject: String? = nil, _ body: () async throws -> Value
+        _ operation: String?, _ subject: String? = nil, _ body: () async throws -> Value
     ) async throws -> Value {
         do { return try await body() } catch let failure as SourceFailure {
             throw failure.cause

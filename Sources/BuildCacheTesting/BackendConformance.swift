@@ -1,11 +1,12 @@
 package import BuildCacheBytes
-public import BuildCacheCore
+import BuildCacheCore
+public import BuildCacheSpec
 public import BuildCacheTransfer
 
 /// What every backend promises, as checks that can be run on any of them, with any testing library or none.
 ///
 /// ```swift
-/// let conformance = BackendConformance { setup in MyCache(name: setup.cache, mode: setup.mode, compression: setup.compression) }
+/// let conformance = BackendConformance { setup in MyCache(name: setup.cache, export: setup.export) }
 /// for check in BackendConformance.checks { try await check.run(conformance) }
 /// ```
 ///
@@ -18,10 +19,8 @@ public struct BackendConformance: Sendable {
         ///
         /// Backends of one name share what is stored, others nothing but blobs.
         public var cache: String
-        /// Which layers an export takes.
-        public var mode: CacheMode
-        /// How an export compresses layers.
-        public var compression: CompressionOptions
+        /// The options of an export: mode, compression and write policy.
+        public var export: ExportOptions
     }
 
     /// One promise.
@@ -48,9 +47,12 @@ public struct BackendConformance: Sendable {
 
     /// A backend for a cache of this name.
     func backend(
-        _ cache: String, mode: CacheMode = .max, compression: CompressionOptions = CompressionOptions()
+        _ cache: String, mode: CacheMode = .max, compression: CompressionOptions = CompressionOptions(),
+        writePolicy: WritePolicy = .replace
     ) async throws -> any CacheBackend {
-        try await makeBackend(Setup(cache: cache, mode: mode, compression: compression))
+        try await makeBackend(
+            Setup(
+                cache: cache, export: ExportOptions(mode: mode, compression: compression, writePolicy: writePolicy)))
     }
 
     /// A name that no cache has yet.

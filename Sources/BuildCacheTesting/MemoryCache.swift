@@ -6,33 +6,36 @@ public import BuildCacheSpec
 public import BuildCacheTransfer
 import Synchronization
 
-/// A cache in memory that does all that a backend can: to test what uses backends, or with a ``BackendConformance`` to compare.
+/// A cache in memory that does everything a backend can: to test programs that use backends, or with a ``BackendConformance`` to compare.
 ///
 /// It keeps cache configs under names, as s3, gha and azblob do. Caches with one ``MemoryStore`` share blobs.
-public struct MemoryCache: PrunableBackend {
+public struct MemoryCache: StoredCache, PrunableBackend {
     /// The name that an export publishes.
     public let name: String
-    /// What an export takes and how it is written.
+    /// The options of an export.
     public let export: ExportOptions
     /// Blobs and names.
     public let store: MemoryStore
-    /// Up to this age an export relies on a blob without renewing it.
+    /// Up to this age an export relies on a blob without refreshing it.
     ///
     /// Default one day.
     public var renewalAge: Duration = .seconds(86_400)
     /// Layers that are stored at once.
     public var transfersInFlight = 4
-    /// Called before each call to the store, so that a test can decide who goes next.
+    /// Limits for a cache config, read or written.
+    public var limits = CacheConfigLimits()
+    /// Called before each call to the store, so that a test can decide which writer continues.
     package var beforeStep: @Sendable () async throws -> Void = {}
-    private let scratch: ScratchStore
+    /// The store in which layers are converted.
+    public let scratch: ScratchStore
 
-    /// Makes a cache of this name.
+    /// Creates a cache of this name.
     ///
     /// - Parameters:
-    ///   - name: What readers ask for.
-    ///   - export: What an export takes and how it is written.
-    ///   - store: Where its blobs and names are.
-    ///   - scratch: Where layers are converted.
+    ///   - name: The name for readers.
+    ///   - export: The options of an export.
+    ///   - store: The store of its blobs and names.
+    ///   - scratch: The store in which layers are converted.
     public init(_ name: String, export: ExportOptions = ExportOptions(), in store: MemoryStore, scratch: ScratchStore) {
         self.name = name
         self.export = export
@@ -40,80 +43,78 @@ public struct MemoryCache: PrunableBackend {
         self.scratch = scratch
     }
 
-    /// A config that describes its layers itself.
-    public var traits: BackendTraits {
-        BackendTraits(name: "memory", transfersInFlight: transfersInFlight, envelope: .bareConfig)
+    /// The name `memory`.
+    public var traits: BackendTraits { BackendTraits(name: "memory", transfersInFlight: transfersInFlight) }
+
+    /// Opens the store.
+    public func openStore(for use: StoreUse) async throws -> some PrunableStore & SwappingStore {
+        OpenMemory(store: store, cacheNames: [name], renewalAge: renewalAge, limits: limits, beforeStep: beforeStep)
+    }
+}
+
+/// The blobs and names of a memory store, as a store over a network has them: to look and to change are two steps, and anything may happen
+/// between them.
+private struct OpenMemory: SwappingStore, PrunableStore {
+    let store: MemoryStore
+    let cacheNames: [String]
+    let renewalAge: Duration
+    let limits: CacheConfigLimits
+    let beforeStep: @Sendable () async throws -> Void
+
+    var form: CacheForm { .config }
+
+    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        try await store.open(descriptor, range: range)
     }
 
-    /// Stores the layers, renewing old ones that are there, then publishes the name.
-    ///
-    /// See `CacheBackend.exportCache(_:from:progress:)`.
-    public func exportCache(
-        _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
-    ) async throws -> ExportReceipt {
-        var done = try await BareExport(
-            graph, from: source, options: export, scratch: scratch, limits: CacheConfigLimits(),
-            limit: transfersInFlight, progress: progress, put: put)
-        if let config = done.config {
-            try await beforeStep()
-            if !export.replacesOtherContent {
-                try CacheDocuments.checkReplaceable(config: store.configs.withLock { $0[name]?.bytes } ?? [], name)
-            }
-            // The last moment to leave the cache as it was.
-            try Task.checkCancellation()
-            store.publish(config.bytes, as: name)
-            done.published(as: name, progress)
-        }
-        return done.receipt
-    }
+    func stat(_ digest: Digest) async throws -> BlobStat? { try await store.stat(digest) }
 
-    /// As a store over a network does it: to look and to renew are two steps, and anything may happen between them.
-    private func put(_ layer: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
-        try await beforeStep()
-        if let modifiedAt = try await store.stat(layer.digest)?.modifiedAt {
-            if store.now().elapsed(since: modifiedAt) <= renewalAge { return .alreadyPresent }
-            try await beforeStep()
-            if store.renew(layer.digest) { return .refreshed }
-        }
+    func put(_ layer: Descriptor, from source: any BlobSource) async throws -> PutOutcome {
         try await beforeStep()
         return try await store.put(layer, from: source)
     }
 
-    /// The cache under the name, or `nil`.
-    ///
-    /// See `CacheBackend.importCache(progress:)`.
-    public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
+    func presence(of layers: [Descriptor]) async throws -> [Digest: LayerPresence] {
         try await beforeStep()
-        guard let config = store.configs.withLock({ $0[name] }) else { return nil }
-        var cache = try ImportedCache(configs: [(name, config.bytes)], layers: store)
-        try await beforeStep()
-        let present = store.digests
-        try await cache.removeMissing { layers in present.intersection(layers.map(\.digest)) }
-        for problem in cache.problems { progress(.problem(problem)) }
-        return cache
+        let now = store.now()
+        let blobs = store.blobs.withLock { $0 }
+        let states = layers.map { layer -> (Digest, LayerPresence) in
+            guard let blob = blobs[layer.digest] else { return (layer.digest, .absent) }
+            return (layer.digest, now.elapsed(since: blob.modifiedAt) <= renewalAge ? .current : .stale)
+        }
+        return Dictionary(states) { first, _ in first }
     }
 
-    /// The store; see `PrunableBackend.openForPruning(isReadOnly:)`.
-    public func openForPruning(isReadOnly: Bool) async throws -> any PrunableStore {
-        PrunableMemory(store: store, renewalAge: renewalAge, beforeStep: beforeStep)
+    func refresh(_ layer: Descriptor) async throws -> PutOutcome? {
+        try await beforeStep()
+        return store.renew(layer.digest) ? .refreshed : nil
     }
-}
 
-extension MemoryStore {
-    fileprivate func publish(_ bytes: [UInt8], as name: String) {
-        let now = now()
-        configs.withLock { configs in
-            configs[name] = Config(bytes: bytes, version: (configs[name]?.version ?? 0) + 1, modifiedAt: now)
+    func document(named name: String, limit: Int) async throws -> NamedDocument? {
+        try await beforeStep()
+        return store.configs.withLock { $0[name] }.map {
+            NamedDocument(
+                name: name, content: .document(RawDocument(mediaType: .cacheConfig, bytes: $0.bytes)),
+                version: "\($0.version)")
         }
     }
-}
 
-/// The store as a prune sees it; what is removed is looked at and removed in one step.
-private struct PrunableMemory: PrunableStore {
-    let store: MemoryStore
-    let renewalAge: Duration
-    let beforeStep: @Sendable () async throws -> Void
-    var removesSharedVersions: Bool { false }
+    func replace(
+        _ current: NamedDocument?, named name: String, with documents: CacheDocuments
+    ) async throws -> Publication? {
+        try await beforeStep()
+        // The last moment to leave the cache as it was.
+        try Task.checkCancellation()
+        let now = store.now()
+        return store.configs.withLock { configs in
+            guard current?.version == configs[name].map({ "\($0.version)" }) else { return nil }
+            configs[name] = MemoryStore.Config(
+                bytes: documents.root.bytes, version: (configs[name]?.version ?? 0) + 1, modifiedAt: now)
+            return Publication(name: name, root: documents.root.descriptor)
+        }
+    }
+
+    // MARK: Pruning
 
     func names() async throws -> [StoredName] {
         try await beforeStep()

@@ -46,6 +46,14 @@ public final class MemoryStore: BlobStore {
     /// The digests of all blobs.
     public var digests: Set<Digest> { blobs.withLock { Set($0.keys) } }
 
+    /// Puts bytes under a name, whatever they are.
+    package func write(_ bytes: [UInt8], as name: String) {
+        let now = now()
+        configs.withLock { configs in
+            configs[name] = Config(bytes: bytes, version: (configs[name]?.version ?? 0) + 1, modifiedAt: now)
+        }
+    }
+
     /// Forgets a blob, as somebody might who cleans up.
     public func remove(_ digest: Digest) { blobs.withLock { $0[digest] = nil } }
 

@@ -31,28 +31,15 @@ public protocol CacheBackend: Sendable {
 
 /// Facts about a backend that pick its tests and size its transfers.
 public struct BackendTraits: Hashable, Sendable {
-    /// How a cache config travels.
-    public enum Envelope: Hashable, Sendable {
-        /// In a manifest of its own.
-        case ociManifest
-        /// Alone, with its layers described inside.
-        case bareConfig
-        /// In the config of an image.
-        case imageConfig
-    }
-
     /// The type, as in `type=local`.
     public var name: String
     /// Blobs that are transferred at once.
     public var transfersInFlight: Int
-    /// How the cache config travels.
-    public var envelope: Envelope
 
-    /// Makes traits.
-    public init(name: String, transfersInFlight: Int, envelope: Envelope) {
+    /// Creates traits.
+    public init(name: String, transfersInFlight: Int) {
         self.name = name
         self.transfersInFlight = transfersInFlight
-        self.envelope = envelope
     }
 }
 

@@ -1,27 +1,39 @@
-package import BuildCacheBytes
 package import BuildCacheCore
 package import BuildCacheGraph
-package import BuildCacheOCI
+public import BuildCacheOCI
 
-/// The documents of a cache in a store with manifests: its config, and the manifest that names config and layers.
-package struct CacheDocuments: Sendable {
-    package var config: RawDocument
-    package var manifest: RawDocument
+/// The documents of a cache as a store keeps them.
+public struct CacheDocuments: Sendable {
+    /// The cache config.
+    public let config: RawDocument
+    /// The manifest that names config and layers; `nil` in a store without manifests.
+    public let manifest: RawDocument?
+
+    /// The document that a name leads to.
+    public var root: RawDocument { manifest ?? config }
 
     /// Encodes a graph whose layers are stored.
     ///
     /// - Throws: `CacheError` `.limitExceeded` for a config past `limits`.
-    package init(_ graph: LayerGraph, layout: ManifestLayout, limits: CacheConfigLimits) throws(CacheError) {
-        let encoded = try graph.encodeConfig(within: limits)
-        config = RawDocument(mediaType: .cacheConfig, bytes: encoded.bytes)
-        manifest = CacheManifest(
-            config: encoded.descriptor, layers: encoded.layers.compactMap { graph.descriptors[$0] }, layout: layout
-        ).encode()
+    package init(_ graph: LayerGraph, form: CacheForm, limits: CacheConfigLimits) throws(CacheError) {
+        switch form {
+        case .config:
+            let encoded = try graph.encodeConfig(.annotated, within: limits)
+            config = RawDocument(mediaType: .cacheConfig, bytes: encoded.bytes)
+            manifest = nil
+        case .manifest(let layout):
+            let encoded = try graph.encodeConfig(within: limits)
+            config = RawDocument(mediaType: .cacheConfig, bytes: encoded.bytes)
+            manifest = CacheManifest(
+                config: encoded.descriptor, layers: encoded.layers.compactMap { graph.descriptors[$0] }, layout: layout
+            ).encode()
+        }
     }
 
     /// The documents that BuildKit will not import.
     package var problems: [CacheProblem] {
-        [config, manifest].compactMap { document in
+        guard let manifest else { return [] }
+        return [config, manifest].compactMap { document in
             document.buildKitLimitWarning.map {
                 CacheProblem(.notice, $0, subject: document.digest.description, code: .limitExceeded)
             }
@@ -87,21 +99,5 @@ extension [UInt8] {
     package var beginsLikeCacheConfig: Bool {
         let tokens = String(decoding: prefix(64), as: UTF8.self).filter { !$0.isWhitespace }.lowercased()
         return ["{}", "{\"layers\":", "{\"records\":"].contains { tokens.hasPrefix($0) }
-    }
-}
-
-extension LayerGraph {
-    /// The records of a cache that is under a name, or in the images there, for an export that merges with it.
-    ///
-    /// - Returns: `nil` for a cache that is damaged: it has nothing to keep.
-    /// - Throws: `CacheError` `.limitExceeded`, and what the store throws.
-    package static func known(
-        _ manifest: Descriptor, in store: some BlobSource, limits: CacheConfigLimits
-    ) async throws -> LayerGraph? {
-        do {
-            return try await ImportedCache(manifest: manifest, from: store, layers: store, limits: limits).graph
-        } catch let error as CacheError where error.code == .corrupted || error.code == .notFound {
-            return nil
-        }
     }
 }

@@ -1,6 +1,6 @@
-public import BuildCacheBytes
+package import BuildCacheBytes
 import BuildCacheCore
-public import BuildCacheGraph
+import BuildCacheGraph
 import BuildCacheOCI
 
 extension ImportedCache {
@@ -25,25 +25,27 @@ extension ImportedCache {
         manifest: Descriptor, from blobs: some BlobSource, layers stored: any BlobSource,
         limits: CacheConfigLimits
     ) async throws {
-        let bytes = try await blobs.document(manifest, limit: limits.maximumBytes)
+        let (parts, problems) = try await ImportedCache.parts(of: manifest, from: blobs, limits: limits)
+        try self.init(parts: parts, blobs: stored, problems: problems)
+    }
+
+    private static func parts(
+        of manifest: Descriptor, from blobs: some BlobSource, limits: CacheConfigLimits
+    ) async throws -> (parts: [Part], problems: [CacheProblem]) {
+        let bytes = try await blobs.bytes(of: manifest, limit: limits.maximumBytes)
         var unusable = UnusableEntries()
+        var reader = InlineReader(blobs: blobs, limits: limits)
         switch try Document(decoding: bytes, limit: limits.maximumBytes, leavingOut: &unusable) {
         case .cache(let cache):
-            let config = try await blobs.document(cache.config, limit: limits.maximumBytes)
+            let config = try await blobs.bytes(of: cache.config, limit: limits.maximumBytes)
             let graph = try LayerGraph(decodingConfig: config, layers: .described(cache.layers), limits: limits)
-            try self.init(
-                parts: [Part(manifest: manifest, graph: graph)], blobs: stored,
-                problems: unusable.problems(about: "a layer of the cache"))
+            return ([Part(manifest: manifest, graph: graph)], unusable.problems(about: "a layer of the cache"))
         case .image(let image):
             if let error = unusable.errors.first { throw error }
-            var reader = InlineReader(blobs: blobs, limits: limits)
-            let part = try await reader.part(manifest, image)
-            try self.init(parts: part.map { [$0] } ?? [], blobs: stored)
+            return (try await reader.part(manifest, image).map { [$0] } ?? [], [])
         case .index(let index):
-            var reader = InlineReader(blobs: blobs, limits: limits)
             let (parts, problems) = try await reader.parts(below: index.manifests, maximumImages: Self.maximumImages)
-            try self.init(
-                parts: parts, blobs: stored, problems: unusable.problems(about: InlineReader.entry) + problems)
+            return (parts, unusable.problems(about: InlineReader.entry) + problems)
         }
     }
 }
@@ -101,7 +103,7 @@ private struct InlineReader {
                             "the index leads to a cache of its own, \(entry.digest), which is not read; import it by digest",
                             subject: entry.digest.description))
                 }
-            } catch let error as CacheError where InlineReader.concernsOne.contains(error.code) {
+            } catch let error as CacheError where ImportedCache.concernsOne(error) {
                 problems.append(
                     CacheProblem(
                         .unreadableCache,
@@ -111,11 +113,8 @@ private struct InlineReader {
         return (parts, problems)
     }
 
-    /// The codes of errors that say something of one entry and nothing of the others.
-    private static let concernsOne: Set<CacheError.Code> = [.corrupted, .notFound, .unsupported, .limitExceeded]
-
     private mutating func document(_ descriptor: Descriptor) async throws -> [UInt8] {
-        let bytes = try await blobs.document(descriptor, limit: rest)
+        let bytes = try await blobs.bytes(of: descriptor, limit: rest)
         rest -= bytes.count
         return bytes
     }
@@ -134,63 +133,61 @@ private struct InlineReader {
 }
 
 extension ImportedCache {
-    /// Reads cache configs that stand alone and describe their layers themselves, as s3, gha and azblob keep them.
+    /// Reads the caches under several names of a store, in the store's form.
     ///
-    /// Of several, one that cannot be read is left out with a warning.
+    /// Of several, one that cannot be read is left out with a problem.
     ///
-    /// - Parameters:
-    ///   - configs: What was found, with the name that it was found under.
-    ///   - layers: The source of layers for later; it verifies them.
-    ///   - limits: How much a config may hold.
-    /// - Throws: `CacheError` `.corrupted` or `.limitExceeded` if none of them can be read.
-    /// - Source: `spec/cache-format.md` §5.2.
-    public init(
-        configs: [(name: String, bytes: [UInt8])], layers: any BlobSource,
-        limits: CacheConfigLimits = CacheConfigLimits()
-    ) throws {
+    /// - Throws: The error of the first one if none of them can be read; what the store throws.
+    /// - Source: `spec/cache-format.md` §5.2 for configs that stand alone.
+    package init(_ documents: [NamedDocument], in store: some CacheStore, limits: CacheConfigLimits) async throws {
         var parts: [Part] = []
+        var problems: [CacheProblem] = []
         var failures: [CacheError] = []
-        for (name, bytes) in configs {
-            do throws(CacheError) {
-                let graph = try LayerGraph(decodingConfig: bytes, layers: .annotated, limits: limits)
-                let document = RawDocument(mediaType: .cacheConfig, bytes: bytes)
-                parts.append(Part(manifest: document.descriptor, graph: graph))
-            } catch {
-                failures.append(error.adding(subject: name))
+        for found in documents {
+            do {
+                let read = try await ImportedCache.parts(of: found, in: store, limits: limits)
+                parts += read.parts
+                problems += read.problems
+            } catch let error as CacheError where ImportedCache.concernsOne(error) {
+                failures.append(error.adding(subject: found.name))
             }
         }
-        if parts.isEmpty, let failure = failures.first { throw failure }
+        if failures.count == documents.count, let failure = failures.first { throw failure }
         try self.init(
-            parts: parts, blobs: layers,
-            problems: failures.map {
-                CacheProblem(.unreadableCache, "one of the caches is left out", because: $0)
-            })
+            parts: parts, blobs: store.layers,
+            problems: problems
+                + failures.map { CacheProblem(.unreadableCache, "one of the caches is left out", because: $0) })
+    }
+
+    private static func parts(
+        of found: NamedDocument, in store: some CacheStore, limits: CacheConfigLimits
+    ) async throws -> (parts: [Part], problems: [CacheProblem]) {
+        switch (found.content, store.form) {
+        case (.unreadable(let error), _): throw error
+        case (.document(let document), .config):
+            let graph = try LayerGraph(decodingConfig: document.bytes, layers: .annotated, limits: limits)
+            return ([Part(manifest: document.descriptor, graph: graph)], [])
+        case (.document(let document), .manifest):
+            return try await parts(
+                of: document.descriptor, from: RootedSource(root: document, rest: store), limits: limits)
+        }
+    }
+
+    /// Whether an error says something about one cache and nothing about the store.
+    fileprivate static func concernsOne(_ error: CacheError) -> Bool {
+        [.corrupted, .notFound, .unsupported, .limitExceeded].contains(error.code) || error.cause is ArchivedBlob
     }
 
     /// Leaves out the results with a layer that the store does not have, or not whole, so that a hit is one.
     ///
-    /// - Throws: What the store throws.
-    public mutating func removeMissing(from store: any BlobStore) async throws {
-        try await removeMissing { descriptors in
-            let found = try await descriptors.mapConcurrently(limit: 16) { descriptor in
-                try await store.stat(descriptor.digest)?.size == descriptor.size ? descriptor.digest : nil
-            }
-            return Set(found.compactMap { $0 })
-        }
-    }
-
-    /// Leaves out the results with a layer that is not among those which `present` finds whole.
-    ///
-    /// - Parameters:
-    ///   - archived: Asked after `present` for the tier of a layer that it left out.
-    ///   - present: Finds the layers that are there whole.
+    /// - Parameter presence: The states of layers, as ``CacheStore/presence(of:)`` gives them.
     package mutating func removeMissing(
-        archived: (Digest) -> ArchivedBlob? = { _ in nil },
-        keeping present: (_ layers: [Descriptor]) async throws -> Set<Digest>
+        _ presence: (_ layers: [Descriptor]) async throws -> [Digest: LayerPresence]
     ) async throws {
         let descriptors = Array(graph.descriptors.values)
         guard !descriptors.isEmpty else { return }
-        let missing = Set(descriptors.map(\.digest)).subtracting(try await present(descriptors))
+        let states = try await presence(descriptors)
+        let missing = Set(descriptors.map(\.digest)).filter { states[$0]?.isReadable != true }
         guard !missing.isEmpty else { return }
         func isMissing(_ layer: Layer) -> Bool {
             if case .blob(let digest) = layer.content { missing.contains(digest) } else { false }
@@ -199,7 +196,10 @@ extension ImportedCache {
         graph = graph.removingResults(where: isMissing)
         // A store that lost everything is worth a few lines, not a million.
         for digest in missing.sorted().prefix(ImportedCache.maximumListedLayers) {
-            let state = archived(digest).map { "in the archive tier \($0.tier)" } ?? "missing or cut short"
+            let state =
+                if case .archived(let blob) = states[digest] { "in the archive tier \(blob.tier)" } else {
+                    "missing or cut short"
+                }
             problems.append(
                 CacheProblem(
                     .lostLayer, "layer \(digest) is \(state), so the results with it are left out",

@@ -31,16 +31,16 @@ package final class DamagedBlobs: Sendable {
 /// A source whose blobs are verified while they are read, and noted when they prove damaged.
 package struct DamageNotingSource: BlobSource {
     private let base: VerifiedSource
-    private let note: @Sendable (Digest) -> Void
+    private let note: @Sendable (Digest) async -> Void
 
     /// - Parameter note: Called with the digest of a damaged blob.
-    package init(_ base: any BlobSource, note: @escaping @Sendable (Digest) -> Void) {
+    package init(_ base: any BlobSource, note: @escaping @Sendable (Digest) async -> Void) {
         self.base = VerifiedSource(base)
         self.note = note
     }
 
     package func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
         let stream = try await base.open(descriptor, range: range)
-        return range == nil ? stream.noticingDamage { [note] in note(descriptor.digest) } : stream
+        return range == nil ? stream.noticingDamage { [note] in await note(descriptor.digest) } : stream
     }
 }

@@ -1,15 +1,17 @@
-package import BuildCacheBytes
-package import BuildCacheCore
-package import BuildCacheOCI
+public import BuildCacheBytes
+public import BuildCacheCore
+public import BuildCacheOCI
 import NIOCore
 
 extension BlobSource {
-    /// Reads a small blob whole and checks that it is what it should be.
+    /// Reads a blob whole and verifies it.
     ///
-    /// - Parameter limit: The most bytes to read.
+    /// - Parameters:
+    ///   - descriptor: The blob.
+    ///   - limit: The most bytes to read.
     /// - Throws: `CacheError` `.corrupted` for other bytes than the descriptor names, `.limitExceeded` past `limit`, and
     ///   what the source throws.
-    package func document(_ descriptor: Descriptor, limit: Int) async throws -> [UInt8] {
+    public func bytes(of descriptor: Descriptor, limit: Int) async throws -> [UInt8] {
         let context = CacheError.Context(subject: descriptor.digest.description)
         func tooLarge() -> CacheError {
             CacheError(.limitExceeded, "the document has more bytes than the limit of \(limit)", context: context)
@@ -31,6 +33,16 @@ extension BlobSource {
     }
 }
 
+extension BlobStore {
+    /// Stores a document as a blob, unless it is there.
+    ///
+    /// - Throws: As `put(_:from:)`.
+    @discardableResult
+    public func put(_ document: RawDocument) async throws -> PutOutcome {
+        try await put(document.descriptor, from: DocumentSource(document))
+    }
+}
+
 /// A document as the source of its own bytes, whatever is asked for.
 package struct DocumentSource: BlobSource {
     private let document: RawDocument
@@ -38,8 +50,6 @@ package struct DocumentSource: BlobSource {
     package init(_ document: RawDocument) { self.document = document }
 
     package func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
-        let all = 0..<Int64(document.bytes.count)
-        let part = (range ?? all).clamped(to: all)
-        return BlobStream(ByteBuffer(bytes: document.bytes[Int(part.lowerBound)..<Int(part.upperBound)]))
+        BlobStream(document.bytes, range: range)
     }
 }

@@ -2,10 +2,9 @@ package import BuildCacheBytes
 package import BuildCacheCore
 package import BuildCacheGraph
 
-/// The part of an export that all backends share: select, convert what must be converted, store every layer.
+/// The layers of an export: converted where they must be, and stored.
 ///
-/// Each layer goes its own way from source to store, so layer k is uploaded while k + 1 is compressed. Documents and names come
-/// after, and are the backend's business.
+/// Each layer goes its own way from source to store, so layer k is uploaded while k + 1 is compressed. Documents and names come after.
 package struct LayerExport: Sendable {
     /// The selected graph, its layers as they are stored now.
     ///
@@ -34,11 +33,13 @@ package struct LayerExport: Sendable {
         return receipt
     }
 
-    /// Selects and stores.
+    /// Stores the layers of a selection.
     ///
     /// Every layer gets its diffID: BuildKit never uses a result with a layer that has none.
     ///
     /// - Parameters:
+    ///   - selected: The records and layers to export.
+    ///   - times: The creation times of pending layers.
     ///   - requiresDiffIDs: Whether a layer whose diffID cannot be computed costs the results with it, as where the config describes the
     ///     layers itself and so must name it.
     ///   - limit: Layers that are converted and stored at once.
@@ -46,12 +47,11 @@ package struct LayerExport: Sendable {
     /// - Throws: The error of the first problem if the selection has results and none of them could be exported; errors of the store;
     ///   `CancellationError`.
     package init(
-        _ graph: LayerGraph, from source: LayerSource, mode: CacheMode, compression: CompressionOptions,
-        scratch: ScratchStore, requiresDiffIDs: Bool, limit: Int, progress: ProgressSink,
+        _ selected: LayerGraph, pendingTimes times: [PendingLayer: Timestamp], from source: LayerSource,
+        compression: CompressionOptions, scratch: ScratchStore, requiresDiffIDs: Bool, limit: Int,
+        progress: ProgressSink,
         put: @escaping @Sendable (Descriptor, any BlobSource) async throws -> PutOutcome
     ) async throws {
-        let selected = graph.selected(mode)
-        let times = graph.pendingTimes
         let contents = try LayerExport.contents(of: selected)
         // Sizes are what some document says: their sum may be more than a number holds.
         let bytes = contents.reduce(Int64(0)) { $0.saturatingAdding($1.descriptor?.size ?? 0) }

@@ -8,7 +8,7 @@ public protocol PrunableBackend: CacheBackend {
     /// Opens the store that this backend shares with all caches of other names.
     ///
     /// - Parameter isReadOnly: Whether nothing will be removed. A store with locks takes those of a reader then, else those that keep
-    ///   exporters out, until ``PrunableStore/close()``.
+    ///   exporters out, until ``CacheStore/close()``.
     /// - Throws: `CacheError` `.unsupported` if nothing can be removed there, with what to do instead; `.notFound` if there is no such
     ///   store; `.busy` if others keep its lock; what the store throws.
     func openForPruning(isReadOnly: Bool) async throws -> any PrunableStore
@@ -18,7 +18,7 @@ public protocol PrunableBackend: CacheBackend {
 ///
 /// What makes a prune safe beside exports that go on meanwhile: an export that finds a blob present renews it if it is older than
 /// ``renewalAge``, and publishes its name last; a blob or name that changed since it was listed is not removed.
-public protocol PrunableStore: Sendable {
+public protocol PrunableStore: CacheStore {
     /// Up to this age exports rely on a blob without renewing it; zero if they renew it always, or are locked out.
     var renewalAge: Duration { get }
     /// Whether removing a name also removes the others of the same version.
@@ -37,14 +37,6 @@ public protocol PrunableStore: Sendable {
 
     /// Removes a blob unless it has changed since it was listed, be it only its age, and says whether it is gone.
     func remove(_ blob: StoredBlob) async throws -> Bool
-
-    /// Ends the locks that ``PrunableBackend/openForPruning(isReadOnly:)`` took; called once, last.
-    func close()
-}
-
-extension PrunableStore {
-    /// Does nothing: most stores have no locks.
-    public func close() {}
 }
 
 /// A name in a store, and what it reaches.

@@ -11,11 +11,11 @@ struct CheckedBackend: Sendable, CustomTestStringConvertible {
 
     static let all = [
         CheckedBackend(testDescription: "local, a directory each") { setup, folder, scratch in
-            let export = ExportOptions(mode: setup.mode, compression: setup.compression)
-            return try LocalCache(LocalOptions(dest: folder + "/" + setup.cache), export: export, scratch: scratch)
+            try LocalCache(LocalOptions(dest: folder + "/" + setup.cache), export: setup.export, scratch: scratch)
         },
         CheckedBackend(testDescription: "local, a tag each in one directory") { setup, folder, scratch in
-            let export = ExportOptions(mode: setup.mode, compression: setup.compression, layout: .ociIndex)
+            var export = setup.export
+            export.layout = .ociIndex
             return try LocalCache(
                 LocalOptions(dest: folder, tag: setup.cache, reset: true), export: export, scratch: scratch)
         },
@@ -24,7 +24,9 @@ struct CheckedBackend: Sendable, CustomTestStringConvertible {
 
 @Suite("Every backend")
 struct BackendConformanceTests {
-    @Test("keeps a promise: it", arguments: CheckedBackend.all, BackendConformance.checks)
+    @Test(
+        "keeps a promise: it", arguments: CheckedBackend.all,
+        BackendConformance.checks + BackendConformance.mergeChecks + BackendConformance.pruneChecks)
     func keepsPromise(_ checked: CheckedBackend, _ check: BackendConformance.Check) async throws {
         let folder = NSTemporaryDirectory() + "build-cache-conformance-" + UUID().uuidString
         defer { try? FileManager.default.removeItem(atPath: folder) }

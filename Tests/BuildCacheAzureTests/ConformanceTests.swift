@@ -8,7 +8,9 @@ import Testing
 
 @Suite("A cache in Azure")
 struct ConformanceTests {
-    @Test("keeps a promise: it", arguments: BackendConformance.checks)
+    @Test(
+        "keeps a promise: it",
+        arguments: BackendConformance.checks + BackendConformance.mergeChecks + BackendConformance.pruneChecks)
     func promises(_ check: BackendConformance.Check) async throws {
         try await AzureBlobServer().run { server, url in
             try await ScratchStore.withTemporary { scratch in
@@ -17,7 +19,7 @@ struct ConformanceTests {
                         // One name: of several that are written at the same time, each may be another export's in the end.
                         AzureBlobCache(
                             server.options(url, names: [setup.cache]),
-                            export: ExportOptions(mode: setup.mode, compression: setup.compression), scratch: scratch)
+                            export: setup.export, scratch: scratch)
                     })
             }
         }

@@ -44,7 +44,7 @@ struct Sample {
 
 /// A backend that does what a test says and keeps nothing.
 struct ScriptedBackend: CacheBackend {
-    var traits = BackendTraits(name: "scripted", transfersInFlight: 1, envelope: .ociManifest)
+    var traits = BackendTraits(name: "scripted", transfersInFlight: 1)
     var exporting: @Sendable (LayerGraph, LayerSource) async throws -> ExportReceipt = { _, _ in ExportReceipt() }
     var importing: @Sendable () async throws -> ImportedCache? = { nil }
 
@@ -56,7 +56,7 @@ struct ScriptedBackend: CacheBackend {
 
 /// A backend that never answers, until its task is cancelled.
 struct HangingBackend: CacheBackend {
-    var traits = BackendTraits(name: "hanging", transfersInFlight: 1, envelope: .ociManifest)
+    var traits = BackendTraits(name: "hanging", transfersInFlight: 1)
 
     func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
@@ -70,7 +70,7 @@ struct HangingBackend: CacheBackend {
 
 /// A backend that answers when a test lets it, whatever becomes of its task.
 final class StubbornBackend: CacheBackend {
-    let traits = BackendTraits(name: "stubborn", transfersInFlight: 1, envelope: .ociManifest)
+    let traits = BackendTraits(name: "stubborn", transfersInFlight: 1)
     private let waiting = Mutex<(continuation: CheckedContinuation<Void, Never>?, isOver: Bool)>((nil, false))
 
     func exportCache(

@@ -9,7 +9,9 @@ import Testing
 
 @Suite("A cache at GitHub")
 struct ConformanceTests {
-    @Test("keeps a promise in both versions of the protocol: it", arguments: BackendConformance.checks, [1, 2])
+    @Test(
+        "keeps a promise in both versions of the protocol: it",
+        arguments: BackendConformance.checks + BackendConformance.mergeChecks, [1, 2])
     func promises(_ check: BackendConformance.Check, _ version: Int) async throws {
         // Some checks upload more in a second than GitHub takes in a minute.
         try await GitHubCacheServer(uploadsPerMinute: .max).run { server, url in
@@ -19,7 +21,7 @@ struct ConformanceTests {
                     BackendConformance { setup in
                         GitHubActionsCache(
                             server.options(url, version, scope: setup.cache),
-                            export: ExportOptions(mode: setup.mode, compression: setup.compression), scratch: scratch,
+                            export: setup.export, scratch: scratch,
                             client: client)
                     })
             }

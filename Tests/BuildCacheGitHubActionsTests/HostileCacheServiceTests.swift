@@ -28,7 +28,7 @@ struct HostileCacheServiceTests {
     ) throws -> CacheError.Code? {
         let client = GitHubActionsClient(allowedHosts: allowed, environment: Environment(variables))
         do throws(CacheError) {
-            _ = try client.store(GitHubActionsOptions(token: token, url: try ServiceURL(url)))
+            _ = try client.entries(GitHubActionsOptions(token: token, url: try ServiceURL(url)))
             return nil
         } catch {
             #expect(!error.debugDescription.contains("hunter2"))
@@ -83,7 +83,7 @@ struct HostileCacheServiceTests {
             let client = GitHubActionsClient(api: url, environment: .empty, transport: .shared)
             let options = GitHubActionsOptions(
                 token: runnerToken("hunter2" + end), url: url, repository: "a/b", ghtoken: Secret("hunter2" + end))
-            let store = try client.store(options)
+            let store = try client.entries(options)
             let listing = try #require(client.listing(options))
             for call in [
                 { _ = try await store.newest("index") },
@@ -159,7 +159,7 @@ struct HostileCacheServiceTests {
             ServerResponse(201, json: #"{"cacheId":\#(number)}"#)
         } _: { address in
             let options = GitHubActionsOptions(token: runnerToken(), url: try ServiceURL("http://\(address)/"))
-            let store = try GitHubActionsClient(environment: .empty).store(options)
+            let store = try GitHubActionsClient(environment: .empty).entries(options)
             do {
                 let reservation = try await store.service.reserve("k", retries: store.requests.makeRetries())
                 guard case .number(let entry) = reservation else {
@@ -191,7 +191,7 @@ struct HostileCacheServiceTests {
             )
         } _: { address in
             let options = GitHubActionsOptions(token: runnerToken(), url: try ServiceURL("http://\(address)/"))
-            var store = try GitHubActionsClient(environment: .empty).store(options)
+            var store = try GitHubActionsClient(environment: .empty).entries(options)
             store.maximumRounds = 20
             let limited = store
             let error = await #expect(throws: CacheError.self) {

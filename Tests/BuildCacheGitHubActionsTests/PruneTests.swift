@@ -19,7 +19,8 @@ struct PruneTests {
         _ version: Int,
         _ body:
             @escaping @Sendable (
-                GitHubCacheServer, _ cache: (String, [GitHubCacheServer.Permission]) -> GitHubActionsCache
+                GitHubCacheServer,
+                _ cache: @escaping @Sendable (String, [GitHubCacheServer.Permission]) -> GitHubActionsCache
             ) async throws -> Void
     ) async throws {
         try await GitHubCacheServer(uploadsPerMinute: .max).run { server, url in
@@ -35,6 +36,13 @@ struct PruneTests {
                         options, export: ExportOptions(mode: .max), scratch: scratch, client: used)
                 }
             }
+        }
+    }
+
+    @Test("keeps a promise: it", arguments: BackendConformance.pruneChecks, [1, 2])
+    func promises(_ check: BackendConformance.Check, _ version: Int) async throws {
+        try await withCaches(version) { _, cache in
+            try await check.run(BackendConformance { cache($0.cache, [Self.main]) })
         }
     }
 

@@ -49,6 +49,15 @@ struct ConformanceTests {
         }
     }
 
+    @Test(
+        "merges and is pruned: it", arguments: BackendConformance.mergeChecks + BackendConformance.pruneChecks,
+        [ManifestLayout.imageManifest, .ociIndex])
+    func storing(_ check: BackendConformance.Check, _ layout: ManifestLayout) async throws {
+        try await withServer(FakeRegistry().respond) { address in
+            try await RegistryClient.forTests { try await check.run(at: address, layout: layout, $0) }
+        }
+    }
+
     @Test("keeps a promise at a registry that misbehaves: it", arguments: BackendConformance.checks, Misbehaviour.all)
     func atMisbehavingRegistry(_ check: BackendConformance.Check, _ misbehaviour: Misbehaviour) async throws {
         let registry = FakeRegistry(misbehaviour.manners)
@@ -124,7 +133,8 @@ extension BackendConformance.Check {
             try await run(
                 BackendConformance { setup in
                     let options = RegistryOptions(ref: try Reference("\(address)/conformance:\(setup.cache)"))
-                    let export = ExportOptions(mode: setup.mode, compression: setup.compression, layout: layout)
+                    var export = setup.export
+                    export.layout = layout
                     let cache = RegistryCache(options, export: export, scratch: scratch, client: client)
                     return layout.usesDockerTypes ? OCITypes(base: cache) : cache
                 })

@@ -240,7 +240,7 @@ struct HostileServiceTests {
             } _: { bucket in
                 let layer = Descriptor(mediaType: "application/octet-stream", digest: Self.digest, size: 5)
                 let error = await #expect(throws: CacheError.self) {
-                    _ = try await bucket.keep(layer, BlobStat(size: 5, modifiedAt: .zero))
+                    _ = try await bucket.refresh(layer)
                 }
                 #expect(error?.debugDescription.contains("hunter2") == false)
             }

@@ -1,5 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
+import BuildCacheGraph
 import BuildCacheHTTP
 import BuildCacheOCI
 import BuildCacheSpec
@@ -53,9 +54,7 @@ struct ServiceTests {
         } _: { bucket in
             for _ in 0..<2 {
                 let error = await #expect(throws: CacheError.self) {
-                    _ = try await bucket.swapObject("name", limit: 1000) { _ in
-                        RawDocument(mediaType: .cacheConfig, bytes: [])
-                    }
+                    try await Self.store(bucket).publish(Self.draft("ours"), as: "name")
                 }
                 #expect(error?.code == .unsupported)
             }
@@ -63,13 +62,14 @@ struct ServiceTests {
         // One probe for all, and nothing but the probe.
         let all = requests.withLock { $0 }
         #expect(all.map { $0.prefix { $0 != " " } } == ["PUT", "DELETE"])
-        #expect(all.allSatisfy { $0.contains("/cache/name.probe-") })
+        #expect(all.allSatisfy { $0.contains("/cache/manifests/name.probe-") })
     }
 
-    @Test("is asked again when somebody else wrote first, with what is there then")
+    @Test("is asked again when another writer was faster, and keeps the cache of that one, too")
     func swaps() async throws {
-        let state = Mutex((bytes: Array("a".utf8), version: 1, writes: 0))
-        let made = try await withBucket { request in
+        let theirs = try Self.draft("theirs").documents().config.bytes
+        let state = Mutex((bytes: [UInt8](), version: 1, writes: 0))
+        try await withBucket { request in
             guard request.method == "PUT" else {
                 let (bytes, version) = state.withLock { ($0.bytes, $0.version) }
                 return ServerResponse(200, headers: [("ETag", "\"\(version)\"")], body: bytes)
@@ -77,8 +77,8 @@ struct ServiceTests {
             let body = try await request.bytes()
             return state.withLock { state in
                 state.writes += 1
-                // Between our reading and our first writing somebody else writes.
-                if state.writes == 2 { (state.bytes, state.version) = (Array("ab".utf8), 2) }
+                // Another writer writes between our read and our first write.
+                if state.writes == 2 { (state.bytes, state.version) = (theirs, 2) }
                 guard request.headers["if-match"] == "\"\(state.version)\"" else {
                     return Self.xml(412, "PreconditionFailed")
                 }
@@ -86,12 +86,23 @@ struct ServiceTests {
                 return ServerResponse(200)
             }
         } _: { bucket in
-            try await bucket.swapObject("name", limit: 1000) { current in
-                RawDocument(mediaType: .cacheConfig, bytes: (current ?? []) + Array("!".utf8))
-            }
+            let published = try await Self.store(bucket).publish(Self.draft("ours"), as: "name")
+            #expect(published.root.digest == Digest(of: state.withLock { $0.bytes }))
         }
-        #expect(String(decoding: made.bytes, as: UTF8.self) == "ab!")
-        #expect(state.withLock { String(decoding: $0.bytes, as: UTF8.self) } == "ab!")
+        let graph = try LayerGraph(decodingConfig: state.withLock { $0.bytes }, layers: .annotated)
+        var both = try SampleCache.diamond("ours").graph
+        try both.merge(try SampleCache.diamond("theirs").graph)
+        #expect(graph.recordCount == both.recordCount && graph.descriptors.count == both.descriptors.count)
+    }
+
+    private static func store(_ bucket: S3Bucket) -> S3Store {
+        S3Store(bucket: bucket, cacheNames: ["name"], limits: CacheConfigLimits(), use: .export)
+    }
+
+    private static func draft(_ name: String) throws -> CacheDraft {
+        CacheDraft(
+            try SampleCache.diamond(name).graph, form: .config, export: ExportOptions(writePolicy: .merge),
+            limits: CacheConfigLimits())
     }
 
     // MARK: Trying again
@@ -192,13 +203,11 @@ struct ServiceTests {
                     ? Self.xml(200, "InternalError") : ServerResponse(200, body: Array("<CopyObjectResult/>".utf8))
             }
         } _: { bucket in
-            let old = BlobStat(size: descriptor.size, modifiedAt: Timestamp(seconds: 0))
-            let first = try await bucket.keep(descriptor, old)
-            #expect(first == .refreshed)
-            #expect(count.withLock { $0 } == 2)
-            let new = BlobStat(size: descriptor.size, modifiedAt: .now())
-            let second = try await bucket.keep(descriptor, new)
-            #expect(second == .alreadyPresent)
+            #expect(bucket.isStale(BlobStat(size: descriptor.size, modifiedAt: Timestamp(seconds: 0))))
+            #expect(!bucket.isStale(BlobStat(size: descriptor.size, modifiedAt: .now())))
+            #expect(!bucket.isStale(BlobStat(size: descriptor.size, modifiedAt: nil)))
+            let outcome = try await bucket.refresh(descriptor)
+            #expect(outcome == .refreshed)
             #expect(count.withLock { $0 } == 2)
         }
     }

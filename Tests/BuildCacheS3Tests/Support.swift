@@ -97,8 +97,7 @@ func conformance(_ check: BackendConformance.Check, _ change: @Sendable (inout S
             BackendConformance { setup in
                 var options = given
                 options.names = [setup.cache]
-                let export = ExportOptions(mode: setup.mode, compression: setup.compression)
-                return S3Cache(options, export: export, scratch: scratch, client: S3TestServer.client)
+                return S3Cache(options, export: setup.export, scratch: scratch, client: S3TestServer.client)
             })
     }
 }

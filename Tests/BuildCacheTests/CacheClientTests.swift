@@ -8,7 +8,7 @@ import Testing
 struct CacheClientTests {
     /// A backend that does what a test says and keeps nothing.
     private struct ScriptedBackend: CacheBackend {
-        var traits = BackendTraits(name: "scripted", transfersInFlight: 1, envelope: .ociManifest)
+        var traits = BackendTraits(name: "scripted", transfersInFlight: 1)
         var exporting: @Sendable (LayerGraph, ProgressSink) async throws -> ExportReceipt = { _, _ in ExportReceipt() }
         var importing: @Sendable () async throws -> ImportedCache? = { nil }
 

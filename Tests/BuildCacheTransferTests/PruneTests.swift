@@ -155,17 +155,20 @@ struct PruneTests {
             let base = cache("a")
             let before = store.digests
             for whilePlanning in [true, false] {
-                let broken = WithUnreadableName(base: base)
-                let plan =
-                    try await whilePlanning
-                    ? broken.planPrune(Retention(maximumCount: 0), now: clock.now)
-                    : base.planPrune(Retention(), now: clock.now)
+                if whilePlanning { store.write(Array("strange".utf8), as: "strange") }
+                let plan = try await base.planPrune(
+                    whilePlanning ? Retention(maximumCount: 0) : Retention(), now: clock.now)
                 #expect(plan.problems.isEmpty != whilePlanning)
+                if !whilePlanning { store.write(Array("strange".utf8), as: "strange") }
                 let log = ProgressLog()
-                let report = try await broken.prune(plan, progress: log.sink)
+                let report = try await base.prune(plan, progress: log.sink)
                 #expect(report.removedBlobs == [])
                 #expect(report.problems.isEmpty == (log.events.isEmpty))
                 #expect(store.digests == before)
+                let opened = try await base.openForPruning(isReadOnly: false)
+                for name in try await opened.names() where name.name == "strange" {
+                    #expect(try await opened.remove(name))
+                }
             }
             // The name itself was known to be a cache, and it went.
             #expect(try await cache("a").importCache(progress: .discarded) == nil)
@@ -194,14 +197,23 @@ struct PruneTests {
         try await ScratchStore.withTemporary { scratch in
             let suite = BackendConformance { setup in
                 MemoryCache(
-                    setup.cache, export: ExportOptions(mode: setup.mode, compression: setup.compression), in: store,
+                    setup.cache, export: setup.export, in: store,
                     scratch: scratch)
             }
-            for check in BackendConformance.checks {
+            for check in BackendConformance.checks + BackendConformance.mergeChecks {
                 try await check.run(suite)
                 let cache = MemoryCache("a", in: store, scratch: scratch)
                 try await cache.prune(try await cache.planPrune(Retention(maximumCount: 3), now: clock.now))
             }
+        }
+    }
+
+    @Test("keeps a promise in a memory: it", arguments: BackendConformance.pruneChecks)
+    func promises(_ check: BackendConformance.Check) async throws {
+        let store = MemoryStore()
+        try await ScratchStore.withTemporary { scratch in
+            try await check.run(
+                BackendConformance { MemoryCache($0.cache, export: $0.export, in: store, scratch: scratch) })
         }
     }
 }
@@ -213,35 +225,5 @@ final class ManualTime: Sendable {
     var now: Timestamp { time.withLock { $0 } }
     func advance(by duration: Duration) {
         time.withLock { $0 = Timestamp(seconds: $0.seconds + duration.components.seconds) ?? $0 }
-    }
-}
-
-/// A cache in whose store there is a name of which nobody can tell what it reaches.
-private struct WithUnreadableName: PrunableBackend {
-    var base: MemoryCache
-    var traits: BackendTraits { base.traits }
-
-    func exportCache(
-        _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
-    ) async throws -> ExportReceipt { try await base.exportCache(graph, from: source, progress: progress) }
-    func importCache(progress: ProgressSink) async throws -> ImportedCache? {
-        try await base.importCache(progress: progress)
-    }
-    func openForPruning(isReadOnly: Bool) async throws -> any PrunableStore {
-        Store(base: try await base.openForPruning(isReadOnly: isReadOnly))
-    }
-
-    private struct Store: PrunableStore {
-        var base: any PrunableStore
-        var renewalAge: Duration { base.renewalAge }
-        var removesSharedVersions: Bool { base.removesSharedVersions }
-        func names() async throws -> [StoredName] {
-            try await base.names() + [
-                StoredName("strange", version: "1", modifiedAt: nil, isCache: false, blobs: nil, problem: "unreadable")
-            ]
-        }
-        func blobs() async throws -> StoredBlobs { try await base.blobs() }
-        func remove(_ name: StoredName) async throws -> Bool { try await base.remove(name) }
-        func remove(_ blob: StoredBlob) async throws -> Bool { try await base.remove(blob) }
     }
 }

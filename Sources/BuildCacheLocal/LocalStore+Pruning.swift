@@ -1,39 +1,11 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheOCI
-public import BuildCacheTransfer
+import BuildCacheTransfer
 
-extension LocalCache: PrunableBackend {
-    /// Opens the directory, with all its tags.
-    ///
-    /// A removal keeps exports out, and imports while they look for their manifest: they wait, and so does this, up to ten seconds. What an
-    /// imported cache still reads stays, with its tag. BuildKit waits for no lock, and does not renew blobs that it finds present: while it
-    /// exports to the directory, nothing can be removed.
-    ///
-    /// See `PrunableBackend.openForPruning(isReadOnly:)`.
-    ///
-    /// - Throws: `CacheError` `.notFound` if the directory does not exist.
-    public func openForPruning(isReadOnly: Bool) async throws -> any PrunableStore {
-        let lease = try await isReadOnly ? layout.lease() : layout.waitForSweep()
-        guard let lease else {
-            throw CacheError(
-                .notFound, "the directory does not exist, so there is nothing to prune; check the path",
-                context: .init(backend: "local", operation: "prune", subject: layout.path))
-        }
-        return PrunableLayout(layout: layout, lease: lease)
-    }
-}
-
-/// A directory as a prune sees it, for as long as its lease keeps others from removing, or from adding, anything.
-private struct PrunableLayout: PrunableStore {
-    let layout: OCILayout
-    let lease: Lease
-
+extension LocalStore: PrunableStore {
     /// Exports are locked out while blobs are removed.
     var renewalAge: Duration { .zero }
-    var removesSharedVersions: Bool { false }
-
-    func close() { lease.end() }
 
     func names() async throws -> [StoredName] {
         guard let index = try await layout.index() else {
@@ -87,7 +59,7 @@ private struct PrunableLayout: PrunableStore {
         }
         // Their writers are gone, so they wait for no grace period.
         let abandoned = try await Blocking.run { [layout] in try layout.abandonedIngests() }.map { name, size in
-            StoredBlob(id: PrunableLayout.ingest + name, digest: nil, size: size, modifiedAt: .zero)
+            StoredBlob(id: LocalStore.ingest + name, digest: nil, size: size, modifiedAt: .zero)
         }
         return .listed(blobs + abandoned)
     }
@@ -110,7 +82,7 @@ private struct PrunableLayout: PrunableStore {
 
     func remove(_ blob: StoredBlob) async throws -> Bool {
         guard let digest = blob.digest else {
-            let name = String(blob.id.dropFirst(PrunableLayout.ingest.count))
+            let name = String(blob.id.dropFirst(LocalStore.ingest.count))
             return try await Blocking.run { [layout] in try layout.removeIngest(name) }
         }
         let listed = BlobStat(size: blob.size, modifiedAt: blob.modifiedAt)

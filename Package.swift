@@ -156,7 +156,7 @@ let package = Package(
             "BuildCacheGitHubActions",
             [
                 "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheAzure", nioCore, nioHTTP1, logging,
+                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheAzure", nioCore, nioHTTP1,
             ]),
         module(
             "BuildCache",
@@ -187,7 +187,7 @@ let package = Package(
         tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
-        tests("BuildCacheTests", ["BuildCache", nioCore]),
+        tests("BuildCacheTests", ["BuildCache", "TestServers", "TestTools", nioCore]),
         tests(
             "BuildCacheClientTests",
             [

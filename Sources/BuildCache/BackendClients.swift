@@ -2,6 +2,7 @@ public import BuildCacheAzure
 public import BuildCacheGitHubActions
 public import BuildCacheRegistry
 public import BuildCacheS3
+public import BuildCacheSpec
 
 /// What the network backends of one program share: connections, credentials, and what was learned about each service.
 ///
@@ -18,6 +19,25 @@ public struct BackendClients: Sendable {
 
     /// Those of this process: the environment's proxies, and each service's usual credentials.
     public static let shared = BackendClients()
+
+    /// Creates clients for an environment, which decides credentials, endpoints, proxies and authorities of all of them.
+    ///
+    /// - Parameters:
+    ///   - environment: The variables of AWS, Azure, Docker and GitHub, those of proxies, and `SSL_CERT_FILE`.
+    ///   - transport: The connections; `nil`, the default, for ``HTTPTransport/shared(for:)``.
+    public init(environment: Environment, transport: HTTPTransport? = nil) {
+        let transport = transport ?? .shared(for: environment)
+        self.init(
+            registry: RegistryClient(
+                settings: RegistrySettings(
+                    credentials: .docker(environment: environment),
+                    hostDirectories: RegistrySettings.dockerHostDirectories(environment: environment)),
+                transport: transport),
+            gha: GitHubActionsClient(environment: environment, transport: transport),
+            s3: S3Client(environment: environment, transport: transport),
+            azblob: AzureClient(
+                credentials: .standard(environment: environment), environment: environment, transport: transport))
+    }
 
     /// Names the clients that are not those of this process.
     public init(

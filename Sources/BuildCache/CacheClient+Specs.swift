@@ -26,20 +26,24 @@ extension CacheClient {
     /// - Parameters:
     ///   - cacheFrom: Caches to read; the same one twice is read once.
     ///   - cacheTo: Caches to write.
-    ///   - environment: Where options that are not given come from.
+    ///   - environment: The source of options that are not given; without `clients`, also of credentials, endpoints, proxies and
+    ///     authorities. Default that of the process.
     ///   - leniency: Whether what has no meaning or no effect is an error, or passes as with BuildKit.
     ///   - scratch: Where layers are converted, once for all destinations.
-    ///   - clients: Connections and credentials of the network backends.
+    ///   - clients: Connections and credentials of the network backends; `nil`, the default, for those of `environment`. Clients of your own
+    ///     that serve several builds share logins and tokens.
     ///   - limits: How much a cache config may hold, read or written.
     ///   - writePolicy: Whether the caches that are there are replaced or merged with.
     ///   - onIgnored: Called for each fault that lenient parsing tolerated.
     /// - Throws: `CacheError` `.invalidSpec` for invalid specs, and for one destination twice; `.unsupported`.
     public init(
-        cacheFrom: [String] = [], cacheTo: [String] = [], environment: Environment = .process,
-        leniency: CacheSpec.Leniency = .strict, scratch: ScratchStore, clients: BackendClients = .shared,
+        cacheFrom: [String] = [], cacheTo: [String] = [], environment: Environment? = nil,
+        leniency: CacheSpec.Leniency = .strict, scratch: ScratchStore, clients: BackendClients? = nil,
         limits: CacheConfigLimits = CacheConfigLimits(), writePolicy: WritePolicy = .replace,
         onIgnored: (CacheError) -> Void = { _ in }
     ) throws(CacheError) {
+        let clients = clients ?? environment.map { BackendClients(environment: $0) } ?? .shared
+        let environment = environment ?? .process
         func parse(_ texts: [String], _ direction: CacheSpec.Direction) throws(CacheError) -> [CacheSpec] {
             var specs: [CacheSpec] = []
             for text in texts {

@@ -29,6 +29,12 @@ final class HTTPClients: Sendable {
         connectionsPerHost = 0
     }
 
+    /// The values of all variables that decide the connections of an environment.
+    static func settings(of environment: Environment) -> [String?] {
+        let names = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"]
+        return (names + names.map { $0.lowercased() } + ["REQUEST_METHOD", "SSL_CERT_FILE"]).map { environment[$0] }
+    }
+
     /// Makes clients as `environment` says, when they are needed.
     init(_ environment: Environment, connectionsPerHost: Int) {
         foreign = nil

@@ -7,6 +7,7 @@ import Metrics
 import NIOCore
 import NIOHTTP1
 package import NIOSSL
+import Synchronization
 import Tracing
 
 /// The HTTP of all network backends: one pool of connections, one policy of retries, one way to fail.
@@ -61,6 +62,26 @@ public struct HTTPTransport: Sendable {
 
     /// The transport of this process, made of its environment and never shut down.
     public static let shared = HTTPTransport(environment: .process, connectionsPerHost: defaultConnectionsPerHost)
+
+    /// The transport for the proxies and authorities of an environment: ``shared`` if these are the process's own, or one that is made once for
+    /// each such environment and never shut down.
+    ///
+    /// A program that serves many environments with different proxies uses ``withTransport(environment:connectionsPerHost:_:)``.
+    public static func shared(for environment: Environment) -> HTTPTransport {
+        let settings = HTTPClients.settings(of: environment)
+        if settings == HTTPClients.settings(of: .process) { return shared }
+        return sharedByEnvironment.withLock { known in
+            if let transport = known[settings] { return transport }
+            let transport = HTTPTransport(environment: environment, connectionsPerHost: defaultConnectionsPerHost)
+            known[settings] = transport
+            return transport
+        }
+    }
+
+    /// Whether both have the same connections.
+    package func isSame(as other: HTTPTransport) -> Bool { clients === other.clients }
+
+    private static let sharedByEnvironment = Mutex<[[String?]: HTTPTransport]>([:])
 
     /// Speaks through a client of the caller's, who shuts it down when nobody uses it any more.
     ///

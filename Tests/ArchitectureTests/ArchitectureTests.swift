@@ -46,7 +46,7 @@ private let allowed: [String: Set<String>] = [
     // The second version of GitHub's service stores through Azure.
     "BuildCacheGitHubActions": [
         "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-        "BuildCacheTransfer", "BuildCacheHTTP", "BuildCacheAzure", "NIOCore", "NIOHTTP1", "Logging", "Synchronization",
+        "BuildCacheTransfer", "BuildCacheHTTP", "BuildCacheAzure", "NIOCore", "NIOHTTP1", "Synchronization",
     ],
     "BuildCacheInline": [
         "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",

@@ -65,7 +65,7 @@ public struct CacheClient: Sendable {
                     source: source.name, result: .success(try await source.backend.importCache(progress: sink)))
             } catch let error where !(error is CancellationError) {
                 return ImportReport.Outcome(
-                    source: source.name, result: .failure(.wrapping(error, of: source.backend, "import")))
+                    source: source.name, result: .failure(.wrapping(error, of: source.backend, .import)))
             }
         }
         try Task.checkCancellation()
@@ -96,7 +96,7 @@ public struct CacheClient: Sendable {
                 outcome.result = .success(
                     try await destination.backend.exportCache(graph, from: source, progress: sink))
             } catch let error where !(error is CancellationError) {
-                outcome.result = .failure(.wrapping(error, of: destination.backend, "export"))
+                outcome.result = .failure(.wrapping(error, of: destination.backend, .export))
             }
             return outcome
         }
@@ -107,7 +107,7 @@ public struct CacheClient: Sendable {
 
 extension CacheError {
     /// The error that a backend threw, with its place filled in.
-    static func wrapping(_ error: any Error, of backend: any CacheBackend, _ operation: String)
+    static func wrapping(_ error: any Error, of backend: any CacheBackend, _ operation: CacheError.Operation)
         -> CacheError
     {
         let known = error as? CacheError ?? CacheError(.unavailable, "\(error)", cause: error)

@@ -9,7 +9,7 @@ public struct CacheError: Error, Sendable {
     public struct Code: Hashable, Sendable, CustomStringConvertible {
         private enum Base: String {
             case invalidSpec, notFound, denied, corrupted, unavailable, unsupported, storageFull, busy, limitExceeded
-            case occupied
+            case occupied, rejected
         }
         private let base: Base
 
@@ -34,28 +34,78 @@ public struct CacheError: Error, Sendable {
         /// The name of an export leads to something that is not a cache, such as an image.
         public static let occupied = Code(base: .occupied)
 
+        /// The service refused the request as wrong or in conflict: 400, 409, 422 and the like.
+        public static let rejected = Code(base: .rejected)
+
         /// The code's name, as written in Swift.
         public var description: String { base.rawValue }
     }
 
-    /// Where it happened.
+    /// An operation of a cache.
+    ///
+    /// An open set: backends and programs may have others.
+    public struct Operation: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+        /// The name, as in `export`.
+        public let name: String
+        /// The name.
+        public var description: String { name }
+
+        /// Names an operation.
+        public init(_ name: String) { self.name = name }
+        /// Names an operation.
+        public init(stringLiteral name: String) { self.name = name }
+
+        /// Layers and documents are written.
+        public static let export: Operation = "export"
+        /// Documents are read.
+        public static let `import`: Operation = "import"
+        /// Names and blobs are removed.
+        public static let prune: Operation = "prune"
+        /// The text of a spec is read.
+        public static let parse: Operation = "parse"
+        /// A layer is converted.
+        public static let convert: Operation = "convert"
+    }
+
+    /// One of the two sides of an export or a copy.
+    @nonexhaustive
+    public enum Side: String, Hashable, Sendable {
+        /// The layers or the cache that are read.
+        case source
+        /// The store that is written.
+        case destination
+    }
+
+    /// The place and the circumstances of a fault, as far as they are known.
     public struct Context: Hashable, Sendable {
         /// The backend's type, as in `type=local`.
         public var backend: String?
-        /// What was being done, as in `export`, `import`, `parse`, `convert`.
-        public var operation: String?
-        /// A digest, a name, a file: what the operation was about.
+        /// The operation that failed.
+        public var operation: Operation?
+        /// A digest, a name or a file: the subject of the operation.
         public var subject: String?
+        /// The side that is to blame, of an export or a copy.
+        public var side: Side?
+        /// The status of an HTTP response.
+        public var httpStatus: Int?
+        /// The service's own name of the fault, such as `SlowDown` or `MANIFEST_UNKNOWN`.
+        public var serviceCode: String?
+        /// The service's identifier of the request, for its support.
+        public var requestID: String?
+        /// The number of attempts that failed, if there were several.
+        public var attempts: Int?
 
-        /// Makes a context of what is known.
-        public init(backend: String? = nil, operation: String? = nil, subject: String? = nil) {
+        /// Creates a context.
+        public init(backend: String? = nil, operation: Operation? = nil, subject: String? = nil, side: Side? = nil) {
             self.backend = backend
             self.operation = operation
             self.subject = subject
+            self.side = side
         }
     }
 
     /// Whether the same call may succeed later.
+    @nonexhaustive
     public enum Retry: Hashable, Sendable {
         /// It fails the same way each time.
         case never
@@ -95,8 +145,11 @@ public struct CacheError: Error, Sendable {
     /// The same error with the blanks of its context filled in.
     ///
     /// What is set already stays: the innermost layer knows best.
-    public func adding(backend: String? = nil, operation: String? = nil, subject: String? = nil) -> CacheError {
+    public func adding(
+        backend: String? = nil, operation: Operation? = nil, subject: String? = nil, side: Side? = nil
+    ) -> CacheError {
         var error = self
+        error.context.side = context.side ?? side
         error.context.backend = context.backend ?? backend
         error.context.operation = context.operation ?? operation
         error.context.subject = context.subject ?? subject
@@ -107,7 +160,7 @@ public struct CacheError: Error, Sendable {
 extension CacheError: CustomStringConvertible, CustomDebugStringConvertible {
     /// One line, as in `local export sha256:9f86…: corrupted: the blob has 12 bytes instead of 40`.
     public var description: String {
-        let place = [context.backend, context.operation, context.subject].compactMap { $0 }.joined(separator: " ")
+        let place = [context.backend, context.operation?.name, context.subject].compactMap { $0 }.joined(separator: " ")
         // Places and messages hold text from outside, which must not forge a second line of a log.
         return place.isEmpty ? "\(code): \(message)" : "\(place.clippedLine): \(code): \(message)"
     }

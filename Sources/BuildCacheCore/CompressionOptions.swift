@@ -38,6 +38,7 @@ public enum CacheMode: String, Hashable, Sendable, CaseIterable {
 /// How a cache's manifest is written: `oci-mediatypes` and `image-manifest`.
 ///
 /// - Source: `spec/cache-format.md` §5.
+@nonexhaustive
 public enum ManifestLayout: Hashable, Sendable, CaseIterable {
     /// An OCI image manifest whose config is the cache config. The default.
     case imageManifest

@@ -36,6 +36,7 @@ public struct MediaType: Hashable, Sendable, CustomStringConvertible, Expressibl
 /// How the bytes of a layer are compressed, and what `compression=` asks for.
 ///
 /// - Source: `spec/compression.md` §1.
+@nonexhaustive
 public enum Compression: String, Hashable, Sendable, CaseIterable {
     /// A plain tar.
     case uncompressed

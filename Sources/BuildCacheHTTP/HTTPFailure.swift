@@ -14,7 +14,12 @@ package struct HTTPFailure: Sendable {
     /// The most of an error's body that is read.
     static let bodyLimit = 64 << 10
 
-    init(_ request: String, status: HTTPResponseStatus, retryAfter: Duration?, said: ServiceFault) {
+    /// The headers in which services tell the identifier of a request.
+    static let requestIDs = ["x-amz-request-id", "x-ms-request-id", "x-github-request-id", "x-request-id"]
+
+    init(
+        _ request: String, status: HTTPResponseStatus, retryAfter: Duration?, said: ServiceFault, requestID: String?
+    ) {
         self.status = Int(status.code)
         code = said.code
         let words = [said.code, said.message].compactMap { $0 }.joined(separator: ": ")
@@ -23,7 +28,11 @@ package struct HTTPFailure: Sendable {
         let message =
             "\(request) returned " + ["\(status.code)", words.isEmpty ? reason : words].joined(separator: " ")
         let retry: CacheError.Retry = isTransient(status) ? retryAfter.map { .notBefore($0) } ?? .worthwhile : .never
-        error = CacheError(HTTPFailure.code(for: status), message, retry: retry)
+        var context = CacheError.Context()
+        context.httpStatus = self.status
+        context.serviceCode = said.code
+        context.requestID = requestID.map { $0.oneLine.clipped(toBytes: 100) }
+        error = CacheError(HTTPFailure.code(for: status), message, context: context, retry: retry)
     }
 
     private static func code(for status: HTTPResponseStatus) -> CacheError.Code {
@@ -36,8 +45,9 @@ package struct HTTPFailure: Sendable {
         case 408, 425, 429: .unavailable
         case 501, 505: .unsupported
         case 500...: .unavailable
-        // A redirect that leads nowhere, and whatever else the service does not like about the request.
-        default: .unsupported
+        case 405, 406, 415: .unsupported
+        // Also a redirect that leads nowhere.
+        default: .rejected
         }
     }
 }

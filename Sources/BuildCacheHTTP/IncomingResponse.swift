@@ -132,8 +132,10 @@ package struct IncomingResponse: Sendable {
             words.code = shown(words.code)
             words.message = "(its words are not shown, because they repeat a credential of the request)"
         }
+        let requestID = HTTPFailure.requestIDs.lazy.compactMap { headers.first(name: $0) }.first
         return HTTPFailure(
-            summary, status: status, retryAfter: pause, said: ServiceFault(code: words.code, message: words.message))
+            summary, status: status, retryAfter: pause, said: ServiceFault(code: words.code, message: words.message),
+            requestID: shown(requestID))
     }
 }
 

@@ -110,6 +110,8 @@ package final class Retries: Sendable {
             return (state.failures, state.failures < policy.attempts && state.refusals < Retries.refusedAttempts)
         }
         let tried = failures > 1 ? "; tried \(failures) times" : ""
+        var error = error
+        if failures > 1 { error.context.attempts = failures }
         guard mayRetry else { throw error.exhausted(tried) }
         let pause = max(wished, backoff(failures))
         TrafficMeter.current?.countRetry()

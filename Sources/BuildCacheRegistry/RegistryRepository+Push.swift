@@ -119,7 +119,7 @@ extension RegistryRepository {
                 await response.discard()
                 return .refused
             }
-        } catch let error as CacheError where [.denied, .unsupported, .corrupted].contains(error.code) {
+        } catch let error as CacheError where [.denied, .unsupported, .rejected, .corrupted].contains(error.code) {
             return .refused
         }
     }

@@ -38,7 +38,7 @@ extension RegistryStore: PrunableStore {
                 decodingConfig: config, layers: .described(cache.layers), limits: limits
             ).newestResult
         } catch let error as CacheError
-            where [.corrupted, .notFound, .limitExceeded, .unsupported].contains(error.code)
+            where [.corrupted, .notFound, .limitExceeded, .unsupported, .rejected].contains(error.code)
         {
             name.problem = "\(error)"
         }

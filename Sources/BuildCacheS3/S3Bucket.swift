@@ -251,7 +251,7 @@ package struct S3Bucket: Sendable {
     ///
     /// - Parameter operation: As in `refresh`; `nil` for a part of an operation that has a name.
     func reporting<Value>(
-        _ operation: String?, _ subject: String? = nil, _ body: () async throws -> Value
+        _ operation: CacheError.Operation?, _ subject: String? = nil, _ body: () async throws -> Value
     ) async throws -> Value {
         do { return try await body() } catch let failure as SourceFailure {
             throw failure.cause

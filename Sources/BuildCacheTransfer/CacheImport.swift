@@ -175,7 +175,8 @@ extension ImportedCache {
 
     /// Whether an error says something about one cache and nothing about the store.
     fileprivate static func concernsOne(_ error: CacheError) -> Bool {
-        [.corrupted, .notFound, .unsupported, .limitExceeded].contains(error.code) || error.cause is ArchivedBlob
+        [.corrupted, .notFound, .unsupported, .rejected, .limitExceeded].contains(error.code)
+            || error.cause is ArchivedBlob
     }
 
     /// Leaves out the results with a layer that the store does not have, or not whole, so that a hit is one.

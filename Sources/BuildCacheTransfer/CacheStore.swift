@@ -199,6 +199,7 @@ public enum LayerPresence: Hashable, Sendable {
 /// A document under a name.
 public struct NamedDocument: Sendable {
     /// The bytes of a document, or why it cannot be read.
+    @nonexhaustive
     public enum Content: Sendable {
         /// A manifest or a config, by the store's form.
         case document(RawDocument)

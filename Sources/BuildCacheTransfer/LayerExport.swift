@@ -200,8 +200,13 @@ package struct LayerExport: Sendable {
                 return stored
             case .pending(let pending):
                 let stored = try await scratch.layer(pending: pending, createdAt: times[pending], to: compression) {
-                    try await MissingLayer.naming(pending.name) { try await pending.openTar() }
-                        .mappingErrors { MissingLayer.naming($0, pending.name) }
+                    do {
+                        return try await pending.openTar().mappingErrors {
+                            MissingLayer.naming($0.blamingSource, pending.name)
+                        }
+                    } catch {
+                        throw MissingLayer.naming(error.blamingSource, pending.name)
+                    }
                 }
                 progress(.converted(from: nil, to: stored.descriptor))
                 return stored
@@ -222,9 +227,14 @@ private struct MissingLayer: Error {
         return MissingLayer(cause: known.adding(subject: subject))
     }
 
-    static func naming<Value>(_ subject: String? = nil, _ body: () async throws -> Value) async throws -> Value {
-        do { return try await body() } catch { throw naming(error, subject) }
+    static func naming<Value>(_ body: () async throws -> Value) async throws -> Value {
+        do { return try await body() } catch { throw naming(error) }
     }
+}
+
+extension Error {
+    /// The same error, which says that the source of an export is to blame.
+    var blamingSource: any Error { (self as? CacheError)?.adding(side: .source) ?? self }
 }
 
 extension CacheError {

@@ -56,16 +56,18 @@ public struct ProgressSink: Sendable {
 /// Runs an operation of a backend: its errors say so, and its pauses are progress.
 ///
 /// - Parameters:
-///   - operation: As in `export`.
+///   - operation: The operation.
 ///   - backend: As in ``BackendTraits/name``.
+///   - side: The side that is to blame for errors that do not say so.
 ///   - progress: The observer of pauses; `nil` for a part of an operation that has one.
 package func running<Value>(
-    _ operation: String, at backend: String, progress: ProgressSink? = nil, _ body: () async throws -> Value
+    _ operation: CacheError.Operation, at backend: String, side: CacheError.Side? = nil,
+    progress: ProgressSink? = nil, _ body: () async throws -> Value
 ) async throws -> Value {
     do {
         guard let progress else { return try await body() }
         return try await progress.reportingPauses(body)
     } catch let error as CacheError {
-        throw error.adding(backend: backend, operation: operation)
+        throw error.adding(backend: backend, operation: operation, side: side)
     }
 }

@@ -13,7 +13,7 @@ extension PrunableBackend {
     public func planPrune(
         _ retention: Retention, now: Timestamp = .now(), progress: ProgressSink = .discarded
     ) async throws -> PrunePlan {
-        try await running("prune", at: traits.name, progress: progress) {
+        try await running(.prune, at: traits.name, progress: progress) {
             let store = try await openForPruning(isReadOnly: true)
             defer { store.close() }
             try retention.validate(renewalAge: store.renewalAge)
@@ -44,7 +44,7 @@ extension PrunableBackend {
         var report = PruneReport()
         report.problems = plan.problems
         if !plan.isEmpty {
-            report = try await running("prune", at: traits.name, progress: progress) {
+            report = try await running(.prune, at: traits.name, progress: progress) {
                 let store = try await openForPruning(isReadOnly: false)
                 defer { store.close() }
                 try plan.retention.validate(renewalAge: store.renewalAge)

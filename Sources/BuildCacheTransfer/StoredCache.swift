@@ -41,10 +41,10 @@ extension StoredCache {
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
-        try await running("export", at: traits.name, progress: progress) {
+        try await running(.export, at: traits.name, side: .destination, progress: progress) {
             let store = try await openStore(for: .export)
             defer { store.close() }
-            return try await export(graph, from: source, to: store, progress)
+            return try await export(graph, from: source.blamed, to: store, progress)
         }
     }
 
@@ -124,6 +124,23 @@ extension StoredCache {
 /// The documents that are read at once.
 private let readsInFlight = 16
 
+extension LayerSource {
+    /// The same layers; their errors say that the source is to blame.
+    fileprivate var blamed: LayerSource { LayerSource(blobs: BlamedSource(base: blobs), images: images) }
+}
+
+private struct BlamedSource: BlobSource {
+    let base: any BlobSource
+
+    func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
+        do {
+            return try await base.open(descriptor, range: range).mappingErrors { $0.blamingSource }
+        } catch {
+            throw error.blamingSource
+        }
+    }
+}
+
 /// The knowledge about a layer before it is stored.
 private enum KnownLayer: Sendable {
     /// Nothing has to be done.
@@ -173,7 +190,7 @@ extension StoredCache {
     ///
     /// See ``CacheBackend/importCache(progress:)``. Of several names, one that cannot be read is left out with a problem.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
-        try await running("import", at: traits.name, progress: progress) {
+        try await running(.import, at: traits.name, side: .source, progress: progress) {
             let store = try await openStore(for: .import)
             do {
                 let cache = try await imported(from: store)

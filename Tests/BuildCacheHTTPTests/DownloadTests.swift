@@ -44,7 +44,7 @@ struct DownloadTests {
     @Test("goes on where the connection broke, as long as it gets further")
     func resumes() async throws {
         let (bytes, log) = (pattern(3_000_000), RequestLog())
-        let received = try await download(bytes, attempts: 4, log: log) { _, range in
+        let received = try await download(bytes, attempts: 6, log: log) { _, range in
             var response = part(bytes, range)
             response.announcedLength = response.body.count
             response.body = Array(response.body.prefix(400_000))

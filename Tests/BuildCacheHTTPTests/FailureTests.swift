@@ -29,10 +29,36 @@ struct FailureTests {
         arguments: [
             (401, CacheError.Code.denied), (403, .denied), (404, .notFound), (413, .limitExceeded), (416, .corrupted),
             (429, .unavailable), (500, .unavailable), (501, .unsupported), (503, .unavailable), (507, .storageFull),
-            (418, .unsupported),
+            (400, .rejected), (409, .rejected), (418, .rejected), (422, .rejected), (405, .unsupported),
+            (415, .unsupported),
         ])
     func hasCode(_ status: Int, _ code: CacheError.Code) async throws {
         #expect(try await failure(ServerResponse(status)).code == code)
+    }
+
+    @Test("has the status, the service's code and the identifier of the request", arguments: HTTPFailure.requestIDs)
+    func context(_ header: String) async throws {
+        let body = Array(#"{"errors":[{"code":"DENIED","message":"no access"}]}"#.utf8)
+        let context = try await failure(ServerResponse(403, headers: [(header, "4711")], body: body)).context
+        #expect(context.httpStatus == 403)
+        #expect(context.serviceCode == "DENIED")
+        #expect(context.requestID == "4711")
+        #expect(context.attempts == nil)
+    }
+
+    @Test("has the number of attempts if there were several")
+    func attempts() async throws {
+        try await withServer { _ in
+            ServerResponse(503)
+        } _: { address in
+            try await HTTPTransport.forTests(attempts: 3) { transport, _ in
+                let error = await #expect(throws: CacheError.self) {
+                    try await transport.send(OutgoingRequest(.GET, try ServiceURL("http://\(address)/")))
+                }
+                #expect(error?.context.attempts == 3)
+                #expect(error?.context.httpStatus == 503)
+            }
+        }
     }
 
     @Test(

@@ -53,7 +53,7 @@ private struct Refusal: Sendable, CustomTestStringConvertible {
         Refusal(
             status: 400, code: "SIZE_INVALID", expected: .limitExceeded, remedy: "most registries take up to 4 MiB"),
         // A reason that the registry gives is enough.
-        Refusal(status: 400, code: "PROJECT_LOCKED", expected: .unsupported, remedy: nil),
+        Refusal(status: 400, code: "PROJECT_LOCKED", expected: .rejected, remedy: nil),
         Refusal(status: 403, code: "DENIED", expected: .denied, remedy: nil),
         // The type of the manifest may be the reason.
         Refusal(status: 400, code: "MANIFEST_INVALID", expected: .unsupported, remedy: type),

@@ -199,6 +199,27 @@ struct StoredCacheTests {
         }
     }
 
+    @Test("says which side is to blame")
+    func sides() async throws {
+        let sample = try SampleCache.diamond()
+        try await withCache { cache in
+            let fault = FaultySource(sample.blobs, .opening(1))
+            let source = await #expect(throws: CacheError.self) {
+                try await cache.export(sample, from: sample.source(fault))
+            }
+            #expect(source?.context.side == .source)
+            var broken = cache
+            broken.failure = CacheError(.unavailable, "the store is down")
+            let down = broken
+            let destination = await #expect(throws: CacheError.self) { try await down.export(sample) }
+            #expect(destination?.context.side == .destination)
+            cache.store.write(Array("{\"layers\":1".utf8), as: "a")
+            let imported = await #expect(throws: CacheError.self) { try await cache.importCache(progress: .discarded) }
+            #expect(imported?.context.side == .source)
+            #expect(imported?.context.operation == .import)
+        }
+    }
+
     @Test("closes its store after an export, after an import without a cache, and with the imported cache")
     func closes() async throws {
         let sample = try SampleCache.diamond()

@@ -41,6 +41,7 @@ public struct BlobStat: Hashable, Sendable {
 }
 
 /// What became of a blob that was to be stored.
+@nonexhaustive
 public enum PutOutcome: Hashable, Sendable {
     /// Its bytes were sent.
     case written

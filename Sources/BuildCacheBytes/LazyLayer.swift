@@ -19,6 +19,7 @@ public struct LazyLayer: Sendable {
     /// What the table of contents says of something in the layer.
     public struct Entry: Hashable, Sendable {
         /// What it is.
+        @nonexhaustive
         public enum Kind: String, Hashable, Sendable {
             case file = "reg"
             case directory = "dir"

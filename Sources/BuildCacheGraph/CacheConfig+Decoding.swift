@@ -2,6 +2,7 @@ public import BuildCacheCore
 import BuildCacheJSON
 
 /// Where a reader of a cache config learns what its layers are.
+@nonexhaustive
 public enum CacheConfigLayers: Sendable {
     /// From the manifest around it, by digest; of two descriptors of one digest the last counts.
     case described([Descriptor])

@@ -4,6 +4,7 @@ import BuildCacheJSON
 /// A cache config as bytes, and the layers it names.
 public struct EncodedCacheConfig: Sendable {
     /// How layers are described.
+    @nonexhaustive
     public enum Form: Hashable, Sendable {
         /// By digest alone: the manifest around the config lists the descriptors. Registry and local.
         case plain

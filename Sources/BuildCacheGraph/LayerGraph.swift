@@ -123,6 +123,7 @@ public struct CacheResult: Hashable, Sendable {
 /// One layer of a graph.
 public struct Layer: Hashable, Sendable {
     /// Stored, or known but never written.
+    @nonexhaustive
     public enum Content: Hashable, Sendable {
         /// The digest of the layer's blob.
         case blob(Digest)

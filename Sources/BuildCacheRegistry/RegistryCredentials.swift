@@ -2,6 +2,7 @@ public import BuildCacheCore
 public import BuildCacheSpec
 
 /// A proof of identity for a registry.
+@nonexhaustive
 public enum RegistryCredential: Hashable, Sendable {
     /// A user and a password, or what stands for one.
     case password(user: String, Secret<String>)

@@ -3,6 +3,7 @@
 /// Checked before anything is sent, so that an export that the registry would refuse fails at once.
 public struct RegistryProfile: Hashable, Sendable {
     /// A way to upload large blobs.
+    @nonexhaustive
     public enum Upload: Hashable, Sendable {
         /// In one request, which starts over when it breaks.
         case single

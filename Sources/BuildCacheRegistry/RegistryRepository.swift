@@ -218,6 +218,7 @@ public struct RegistryRepository: BlobStore {
 }
 
 /// What a manifest is asked for by.
+@nonexhaustive
 public enum ManifestName: Hashable, Sendable, CustomStringConvertible {
     /// A name that may lead elsewhere tomorrow.
     case tag(String)

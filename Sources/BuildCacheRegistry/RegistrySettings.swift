@@ -92,6 +92,7 @@ public struct RegistryHost: Hashable, Sendable {
 /// A text as `host[:port][/path]` is a mirror with the repositories of the registry below `path`.
 public struct RegistryServer: Hashable, Sendable, ExpressibleByStringInterpolation {
     /// A task that a server is trusted with.
+    @nonexhaustive
     public enum Capability: String, Hashable, Sendable, CaseIterable {
         /// To give blobs and manifests by their digests.
         case pull

@@ -2,6 +2,7 @@ public import BuildCacheCore
 
 extension CacheSpec {
     /// How much is let pass.
+    @nonexhaustive
     public enum Leniency: Hashable, Sendable {
         /// Whatever has no meaning or no effect is an error.
         case strict
@@ -11,6 +12,7 @@ extension CacheSpec {
     }
 
     /// Whose command line it is.
+    @nonexhaustive
     public enum Dialect: Hashable, Sendable {
         /// `docker buildx build`.
         case buildx

@@ -21,6 +21,7 @@ public struct CacheSpec: Hashable, Sendable {
     }
 
     /// The kinds of backends, by the text of `type=`.
+    @nonexhaustive
     public enum BackendType: String, Hashable, Sendable, CaseIterable {
         /// In the config of the image that is built.
         case inline
@@ -37,6 +38,7 @@ public struct CacheSpec: Hashable, Sendable {
     }
 
     /// A backend with its options.
+    @nonexhaustive
     public enum Backend: Hashable, Sendable {
         /// In the config of the image that is built. Written only; what reads it is `registry`, with the image's name.
         case inline
@@ -131,6 +133,7 @@ public struct ExportOptions: Hashable, Sendable {
 }
 
 /// What an export does with the cache that is under its name already.
+@nonexhaustive
 public enum WritePolicy: Hashable, Sendable, CaseIterable {
     /// The name leads to what was exported and to nothing else, as with BuildKit; of several exports at once the later wins whole.
     case replace

@@ -6,6 +6,7 @@ public import BuildCacheCore
 ///
 /// - Source: `spec/spec-syntax.md` §6; the importers and exporters that moby's `builder-next/controller.go` registers. That the classic
 ///   image store reads every cache in a registry, not only inline ones, is what `.ci/interop` sees of Docker 20.10.
+@nonexhaustive
 public enum Driver: String, Hashable, Sendable, CaseIterable {
     /// The builder inside Docker, with its classic image store.
     case docker
@@ -54,6 +55,7 @@ public enum Driver: String, Hashable, Sendable, CaseIterable {
 }
 
 /// What a driver can do with a backend.
+@nonexhaustive
 public enum DriverSupport: Hashable, Sendable {
     /// All of it.
     case yes

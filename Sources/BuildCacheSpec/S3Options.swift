@@ -7,6 +7,7 @@ public import BuildCacheCore
 /// - Source: `spec/spec-syntax.md` §4, s3.
 public struct S3Options: Hashable, Sendable {
     /// How failed requests are repeated.
+    @nonexhaustive
     public enum RetryMode: String, Hashable, Sendable, CaseIterable {
         /// Waits longer each time.
         case standard

@@ -6,6 +6,7 @@ import Synchronization
 /// A source that does one thing wrong.
 public final class FaultySource: BlobSource {
     /// What goes wrong.
+    @nonexhaustive
     public enum Fault: Hashable, Sendable {
         /// The n-th blob that is opened, counted from 1, cannot be: `.unavailable`.
         case opening(Int)

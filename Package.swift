@@ -252,7 +252,7 @@ let package = Package(
             path: "Tests/TestServers", swiftSettings: settings),
         // Programs that tests start; no product.
         .target(
-            name: "TestTools", dependencies: [subprocess, systemPackage], path: "Tests/TestTools",
+            name: "TestTools", dependencies: ["CZstd", subprocess, systemPackage], path: "Tests/TestTools",
             swiftSettings: settings),
         // A process that tests of crashes and of several writers start; no product.
         .executableTarget(

@@ -20,7 +20,7 @@ public import BuildCacheSpec
 /// - **Costs**: blobs that no cache needs any more stay until a prune or a lifecycle rule removes them. What is removed and was needed is a
 ///   miss, and the next export brings it back.
 ///
-/// - Source: `spec/backends.md` §6; `spec/spec-syntax.md` §4, azblob.
+/// - Source: `Documentation/Spec/backends.md` §6; `Documentation/Spec/spec-syntax.md` §4, azblob.
 public struct AzureBlobCache: StoredCache, PrunableBackend {
     /// Where.
     public let options: AzureBlobOptions

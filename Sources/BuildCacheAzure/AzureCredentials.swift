@@ -36,7 +36,7 @@ public struct AzureCredentials: Sendable {
     /// The first that is there decides: if it fails, that is an error and the next one is not asked. `AZURE_TOKEN_CREDENTIALS` leaves only
     /// those meant for production (`prod`), for developers (`dev`), or one by name.
     ///
-    /// - Source: Azure Identity, "DefaultAzureCredential"; `spec/backends.md` §6.3.
+    /// - Source: Azure Identity, "DefaultAzureCredential"; `Documentation/Spec/backends.md` §6.3.
     public static func standard(environment: Environment = .process) -> AzureCredentials {
         AzureCredentials(fetching: { transport in
             try await StandardIdentity(environment, transport).token()

@@ -3,7 +3,7 @@ import BuildCacheSpec
 
 /// The names of blobs, as BuildKit has them.
 ///
-/// - Source: `spec/backends.md` §6.1; BuildKit `cache/remotecache/azblob/utils.go`.
+/// - Source: `Documentation/Spec/backends.md` §6.1; BuildKit `cache/remotecache/azblob/utils.go`.
 struct AzureNames: Sendable {
     var prefix: String
     var blobsPrefix: String

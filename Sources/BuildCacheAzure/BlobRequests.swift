@@ -7,7 +7,7 @@ import NIOHTTP1
 
 /// Sends requests to the storage service, each signed anew.
 ///
-/// - Source: Azure Storage REST API, "Blob service"; `spec/backends.md` §6.
+/// - Source: Azure Storage REST API, "Blob service"; `Documentation/Spec/backends.md` §6.
 package struct BlobRequests: Sendable {
     package let transport: HTTPTransport
     let authorization: AzureAuthorization

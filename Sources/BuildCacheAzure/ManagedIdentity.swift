@@ -5,7 +5,7 @@ import NIOHTTP1
 
 /// The identity that Azure gives to a machine or an app.
 ///
-/// - Source: Azure, "How to use managed identities to get an access token"; `spec/backends.md` §6.3.
+/// - Source: Azure, "How to use managed identities to get an access token"; `Documentation/Spec/backends.md` §6.3.
 struct ManagedIdentity: Sendable {
     private let environment: Environment
     private let transport: HTTPTransport

@@ -6,7 +6,7 @@ package import NIOHTTP1
 
 /// Signs requests with the key of a storage account.
 ///
-/// - Source: Azure Storage REST API, "Authorize with Shared Key"; `spec/backends.md` §6.3.
+/// - Source: Azure Storage REST API, "Authorize with Shared Key"; `Documentation/Spec/backends.md` §6.3.
 package struct SharedKey: Sendable {
     /// The account's name.
     package let account: String

@@ -6,7 +6,7 @@ import NIOCore
 
 /// Finds an identity where Azure's libraries look for one, in their order.
 ///
-/// - Source: Azure Identity, "DefaultAzureCredential"; `spec/backends.md` §6.3.
+/// - Source: Azure Identity, "DefaultAzureCredential"; `Documentation/Spec/backends.md` §6.3.
 struct StandardIdentity: Sendable {
     private let environment: Environment
     private let transport: HTTPTransport

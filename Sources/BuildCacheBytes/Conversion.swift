@@ -52,7 +52,7 @@ extension Conversion {
     ///
     /// Where the source can be fetched from is kept: BuildKit adds it again too.
     ///
-    /// - Source: `spec/compression.md` §3 "Conversion output".
+    /// - Source: `Documentation/Spec/compression.md` §3 "Conversion output".
     func annotations(replacing old: [String: String]) -> [String: String] {
         var annotations = old.filter { $0.key.hasPrefix("containerd.io/distribution.source.") }
         annotations[Annotation.uncompressed] = "\(encoded.uncompressed.digest)"

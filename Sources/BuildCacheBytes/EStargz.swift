@@ -6,7 +6,7 @@ import NIOCore
 /// An eStargz layer is gzip whose last members are a tar with a table of contents and an empty one, the footer, that says
 /// where the table of contents begins.
 ///
-/// - Source: `spec/compression.md` §5.
+/// - Source: `Documentation/Spec/compression.md` §5.
 package enum EStargz {
     /// The name of the table of contents in its tar.
     static let tocName = "stargz.index.json"

@@ -9,7 +9,7 @@ package import NIOCore
 ///
 /// Members are compressed in parallel, small ones many at a time.
 ///
-/// - Source: `spec/compression.md` §5.
+/// - Source: `Documentation/Spec/compression.md` §5.
 package struct EStargzEncoder: Sendable {
     private let parallelism: Int
     private let compressor: any MemberCompressor

@@ -4,7 +4,7 @@ import NIOCore
 
 /// Writes the table of contents of an eStargz layer, byte for byte as BuildKit does.
 ///
-/// - Source: `spec/compression.md` §5.3; stargz-snapshotter `estargz/types.go: TOCEntry`.
+/// - Source: `Documentation/Spec/compression.md` §5.3; stargz-snapshotter `estargz/types.go: TOCEntry`.
 struct TOCWriter {
     /// Where a chunk of a file is stored.
     struct Chunk {

@@ -7,7 +7,7 @@ import Synchronization
 /// The content of a layer tells its compression, because writers confuse the media types of layers. A layer whose media type
 /// says uncompressed is decompressed only if it is not a tar and is gzip or zstd.
 ///
-/// - Source: `spec/compression.md` §3.
+/// - Source: `Documentation/Spec/compression.md` §3.
 package struct LayerDecoder: Sendable {
     private let limits: DecodingLimits
 

@@ -15,7 +15,7 @@ import Synchronization
 /// | estargz | see ``EStargzEncoder`` | as gzip |
 /// | zstd | one frame with checksum, window 8 MiB, below level 3 4 MiB | libzstd's, up to 22, default 3; 0 is 3, beyond is the nearest |
 ///
-/// - Source: `spec/compression.md` §1.
+/// - Source: `Documentation/Spec/compression.md` §1.
 package struct LayerEncoder: Sendable {
     // More cores than this do not help one layer: hashing and reading it are a single stream each.
     private static let maximumParallelism = 16

@@ -14,7 +14,7 @@ import NIOCore
 ///     let layer = try await LazyLayer.open(descriptor, in: blobs)
 ///     for try await chunk in try await layer.read("etc/os-release") { … }
 ///
-/// - Source: `spec/compression.md` §5; stargz-snapshotter `docs/estargz.md`.
+/// - Source: `Documentation/Spec/compression.md` §5; stargz-snapshotter `docs/estargz.md`.
 public struct LazyLayer: Sendable {
     /// What the table of contents says of something in the layer.
     public struct Entry: Hashable, Sendable {

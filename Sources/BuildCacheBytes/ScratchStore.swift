@@ -105,7 +105,7 @@ public struct ScratchStore: Sendable {
     /// - Throws: `CacheError` `.corrupted` if the bytes are not those of `descriptor` or are damaged, `.invalidSpec` for a
     ///   level that does not exist, `.unsupported` for a layer of an unknown type, `.limitExceeded` past ``decompressionLimit``,
     ///   `.storageFull`, `.denied`; what `source` throws; `CancellationError`.
-    /// - Source: `spec/compression.md` §3.
+    /// - Source: `Documentation/Spec/compression.md` §3.
     public func layer(
         from descriptor: Descriptor, in source: any BlobSource, to options: CompressionOptions
     ) async throws -> StoredLayer {
@@ -320,7 +320,7 @@ enum StoredForm: Hashable, Sendable {
     ///
     /// - Throws: `CacheError` `.unsupported` for an unknown type of layers, `.limitExceeded` for a table of contents past `limit` or
     ///   ``ContentLimit``; what `source` throws.
-    /// - Source: `spec/compression.md` §3 `NeedsConversion`. BuildKit takes a layer that was not downloaded yet for plain
+    /// - Source: `Documentation/Spec/compression.md` §3 `NeedsConversion`. BuildKit takes a layer that was not downloaded yet for plain
     ///   gzip; here its end is looked at wherever it is.
     init?(
         of descriptor: Descriptor, in source: any BlobSource, wanted: Compression, limit: DecompressionLimit

@@ -3,7 +3,7 @@ import BuildCacheJSON
 
 /// Reads the table of contents of an eStargz layer.
 ///
-/// - Source: `spec/compression.md` §5.3; stargz-snapshotter `estargz/types.go: TOCEntry`.
+/// - Source: `Documentation/Spec/compression.md` §5.3; stargz-snapshotter `estargz/types.go: TOCEntry`.
 enum TOCReader {
     /// The entries in `json`, in its order, each file with its chunks.
     ///

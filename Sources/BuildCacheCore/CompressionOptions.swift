@@ -1,6 +1,6 @@
 /// What an exporter is asked to do with layers: `compression`, `compression-level` and `force-compression`.
 ///
-/// - Source: `spec/compression.md` §2 and §3.
+/// - Source: `Documentation/Spec/compression.md` §2 and §3.
 public struct CompressionOptions: Hashable, Sendable {
     /// The compression of layers that are made now, and with ``force`` of all.
     ///
@@ -27,7 +27,7 @@ public struct CompressionOptions: Hashable, Sendable {
 
 /// Which layers an export takes: `mode=`.
 ///
-/// - Source: `spec/layer-selection.md`.
+/// - Source: `Documentation/Spec/layer-selection.md`.
 public enum CacheMode: String, Hashable, Sendable, CaseIterable {
     /// The layers of the build's results and of every step whose layers are stored already. The default.
     case min
@@ -37,7 +37,7 @@ public enum CacheMode: String, Hashable, Sendable, CaseIterable {
 
 /// How a cache's manifest is written: `oci-mediatypes` and `image-manifest`.
 ///
-/// - Source: `spec/cache-format.md` §5.
+/// - Source: `Documentation/Spec/cache-format.md` §5.
 @nonexhaustive
 public enum ManifestLayout: Hashable, Sendable, CaseIterable {
     /// An OCI image manifest whose config is the cache config. The default.

@@ -1,6 +1,6 @@
 /// What a blob is, what it is called and how long it is: enough to fetch and to verify it.
 ///
-/// - Source: OCI image-spec, descriptor.md; field order as BuildKit writes it, `spec/cache-format.md` §5.
+/// - Source: OCI image-spec, descriptor.md; field order as BuildKit writes it, `Documentation/Spec/cache-format.md` §5.
 public struct Descriptor: Hashable, Sendable {
     /// The most bytes that a document may say a blob has: 2⁵⁰.
     ///
@@ -53,7 +53,7 @@ public struct Descriptor: Hashable, Sendable {
 
 /// Keys of annotations that BuildKit's caches carry.
 ///
-/// - Source: `spec/cache-format.md` §5.1.
+/// - Source: `Documentation/Spec/cache-format.md` §5.1.
 public enum Annotation {
     /// The diffID of a layer.
     public static let uncompressed = "containerd.io/uncompressed"

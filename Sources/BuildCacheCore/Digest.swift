@@ -123,7 +123,7 @@ extension Digest: CustomStringConvertible {
 /// The digest of a layer's uncompressed tar stream.
 ///
 /// A type of its own, because it is mistaken for the digest of the stored blob so easily. For an eStargz layer the
-/// stream includes the table of contents (`spec/compression.md` §5.4).
+/// stream includes the table of contents (`Documentation/Spec/compression.md` §5.4).
 public struct DiffID: Hashable, Sendable, Comparable, CustomStringConvertible {
     /// The SHA-256 of the uncompressed bytes.
     public let digest: Digest

@@ -35,7 +35,7 @@ public struct MediaType: Hashable, Sendable, CustomStringConvertible, Expressibl
 
 /// How the bytes of a layer are compressed, and what `compression=` asks for.
 ///
-/// - Source: `spec/compression.md` §1.
+/// - Source: `Documentation/Spec/compression.md` §1.
 @nonexhaustive
 public enum Compression: String, Hashable, Sendable, CaseIterable {
     /// A plain tar.
@@ -51,7 +51,7 @@ public enum Compression: String, Hashable, Sendable, CaseIterable {
 extension MediaType {
     /// What a layer's media type says; `nil` for what is no known layer type.
     ///
-    /// - Source: `spec/compression.md` §4.
+    /// - Source: `Documentation/Spec/compression.md` §4.
     public struct Layer: Hashable, Sendable {
         /// `uncompressed`, `gzip` or `zstd`: eStargz cannot be told by its type.
         public var compression: Compression

@@ -8,7 +8,7 @@ import Synchronization
 /// Two pending layers are equal only if one is a copy of the other. The name does not count, so layers of different steps never become
 /// one, whatever they are called. Make a pending layer once, and use the value wherever the layer occurs.
 ///
-/// - Source: `spec/layer-selection.md` §2, steps 5 to 8.
+/// - Source: `Documentation/Spec/layer-selection.md` §2, steps 5 to 8.
 public struct PendingLayer: Sendable {
     /// A label for messages and progress.
     public let name: String

@@ -3,7 +3,7 @@
 /// `app` is `docker.io/library/app:latest`, `user/app` is `docker.io/user/app:latest`, and `localhost/app` is on `localhost`.
 /// Two texts for one place are equal here, which is what makes duplicate destinations visible.
 ///
-/// - Source: distribution `reference/normalize.go` and `reference/regexp.go`; `spec/backends.md` §1.1.
+/// - Source: distribution `reference/normalize.go` and `reference/regexp.go`; `Documentation/Spec/backends.md` §1.1.
 public struct Reference: Hashable, Sendable {
     /// The registry's host, with its port if one was written.
     ///

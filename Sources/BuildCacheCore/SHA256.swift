@@ -57,14 +57,14 @@ extension Digest {
     ///
     /// `sha256("<operation>@<output>")`. A key made of content rather than of an operation has output -1.
     ///
-    /// - Source: `spec/cache-format.md` §4.1; BuildKit `cache/remotecache/v1/utils.go: outputKey`.
+    /// - Source: `Documentation/Spec/cache-format.md` §4.1; BuildKit `cache/remotecache/v1/utils.go: outputKey`.
     public static func record(operation: Digest, output: Int) -> Digest {
         Digest(of: "\(operation)@\(output)".utf8)
     }
 
     /// The digest of the record that stands for content itself, whatever made it.
     ///
-    /// - Source: `spec/cache-format.md` §4.1.
+    /// - Source: `Documentation/Spec/cache-format.md` §4.1.
     public static func record(content: Digest) -> Digest {
         record(operation: content, output: -1)
     }

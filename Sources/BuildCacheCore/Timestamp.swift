@@ -3,7 +3,7 @@
 /// Foundation's `Date` loses nanoseconds and the zone, and with them the digest of a cache config that is read and written
 /// again. Years 1 to 9999, as RFC 3339 can write them. Orders by instant; two zones of one instant are not equal.
 ///
-/// - Source: `spec/cache-format.md` §1.1 (Go `time.Time` as JSON).
+/// - Source: `Documentation/Spec/cache-format.md` §1.1 (Go `time.Time` as JSON).
 public struct Timestamp: Hashable, Sendable {
     /// Seconds since 1970-01-01T00:00:00Z, negative before.
     public let seconds: Int64

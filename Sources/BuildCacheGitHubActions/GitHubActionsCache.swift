@@ -20,7 +20,7 @@ public import BuildCacheSpec
 ///   reason for the last one; see <doc:GitHubActionsBackend>.
 /// - **Costs**: versions of the index stay until they are pruned or evicted. An export that changes nothing writes none.
 ///
-/// - Source: `spec/backends.md` §4; `spec/spec-syntax.md` §4, gha.
+/// - Source: `Documentation/Spec/backends.md` §4; `Documentation/Spec/spec-syntax.md` §4, gha.
 public struct GitHubActionsCache: StoredCache, PrunableBackend {
     /// Where.
     public let options: GitHubActionsOptions

@@ -2,7 +2,7 @@ import BuildCacheCore
 
 /// The keys under which a cache is stored.
 ///
-/// - Source: `spec/backends.md` §4.1; BuildKit `cache/remotecache/gha/gha.go`.
+/// - Source: `Documentation/Spec/backends.md` §4.1; BuildKit `cache/remotecache/gha/gha.go`.
 enum GitHubKeys {
     /// What every request carries so that entries of other tools are not met: sha256 of `|go-actionscache-1.0`.
     static let version = Digest(of: "|go-actionscache-1.0".utf8).hex

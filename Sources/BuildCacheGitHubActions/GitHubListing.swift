@@ -8,7 +8,7 @@ import Synchronization
 /// Lists and deletes entries with GitHub's REST API: one request for a hundred layers instead of one for each.
 ///
 /// - Source: GitHub REST API, "List GitHub Actions caches for a repository", "Delete a GitHub Actions cache for a repository (using a
-///   cache ID)"; `spec/backends.md` §4.4.
+///   cache ID)"; `Documentation/Spec/backends.md` §4.4.
 struct GitHubListing: Sendable {
     let transport: HTTPTransport
     let api: ServiceURL

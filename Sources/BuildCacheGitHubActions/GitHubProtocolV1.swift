@@ -9,7 +9,7 @@ import NIOHTTP1
 
 /// The first version: the entries' bytes go to the service itself.
 ///
-/// - Source: `spec/backends.md` §4.2.
+/// - Source: `Documentation/Spec/backends.md` §4.2.
 struct GitHubProtocolV1: GitHubProtocol {
     let requests: GitHubRequests
 

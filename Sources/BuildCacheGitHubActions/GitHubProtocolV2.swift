@@ -7,7 +7,7 @@ import NIOHTTP1
 
 /// The second version: the service gives signed URLs, and the bytes go to Azure.
 ///
-/// - Source: `spec/backends.md` §4.3.
+/// - Source: `Documentation/Spec/backends.md` §4.3.
 struct GitHubProtocolV2: GitHubProtocol {
     let requests: GitHubRequests
 

@@ -6,7 +6,7 @@ import BuildCacheSpec
 ///
 /// Its signature is not looked at: only the service has the key, and it decides.
 ///
-/// - Source: `spec/backends.md` §4.1; RFC 7519.
+/// - Source: `Documentation/Spec/backends.md` §4.1; RFC 7519.
 struct RunnerToken: Sendable {
     /// A namespace of entries, as `refs/heads/main`.
     struct Scope: Hashable, Sendable {

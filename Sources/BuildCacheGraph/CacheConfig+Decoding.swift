@@ -40,7 +40,7 @@ extension LayerGraph {
     ///
     /// - Throws: `CacheError` `.corrupted` for what is no such JSON, for an index out of range, an input without links, and records or
     ///   layers that loop: then nothing of the config can be trusted. `.limitExceeded` past `limits`.
-    /// - Source: `spec/cache-format.md` §1.1 and §3; BuildKit `cache/remotecache/v1/parse.go`.
+    /// - Source: `Documentation/Spec/cache-format.md` §1.1 and §3; BuildKit `cache/remotecache/v1/parse.go`.
     public init(
         decodingConfig bytes: [UInt8], layers: CacheConfigLayers, limits: CacheConfigLimits = CacheConfigLimits()
     ) throws(CacheError) {

@@ -35,7 +35,7 @@ extension LayerGraph {
     ///   - limits: What the config will be read with; default nobody's.
     /// - Throws: `CacheError` `.invalidSpec` if a layer is still pending; in the annotated form `.corrupted` if a layer has no
     ///   descriptor or no diffID, which other readers could not import; `.limitExceeded` past `limits`.
-    /// - Source: `spec/cache-format.md` §1, §2.2 and §5.2.
+    /// - Source: `Documentation/Spec/cache-format.md` §1, §2.2 and §5.2.
     public func encodeConfig(
         _ form: EncodedCacheConfig.Form = .plain, within limits: CacheConfigLimits? = nil
     ) throws(CacheError) -> EncodedCacheConfig {

@@ -11,7 +11,7 @@ public import BuildCacheCore
 /// if let result = try lookup.results(of: step).first { … }
 /// ```
 ///
-/// - Source: `spec/cache-format.md` §6.4.
+/// - Source: `Documentation/Spec/cache-format.md` §6.4.
 public struct CacheLookup: Sendable {
     /// The graph that is asked.
     public let graph: LayerGraph

@@ -43,7 +43,7 @@ extension LayerGraph {
     ///   - results: What came out.
     /// - Throws: `CacheError` `.invalidSpec` for an input without links and for identifiers of another graph;
     ///   `.limitExceeded` past 2³¹ records.
-    /// - Source: `spec/cache-format.md` §2.1; BuildKit `cache/remotecache/v1/chains.go: Add`.
+    /// - Source: `Documentation/Spec/cache-format.md` §2.1; BuildKit `cache/remotecache/v1/chains.go: Add`.
     @discardableResult
     public mutating func addRecord(
         _ digest: Digest, inputs: [[Link]] = [], results: [CacheResult] = []

@@ -196,7 +196,7 @@ extension LayerGraph {
     ///
     /// - Parameters:
     ///   - isMissing: Whether a layer is missing.
-    /// - Source: `spec/cache-format.md` §2.2, step 4.
+    /// - Source: `Documentation/Spec/cache-format.md` §2.2, step 4.
     public func removingResults(where isMissing: (Layer) -> Bool) -> LayerGraph {
         var isBroken: [Bool] = []
         isBroken.reserveCapacity(layers.count)

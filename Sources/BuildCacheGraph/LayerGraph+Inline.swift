@@ -16,7 +16,7 @@ extension LayerGraph {
     ///   - limits: The limits that the records will be read with.
     /// - Returns: A JSON array of records, or `nil` if no result stays: such an image is better without a cache.
     /// - Throws: `CacheError` `.limitExceeded` past `limits`.
-    /// - Source: `spec/cache-format.md` §6.3; BuildKit `cache/remotecache/inline/inline.go`.
+    /// - Source: `Documentation/Spec/cache-format.md` §6.3; BuildKit `cache/remotecache/inline/inline.go`.
     public func encodeInlineCache(
         image: [Descriptor], diffIDs: [Digest: DiffID] = [:], within limits: CacheConfigLimits = CacheConfigLimits()
     ) throws(CacheError) -> [UInt8]? {

@@ -16,7 +16,7 @@ extension LayerGraph {
     /// The order of inputs matters in `min`, as it does in BuildKit: a record reached first below a taken result is not asked again.
     /// Every target is walked anew.
     ///
-    /// - Source: `spec/layer-selection.md` §2 and §3; BuildKit `solver/exporter.go: ExportTo`.
+    /// - Source: `Documentation/Spec/layer-selection.md` §2 and §3; BuildKit `solver/exporter.go: ExportTo`.
     public func selected(_ mode: CacheMode) -> LayerGraph {
         var walk = SelectionWalk(self, mode: mode)
         if targets.isEmpty {

@@ -9,7 +9,7 @@ public import BuildCacheCore
 /// The graph holds no bytes and does no work in the background; it is a value. A chain of a million records is fine: nothing
 /// recurses, and what refers to each other does so by index.
 ///
-/// - Source: `spec/cache-format.md` §1 to §4; BuildKit `cache/remotecache/v1/chains.go`.
+/// - Source: `Documentation/Spec/cache-format.md` §1 to §4; BuildKit `cache/remotecache/v1/chains.go`.
 public struct LayerGraph: Sendable {
     // Two invariants keep the algorithms short: a layer's parent has a smaller index than the layer, and unless `isOrdered` is
     // false, a link points to a record with a smaller index than its own. So going through indices upwards meets what is

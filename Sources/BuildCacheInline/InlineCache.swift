@@ -9,7 +9,7 @@ import BuildCacheOCI
 /// It has no store of its own: an export takes the images of `LayerSource.images` and returns them, changed, in
 /// `ExportReceipt.images`, for the caller to push. Only results made of the image's own layers can be in it.
 ///
-/// - Source: `spec/cache-format.md` §6.3; BuildKit `cache/remotecache/inline/inline.go`.
+/// - Source: `Documentation/Spec/cache-format.md` §6.3; BuildKit `cache/remotecache/inline/inline.go`.
 public struct InlineCache: CacheBackend {
     private let compression: CompressionOptions
     private let scratch: ScratchStore

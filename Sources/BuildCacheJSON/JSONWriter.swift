@@ -5,7 +5,7 @@ package import BuildCacheCore
 ///
 /// It writes what it is told and checks no structure: the documents here are few, and their golden bytes are tested.
 ///
-/// - Source: `spec/cache-format.md` §1; Go `encoding/json` `appendString` with HTML escaping.
+/// - Source: `Documentation/Spec/cache-format.md` §1; Go `encoding/json` `appendString` with HTML escaping.
 package struct JSONWriter {
     package private(set) var bytes: [UInt8] = []
     private var needsComma = false

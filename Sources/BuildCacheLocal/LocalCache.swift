@@ -15,7 +15,7 @@ public import BuildCacheSpec
 ///   never between.
 /// - **Faults**: a crash, a kill or a full disk at any moment leaves what was there before; the next export clears what is left over.
 ///
-/// - Source: `spec/backends.md` §2; `spec/spec-syntax.md` §4, local.
+/// - Source: `Documentation/Spec/backends.md` §2; `Documentation/Spec/spec-syntax.md` §4, local.
 public struct LocalCache: StoredCache, PrunableBackend {
     /// Where and under which name.
     public let options: LocalOptions

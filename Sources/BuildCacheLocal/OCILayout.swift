@@ -23,7 +23,7 @@ import NIOCore
 /// A blob that is there with the right size counts as present. Its readers verify it, and change nothing; one that proves damaged is
 /// replaced by the next export of the process that found out.
 ///
-/// - Source: OCI image-spec, image-layout.md; `spec/backends.md` §2.
+/// - Source: OCI image-spec, image-layout.md; `Documentation/Spec/backends.md` §2.
 package struct OCILayout: BlobStore {
     /// The directory, as the user named it; it alone may be a symbolic link.
     package let path: String

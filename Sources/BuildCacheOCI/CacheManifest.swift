@@ -2,7 +2,7 @@ public import BuildCacheCore
 
 /// The document that names a build cache in a registry or a directory: its cache config and its layers.
 ///
-/// - Source: `spec/cache-format.md` §5 and §6.1; BuildKit cache/remotecache/export.go.
+/// - Source: `Documentation/Spec/cache-format.md` §5 and §6.1; BuildKit cache/remotecache/export.go.
 public struct CacheManifest: Hashable, Sendable {
     /// The cache config: records, links and the table of layers.
     public var config: Descriptor

@@ -5,7 +5,7 @@ import BuildCacheJSON
 ///
 /// Its content decides, not what a registry or an index says of it: an ordinary image and a cache can have one media type.
 ///
-/// - Source: `spec/cache-format.md` §6.1; BuildKit util/imageutil/config.go and cache/remotecache/import.go.
+/// - Source: `Documentation/Spec/cache-format.md` §6.1; BuildKit util/imageutil/config.go and cache/remotecache/import.go.
 @nonexhaustive
 public enum Document: Hashable, Sendable {
     /// A build cache; ``CacheManifest/layout`` says in which of the three forms.

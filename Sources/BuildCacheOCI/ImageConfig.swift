@@ -3,7 +3,7 @@ import BuildCacheJSON
 
 /// What a build cache needs of an image's config, and the cache it may carry itself.
 ///
-/// - Source: `spec/cache-format.md` §6.2; OCI image-spec, config.md.
+/// - Source: `Documentation/Spec/cache-format.md` §6.2; OCI image-spec, config.md.
 public struct ImageConfig: Hashable, Sendable {
     /// A step of the image's making.
     public struct History: Hashable, Sendable {

@@ -4,7 +4,7 @@ package import BuildCacheJSON
 // Descriptors and platforms in Go's field order. A descriptor's `data`, its content inlined, is not kept: BuildKit writes it
 // only for the empty config of attestation manifests, and those are passed on as they are.
 //
-// - Source: OCI image-spec specs-go/v1/descriptor.go; `spec/cache-format.md` §5.
+// - Source: OCI image-spec specs-go/v1/descriptor.go; `Documentation/Spec/cache-format.md` §5.
 
 extension JSONReader {
     /// A descriptor, or `nil` for `null`.

@@ -6,7 +6,7 @@ import BuildCacheJSON
 /// The directory may be shared with other tools, so an edit touches only what it is about: other entries, unknown members and
 /// the order of everything stay, even entries that make no sense here. Only the space between tokens goes.
 ///
-/// - Source: `spec/backends.md` §2; BuildKit client/ociindex/ociindex.go; OCI image-spec, image-layout.md.
+/// - Source: `Documentation/Spec/backends.md` §2; BuildKit client/ociindex/ociindex.go; OCI image-spec, image-layout.md.
 public struct OCILayoutIndex: Sendable {
     /// The bytes of the file `oci-layout` beside it.
     public static let layoutFile = Array(#"{"imageLayoutVersion":"1.0.0"}"#.utf8)

@@ -33,7 +33,7 @@ final class BlobPlaces: Sendable {
     /// own annotation names, else the one whose path has most in common with the target's.
     ///
     /// - Parameter named: The repositories that the program named.
-    /// - Source: `spec/backends.md` §1.4.
+    /// - Source: `Documentation/Spec/backends.md` §1.4.
     func source(of descriptor: Descriptor, for target: String, _ domain: String, named: [String]) -> String? {
         let seen = repositories.withLock { $0[Place(domain: domain, digest: descriptor.digest)] ?? [] }
         let noted = descriptor.annotations["containerd.io/distribution.source.\(domain)"] ?? ""

@@ -5,7 +5,7 @@ import BuildCacheSpec
 
 /// A program that keeps credentials, as `docker-credential-pass`.
 ///
-/// - Source: docker/docker-credential-helpers, "Development"; `spec/backends.md` §1.3.
+/// - Source: docker/docker-credential-helpers, "Development"; `Documentation/Spec/backends.md` §1.3.
 struct CredentialHelper: Sendable {
     var name: String
 

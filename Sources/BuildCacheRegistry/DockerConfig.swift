@@ -3,7 +3,7 @@ import BuildCacheJSON
 
 /// Docker's `config.json`: the logins to registries.
 ///
-/// - Source: docker/cli `cli/config/configfile/file.go`; `spec/backends.md` §1.3.
+/// - Source: docker/cli `cli/config/configfile/file.go`; `Documentation/Spec/backends.md` §1.3.
 struct DockerConfig: Sendable {
     /// The login to one registry.
     struct Entry: Sendable {

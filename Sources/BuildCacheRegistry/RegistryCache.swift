@@ -18,7 +18,7 @@ public import BuildCacheSpec
 /// - **Faults**: a connection that breaks costs the bytes under way. The tag is moved last, so a failure leaves what was there.
 /// - **Costs**: blobs that no tag needs any more stay until the registry collects them.
 ///
-/// - Source: `spec/backends.md` §1; `spec/spec-syntax.md` §4, registry.
+/// - Source: `Documentation/Spec/backends.md` §1; `Documentation/Spec/spec-syntax.md` §4, registry.
 public struct RegistryCache: StoredCache, PrunableBackend {
     /// Where.
     public let options: RegistryOptions

@@ -10,7 +10,7 @@ import NIOHTTP1
 ///
 /// Reading goes through the mirrors of the registry, if it has some; whether something must be written, the registry itself decides.
 ///
-/// - Source: OCI distribution-spec 1.1; `spec/backends.md` §1.
+/// - Source: OCI distribution-spec 1.1; `Documentation/Spec/backends.md` §1.
 public struct RegistryRepository: BlobStore {
     let client: RegistryClient
     /// As in `docker.io`.

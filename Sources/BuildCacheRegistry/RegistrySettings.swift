@@ -47,7 +47,7 @@ public struct RegistrySettings: Sendable {
 
 /// The settings of one registry.
 ///
-/// - Source: `spec/backends.md` §1.2.
+/// - Source: `Documentation/Spec/backends.md` §1.2.
 public struct RegistryHost: Hashable, Sendable {
     /// Whether the registry speaks plain HTTP.
     ///

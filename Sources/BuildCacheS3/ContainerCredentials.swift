@@ -5,7 +5,7 @@ import NIOHTTP1
 
 /// The role of the container that this runs in: `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `…_FULL_URI`, as in ECS and EKS.
 ///
-/// - Source: AWS, "Container credential provider"; `spec/backends.md` §5.5.
+/// - Source: AWS, "Container credential provider"; `Documentation/Spec/backends.md` §5.5.
 public struct ContainerCredentials: AWSCredentialProvider {
     private let environment: Environment
     private let transport: HTTPTransport

@@ -4,7 +4,7 @@ public import BuildCacheSpec
 extension CredentialChain {
     /// Where Amazon's own tools look, in their order: variables, a web identity, a profile, the container, the instance.
     ///
-    /// - Source: `spec/backends.md` §5.5.
+    /// - Source: `Documentation/Spec/backends.md` §5.5.
     public static func standard(
         environment: Environment = .process, transport: HTTPTransport = .shared
     ) -> CredentialChain {

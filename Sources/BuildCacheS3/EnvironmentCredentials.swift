@@ -3,7 +3,7 @@ public import BuildCacheSpec
 
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
 ///
-/// - Source: `spec/backends.md` §5.5.
+/// - Source: `Documentation/Spec/backends.md` §5.5.
 public struct EnvironmentCredentials: AWSCredentialProvider {
     private let environment: Environment
 

@@ -9,7 +9,7 @@ import NIOHTTP1
 ///
 /// Only the service's second version is spoken to, which asks for a token first.
 ///
-/// - Source: AWS, "Use the Instance Metadata Service"; `spec/backends.md` §5.5.
+/// - Source: AWS, "Use the Instance Metadata Service"; `Documentation/Spec/backends.md` §5.5.
 public struct InstanceCredentials: AWSCredentialProvider {
     private let environment: Environment
     private let transport: HTTPTransport

@@ -6,7 +6,7 @@ public import BuildCacheSpec
 ///
 /// Knows keys, `source_profile` and `credential_source` with `role_arn`, `web_identity_token_file` and `credential_process`.
 ///
-/// - Source: AWS, "Configuration and credential file settings"; `spec/backends.md` §5.5.
+/// - Source: AWS, "Configuration and credential file settings"; `Documentation/Spec/backends.md` §5.5.
 public struct ProfileCredentials: AWSCredentialProvider {
     private let environment: Environment
     private let transport: HTTPTransport

@@ -143,7 +143,7 @@ extension S3Bucket: BlobStore {
 
     /// Copies an object onto itself, which makes it new.
     ///
-    /// - Source: `spec/backends.md` §5.2. New metadata is what makes a copy of an object onto itself legal.
+    /// - Source: `Documentation/Spec/backends.md` §5.2. New metadata is what makes a copy of an object onto itself legal.
     private func touch(_ key: String, size: Int64) async throws {
         let source = endpoint.copySource(key)
         let metadata = ("x-amz-meta-updated-at", now.description)

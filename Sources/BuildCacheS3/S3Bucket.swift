@@ -73,7 +73,7 @@ package struct S3Bucket: Sendable {
         isAdaptive = mode.lowercased() == "adaptive"
     }
 
-    /// - Source: `spec/spec-syntax.md` §4; AWS, "Retry behavior": three, in all languages.
+    /// - Source: `Documentation/Spec/spec-syntax.md` §4; AWS, "Retry behavior": three, in all languages.
     private static func attempts(_ options: S3Options, _ settings: AWSSettings) throws(CacheError) -> Int {
         if let attempts = options.retryMaxAttempts { return attempts }
         guard let text = settings.text("AWS_MAX_ATTEMPTS", "max_attempts") else { return 3 }

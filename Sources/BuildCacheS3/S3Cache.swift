@@ -18,7 +18,7 @@ public import BuildCacheSpec
 /// - **Faults**: a connection that breaks costs the bytes under way. Names are written last, so a failure leaves what was there.
 /// - **Costs**: layers stay until a prune or lifecycle rules of the bucket remove them; `touch_refresh` keeps those in use.
 ///
-/// - Source: `spec/backends.md` §5; `spec/spec-syntax.md` §4, s3.
+/// - Source: `Documentation/Spec/backends.md` §5; `Documentation/Spec/spec-syntax.md` §4, s3.
 public struct S3Cache: StoredCache, PrunableBackend {
     /// Where.
     public let options: S3Options

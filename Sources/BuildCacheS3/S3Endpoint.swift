@@ -3,7 +3,7 @@ package import BuildCacheSpec
 
 /// Where a bucket is: in the host, or first in the path.
 ///
-/// - Source: `spec/backends.md` §5.4; AWS SDK for Go `service/s3/endpoints.go`; botocore `endpoint-rule-set-1.json` of S3.
+/// - Source: `Documentation/Spec/backends.md` §5.4; AWS SDK for Go `service/s3/endpoints.go`; botocore `endpoint-rule-set-1.json` of S3.
 package struct S3Endpoint: Hashable, Sendable {
     /// `https://host:port` without a path.
     package let origin: String

@@ -3,7 +3,7 @@ package import BuildCacheSpec
 
 /// The names of objects: prefixes are put together as they are, without slashes of our own.
 ///
-/// - Source: `spec/backends.md` §5.1; BuildKit `cache/remotecache/s3/s3.go: blobKey, manifestKey`.
+/// - Source: `Documentation/Spec/backends.md` §5.1; BuildKit `cache/remotecache/s3/s3.go: blobKey, manifestKey`.
 package struct S3Keys: Hashable, Sendable {
     private let blobs: String
     private let manifests: String

@@ -3,7 +3,7 @@ import Synchronization
 
 /// Keeps a service that fails from being asked more and more: tries again cost, and successes pay.
 ///
-/// - Source: AWS, "Retry behavior", standard mode; `spec/backends.md` §5.6.
+/// - Source: AWS, "Retry behavior", standard mode; `Documentation/Spec/backends.md` §5.6.
 final class RetryQuota: Sendable {
     static let cost = 5
     private static let capacity = 500

@@ -7,7 +7,7 @@ import NIOHTTP1
 
 /// Lends the credentials of a role.
 ///
-/// - Source: AWS STS API, AssumeRole and AssumeRoleWithWebIdentity; `spec/backends.md` §5.5.
+/// - Source: AWS STS API, AssumeRole and AssumeRoleWithWebIdentity; `Documentation/Spec/backends.md` §5.5.
 struct SecurityTokenService: Sendable {
     let environment: Environment
     let transport: HTTPTransport

@@ -5,7 +5,7 @@ import NIOCore
 
 /// The files that `aws configure` writes: profiles with settings by name.
 ///
-/// - Source: AWS, "Configuration and credential file settings"; `spec/backends.md` §5.5.
+/// - Source: AWS, "Configuration and credential file settings"; `Documentation/Spec/backends.md` §5.5.
 struct SharedProfiles: Sendable {
     /// The settings of a profile; those of the credentials file win over those of the config file.
     private(set) var profiles: [String: [String: String]] = [:]

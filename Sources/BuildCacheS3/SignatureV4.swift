@@ -4,7 +4,7 @@ package import BuildCacheCore
 ///
 /// Pure: a request, credentials and a time in, the value of `Authorization` out.
 ///
-/// - Source: AWS, "Signature Version 4 for API requests"; `spec/backends.md` §5.4.
+/// - Source: AWS, "Signature Version 4 for API requests"; `Documentation/Spec/backends.md` §5.4.
 package struct SignatureV4: Sendable {
     /// What of a request is signed.
     package struct Message: Sendable {

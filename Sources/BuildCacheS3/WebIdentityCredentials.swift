@@ -4,7 +4,7 @@ public import BuildCacheSpec
 
 /// A role lent for a token in a file: `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as in Kubernetes.
 ///
-/// - Source: `spec/backends.md` §5.5.
+/// - Source: `Documentation/Spec/backends.md` §5.5.
 public struct WebIdentityCredentials: AWSCredentialProvider {
     private let environment: Environment
     private let transport: HTTPTransport

@@ -2,7 +2,7 @@ public import BuildCacheCore
 
 /// The options of `type=azblob`.
 ///
-/// - Source: `spec/spec-syntax.md` §4, azblob.
+/// - Source: `Documentation/Spec/spec-syntax.md` §4, azblob.
 public struct AzureBlobOptions: Hashable, Sendable {
     /// `account_url`: the storage account, perhaps with a shared access signature as its query.
     ///

@@ -2,7 +2,7 @@ import BuildCacheCore
 
 /// One line of comma-separated fields, quoted as RFC 4180 says.
 ///
-/// - Source: `spec/spec-syntax.md` §1; tonistiigi/go-csvvalue.
+/// - Source: `Documentation/Spec/spec-syntax.md` §1; tonistiigi/go-csvvalue.
 enum CSV {
     /// The fields of `line`, without their quotes.
     ///

@@ -34,7 +34,7 @@ extension CacheSpec {
     ///   - onIgnored: Told of each fault that lenient parsing let pass.
     /// - Throws: `CacheError` `.invalidSpec`, naming key, value and the nearest valid one, never a secret; `.limitExceeded`
     ///   for a longer text.
-    /// - Source: `spec/spec-syntax.md` §1 to §4.
+    /// - Source: `Documentation/Spec/spec-syntax.md` §1 to §4.
     public static func parse(
         _ text: String, for direction: Direction, environment: Environment = .process, leniency: Leniency = .strict,
         dialect: Dialect = .buildx, onIgnored: (CacheError) -> Void = { _ in }

@@ -27,7 +27,7 @@ extension CacheSpec {
     /// Places are compared after normalisation, so `app` and `docker.io/library/app:latest` are one.
     ///
     /// - Throws: `CacheError` `.invalidSpec`.
-    /// - Source: `spec/spec-syntax.md` §5, `spec/pitfalls.md` 34.
+    /// - Source: `Documentation/Spec/spec-syntax.md` §5, `Documentation/Spec/pitfalls.md` 34.
     public static func validate(exports: [CacheSpec]) throws(CacheError) {
         var writers: [[String]: Int] = [:]
         for (index, spec) in exports.enumerated() {

@@ -91,7 +91,7 @@ public struct CacheSpec: Hashable, Sendable {
 
 /// What every exporter can be asked for.
 ///
-/// - Source: `spec/spec-syntax.md` §3.
+/// - Source: `Documentation/Spec/spec-syntax.md` §3.
 public struct ExportOptions: Hashable, Sendable {
     /// `mode`: which layers to take.
     ///

@@ -4,7 +4,7 @@ public import BuildCacheCore
 ///
 /// Ask before work starts: what a driver cannot do shows itself only at the end of a build.
 ///
-/// - Source: `spec/spec-syntax.md` §6; the importers and exporters that moby's `builder-next/controller.go` registers. That the classic
+/// - Source: `Documentation/Spec/spec-syntax.md` §6; the importers and exporters that moby's `builder-next/controller.go` registers. That the classic
 ///   image store reads every cache in a registry, not only inline ones, is what `.ci/interop` sees of Docker 20.10.
 @nonexhaustive
 public enum Driver: String, Hashable, Sendable, CaseIterable {

@@ -2,7 +2,7 @@ public import BuildCacheCore
 
 /// The options of `type=gha`.
 ///
-/// - Source: `spec/spec-syntax.md` §2 and §4, gha.
+/// - Source: `Documentation/Spec/spec-syntax.md` §2 and §4, gha.
 public struct GitHubActionsOptions: Hashable, Sendable {
     /// `scope`: free text in the names of the cache.
     ///

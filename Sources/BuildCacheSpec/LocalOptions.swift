@@ -2,7 +2,7 @@ public import BuildCacheCore
 
 /// The options of `type=local`.
 ///
-/// - Source: `spec/spec-syntax.md` §4, local.
+/// - Source: `Documentation/Spec/spec-syntax.md` §4, local.
 public struct LocalOptions: Hashable, Sendable {
     /// `dest`: the directory to write to, required when exporting.
     public var dest: String?

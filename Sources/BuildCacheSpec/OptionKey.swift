@@ -30,7 +30,7 @@ struct OptionKey: Sendable {
 
     /// The attributes of a backend, `type` aside.
     ///
-    /// - Source: `spec/spec-syntax.md` §3 and §4. BuildKit ignores compression outside of `registry` and `local`; we do not.
+    /// - Source: `Documentation/Spec/spec-syntax.md` §3 and §4. BuildKit ignores compression outside of `registry` and `local`; we do not.
     static func all(of type: CacheSpec.BackendType) -> [OptionKey] {
         switch type {
         case .inline: compression

@@ -2,7 +2,7 @@ public import BuildCacheCore
 
 /// The options of `type=registry`.
 ///
-/// - Source: `spec/spec-syntax.md` §4, registry.
+/// - Source: `Documentation/Spec/spec-syntax.md` §4, registry.
 public struct RegistryOptions: Hashable, Sendable {
     /// `ref`: the image that holds the cache.
     ///

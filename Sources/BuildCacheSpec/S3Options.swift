@@ -4,7 +4,7 @@ public import BuildCacheCore
 ///
 /// Credentials that are not given here come from the provider chain of the backend, not from this module.
 ///
-/// - Source: `spec/spec-syntax.md` §4, s3.
+/// - Source: `Documentation/Spec/spec-syntax.md` §4, s3.
 public struct S3Options: Hashable, Sendable {
     /// How failed requests are repeated.
     @nonexhaustive

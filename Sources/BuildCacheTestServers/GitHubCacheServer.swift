@@ -18,7 +18,7 @@ package import TestServers
 /// }
 /// ```
 ///
-/// - Source: `spec/backends.md` §4.
+/// - Source: `Documentation/Spec/backends.md` §4.
 public final class GitHubCacheServer: Sendable {
     /// One entry that is visible.
     public struct Entry: Hashable, Sendable {

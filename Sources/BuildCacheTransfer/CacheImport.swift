@@ -20,7 +20,7 @@ extension ImportedCache {
     ///   - stored: The source of layers for later; it verifies them.
     ///   - limits: Limits of each cache config, and of all documents below an index together.
     /// - Throws: `CacheError` `.corrupted` if the manifest or its cache config is broken, `.notFound` if they are gone.
-    /// - Source: `spec/cache-format.md` §6.1 and §6.2.
+    /// - Source: `Documentation/Spec/cache-format.md` §6.1 and §6.2.
     package init(
         manifest: Descriptor, from blobs: some BlobSource, layers stored: any BlobSource,
         limits: CacheConfigLimits
@@ -138,7 +138,7 @@ extension ImportedCache {
     /// Of several, one that cannot be read is left out with a problem.
     ///
     /// - Throws: The error of the first one if none of them can be read; what the store throws.
-    /// - Source: `spec/cache-format.md` §5.2 for configs that stand alone.
+    /// - Source: `Documentation/Spec/cache-format.md` §5.2 for configs that stand alone.
     package init(_ documents: [NamedDocument], in store: some CacheStore, limits: CacheConfigLimits) async throws {
         var parts: [Part] = []
         var problems: [CacheProblem] = []

@@ -169,7 +169,7 @@ extension SwappingStore {
 
 /// The form in which a store keeps a cache.
 ///
-/// - Source: `spec/cache-format.md` §5.
+/// - Source: `Documentation/Spec/cache-format.md` §5.
 @nonexhaustive
 public enum CacheForm: Hashable, Sendable {
     /// A manifest that names the config and the layers, as in registries and image layouts.

@@ -27,4 +27,20 @@ struct PromiseTests {
         }
         #expect(named.subtracting(found) == [])
     }
+
+    @Test("is there where a comment cites it")
+    func citations() throws {
+        let files = FileManager.default
+        var cited: Set<String> = []
+        for folder in ["Sources", "Tests", "Documentation"] {
+            let found = files.enumerator(at: Self.package.appending(path: folder), includingPropertiesForKeys: nil)
+            while let file = found?.nextObject() as? URL {
+                guard ["swift", "md"].contains(file.pathExtension) else { continue }
+                let text = try String(contentsOf: file, encoding: .utf8)
+                cited.formUnion(text.matches(of: /Documentation\/Spec\/[a-z-]+\.md/).map { String($0.output) })
+            }
+        }
+        #expect(!cited.isEmpty)
+        #expect(cited.filter { !files.fileExists(atPath: Self.package.appending(path: $0).path) } == [])
+    }
 }

@@ -62,7 +62,7 @@ struct SharedKeyTests {
         }
     }()
 
-    @Test("is the one that BuildKit sends", .enabled(if: !fromBuildKit.isEmpty), arguments: fromBuildKit)
+    @Test("is the one that BuildKit sends", arguments: fromBuildKit)
     func matchesBuildKit(_ vector: Vector) throws {
         #expect(try vector.sign() == vector.authorization)
     }

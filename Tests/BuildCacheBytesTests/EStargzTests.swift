@@ -3,7 +3,7 @@ import BuildCacheCore
 import NIOCore
 import Testing
 
-@Suite("An eStargz layer", .enabled(if: Fixtures.areThere))
+@Suite("An eStargz layer")
 struct EStargzTests {
     @Test("is told from plain gzip by its content")
     func recognized() async throws {

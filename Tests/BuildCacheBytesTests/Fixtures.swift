@@ -1,17 +1,12 @@
 import BuildCacheBytes
 import BuildCacheCore
 import Foundation
+import TestTools
 import Testing
 
-/// The caches that BuildKit wrote, if they are on this machine; see their README.
+/// The caches that BuildKit wrote; see their README.
 enum Fixtures {
-    static let root: String? = {
-        let beside = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("shared/fixtures").path
-        let root = (ProcessInfo.processInfo.environment["BUILD_CACHE_FIXTURES"] ?? beside) + "/buildkit"
-        return FileManager.default.fileExists(atPath: root) ? root : nil
-    }()
-    static var areThere: Bool { root != nil }
+    static let root = FixtureArchive.buildkit.path
 
     /// A layer of a fixture and where it lies.
     struct Layer: CustomTestStringConvertible {
@@ -24,7 +19,7 @@ enum Fixtures {
 
     /// Every layer of every OCI layout, each blob once per layout.
     static let layers: [Layer] = {
-        guard let root, let fixtures = try? FileManager.default.contentsOfDirectory(atPath: root) else { return [] }
+        guard let fixtures = try? FileManager.default.contentsOfDirectory(atPath: root) else { return [] }
         var layers: [Layer] = []
         for fixture in fixtures.sorted() {
             let variants = (try? FileManager.default.contentsOfDirectory(atPath: "\(root)/\(fixture)")) ?? []

@@ -71,7 +71,7 @@ struct ScratchStoreTests {
         }
     }
 
-    @Test("gives back the very layers it converted", .enabled(if: Fixtures.areThere), arguments: Compression.writable)
+    @Test("gives back the very layers it converted", arguments: Compression.writable)
     func convertsFixtures(_ type: Compression) async throws {
         try await ScratchStore.withTemporary { store in
             for fixture in Fixtures.layers where fixture.layout.hasPrefix("09-") || fixture.layout.hasPrefix("01-") {

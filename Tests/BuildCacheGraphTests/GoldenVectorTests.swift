@@ -4,7 +4,7 @@ import Testing
 
 @Suite("A cache config")
 struct GoldenVectorTests {
-    // spec/cache-format.md §1.2
+    // Documentation/Spec/cache-format.md §1.2
     static let golden = """
         {"layers":[{"blob":"sha256:0ad52e338662c923b15fd45a73c6e97336efccf28a7aef9449443cc6dd7415fb","parent":-1},{"blob":"sha256:8b53639f152c8fc6ef30802fde462ba0be9cf085f7580dc69efd72e002abbb35"}],"records":[{"layers":[{"layer":1,"createdAt":"2026-01-02T03:04:05.678Z"}],"digest":"sha256:29e8a56dfde089212df9eeebaf90d4bebe58a2f5e192cc7f6adb9bbe15dd5ac7","inputs":[[{"link":1}],[{"selector":"sel0","link":2}]]},{"digest":"sha256:9b33d7158456f4029a31acce539a475537fd97242e02e3f98add3d26322e2686"},{"digest":"sha256:f1087d322fe2d1ff8c2ac93def4631af1ff21a0e5d9ebe7005c9d31b4c489795"}]}
         """

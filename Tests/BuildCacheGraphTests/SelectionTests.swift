@@ -2,7 +2,7 @@ import BuildCacheCore
 import BuildCacheGraph
 import Testing
 
-/// The tables of `spec/layer-selection.md` §2 and §3, row by row.
+/// The tables of `Documentation/Spec/layer-selection.md` §2 and §3, row by row.
 @Suite("A selection")
 struct SelectionTests {
     private func digest(_ name: String) -> Digest { .record(operation: Digest(of: name.utf8), output: 0) }

@@ -193,9 +193,9 @@ struct LayoutIndexTests {
         #expect(try await layout.verifiedTags().keys.sorted() == ["old", "ours", "theirs"])
     }
 
-    @Test("of a cache that BuildKit wrote is read, and stays when another tag is added", .enabled(if: Fixtures.exist))
+    @Test("of a cache that BuildKit wrote is read, and stays when another tag is added")
     func buildKitLayout() async throws {
-        let fixture = Fixtures.directory + "/01-single/local-max-gzip-oci-imagemanifest"
+        let fixture = FixtureArchive.buildkit.path + "/01-single/local-max-gzip-oci-imagemanifest"
         try FileManager.default.copyItem(atPath: fixture, toPath: scratch.layout)
         let before = try #require(try await layout.index()).entries.map { try $0.descriptor() }
         let manifest = try #require(try await layout.manifest())
@@ -204,15 +204,6 @@ struct LayoutIndexTests {
         #expect(try #require(try await layout.index()).entries.map { try $0.descriptor() }.starts(with: before))
         #expect(try await layout.manifest() == manifest)
     }
-}
-
-/// The real caches of BuildKit that are too large for this repository.
-enum Fixtures {
-    static let directory =
-        ProcessInfo.processInfo.environment["BUILD_CACHE_FIXTURES"]
-        ?? URL(fileURLWithPath: #filePath + "/../../../../shared/fixtures/buildkit").standardizedFileURL.path
-
-    static var exist: Bool { FileManager.default.fileExists(atPath: directory + "/01-single") }
 }
 
 /// A lock as another process would hold it.

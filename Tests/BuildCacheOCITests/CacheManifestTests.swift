@@ -13,7 +13,7 @@ struct CacheManifestTests {
 
     @Test("has the bytes that the specification gives")
     func specification() throws {
-        // `spec/cache-format.md` §5. The diffIDs are those of the words diff0 and diff1, the blobs d0 and d1.
+        // `Documentation/Spec/cache-format.md` §5. The diffIDs are those of the words diff0 and diff1, the blobs d0 and d1.
         let layers = (0...1).map { number in
             Descriptor(
                 mediaType: .layer(.gzip), digest: Digest(of: "d\(number)".utf8), size: [2_811_969, 173][number],

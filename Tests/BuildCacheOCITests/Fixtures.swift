@@ -1,5 +1,6 @@
 import BuildCacheCore
 import Foundation
+import TestTools
 
 /// Documents that BuildKit wrote.
 enum Fixtures {
@@ -11,13 +12,10 @@ enum Fixtures {
         Array(try Data(contentsOf: package.appending(path: "Tests/Fixtures/oci/\(name).json")))
     }
 
-    /// Whole caches that BuildKit wrote, too large for the repository.
-    private static let caches: URL = {
-        let given = ProcessInfo.processInfo.environment["BUILD_CACHE_FIXTURES"].map { URL(filePath: $0) }
-        return (given ?? package.appending(path: "../shared/fixtures").standardized).appending(path: "buildkit")
-    }()
+    /// Whole caches that BuildKit wrote.
+    private static let caches = FixtureArchive.buildkit
 
-    /// The caches that are OCI layouts, as in `01-single/inline`; none if they are not on this machine.
+    /// The caches that are OCI layouts, as in `01-single/inline`.
     static let layouts: [String] = {
         let children = { (path: URL) in (try? FileManager.default.contentsOfDirectory(atPath: path.path)) ?? [] }
         return children(caches).sorted().flatMap { fixture in

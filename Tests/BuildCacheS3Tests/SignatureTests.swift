@@ -131,7 +131,7 @@ struct SignatureTests {
         }
     }
 
-    @Test("is the one that BuildKit made", .enabled(if: Fixtures.traces != nil, "the fixtures are not here"))
+    @Test("is the one that BuildKit made")
     func buildKit() throws {
         struct Traces: Decodable {
             struct Requests: Decodable {
@@ -142,7 +142,7 @@ struct SignatureTests {
             }
             var awsSigv4: Requests
         }
-        let file = try #require(Fixtures.traces).appending(path: "signature-vectors.json")
+        let file = Fixtures.traces.appending(path: "signature-vectors.json")
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         let traces = try decoder.decode(Traces.self, from: try Data(contentsOf: file)).awsSigv4
@@ -192,17 +192,8 @@ struct SignatureTests {
     }
 }
 
-/// Caches and requests of a real BuildKit, beside the checkout.
+/// Caches and requests of a real BuildKit.
 enum Fixtures {
-    /// The folder with all of them, `nil` if it is not there.
-    static let root: URL? = {
-        let beside = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent().deletingLastPathComponent().appending(path: "shared/fixtures")
-        let folder =
-            ProcessInfo.processInfo.environment["BUILD_CACHE_FIXTURES"].map { URL(fileURLWithPath: $0) } ?? beside
-        let builds = folder.appending(path: "buildkit")
-        return FileManager.default.fileExists(atPath: builds.path) ? builds : nil
-    }()
-
-    static var traces: URL? { root?.appending(path: "http-traces") }
+    static let root = FixtureArchive.buildkit
+    static let traces = root.appending(path: "http-traces")
 }

@@ -2,7 +2,7 @@ import BuildCacheCore
 import BuildCacheSpec
 import Testing
 
-/// `spec/spec-syntax.md` §4, one test for each row.
+/// `Documentation/Spec/spec-syntax.md` §4, one test for each row.
 @Suite("The inline backend")
 struct InlineTests {
     @Test("has no options of its own")

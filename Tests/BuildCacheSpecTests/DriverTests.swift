@@ -2,7 +2,7 @@ import BuildCacheCore
 import BuildCacheSpec
 import Testing
 
-/// `spec/spec-syntax.md` §6, cell by cell, and one of them as a real Docker has it: what is exported to and imported from inline, registry, local, gha, s3, azblob.
+/// `Documentation/Spec/spec-syntax.md` §6, cell by cell, and one of them as a real Docker has it: what is exported to and imported from inline, registry, local, gha, s3, azblob.
 @Suite("A driver")
 struct DriverTests {
     /// `y` for yes, `-` for no.

@@ -2,7 +2,7 @@ import BuildCacheCore
 import BuildCacheSpec
 import Testing
 
-/// `spec/spec-syntax.md` §2, and the environment columns of §4.
+/// `Documentation/Spec/spec-syntax.md` §2, and the environment columns of §4.
 @Suite("The environment")
 struct EnvironmentTests {
     private static let workflow = [

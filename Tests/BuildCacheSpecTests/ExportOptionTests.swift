@@ -2,7 +2,7 @@ import BuildCacheCore
 import BuildCacheSpec
 import Testing
 
-/// `spec/spec-syntax.md` §3, row by row.
+/// `Documentation/Spec/spec-syntax.md` §3, row by row.
 @Suite("An export")
 struct ExportOptionTests {
     /// The shortest export to each backend.

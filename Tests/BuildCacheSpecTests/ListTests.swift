@@ -2,7 +2,7 @@ import BuildCacheCore
 import BuildCacheSpec
 import Testing
 
-/// `spec/spec-syntax.md` §5.
+/// `Documentation/Spec/spec-syntax.md` §5.
 @Suite("The exports of one build")
 struct ExportListTests {
     @Test(

@@ -2,7 +2,7 @@ import BuildCacheCore
 import BuildCacheSpec
 import Testing
 
-/// `spec/spec-syntax.md` §1, row by row.
+/// `Documentation/Spec/spec-syntax.md` §1, row by row.
 @Suite("The text of a cache option")
 struct TextFormTests {
     @Test("is nothing when it is empty", arguments: ["", "\n", "\r\n"], CacheSpec.Direction.allCases)

@@ -1,5 +1,6 @@
 import BuildCache
 import Foundation
+import TestTools
 import Testing
 
 /// A cache that BuildKit wrote, as an OCI layout, and what a correct reader finds in it.
@@ -37,16 +38,7 @@ struct Fixture: Sendable, CustomTestStringConvertible {
         var caches: [Cache]
     }
 
-    /// The files of the shared fixtures if they are there, else the few that are kept with the tests.
-    static let root: URL = {
-        let package = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
-        let shared =
-            ProcessInfo.processInfo.environment["BUILD_CACHE_FIXTURES"].map { URL(fileURLWithPath: $0) }
-            ?? package.appending(path: "../shared/fixtures").standardized
-        let hasShared = FileManager.default.fileExists(atPath: shared.path + "/buildkit")
-        return (hasShared ? shared : package.appending(path: "Tests/Fixtures")).appending(path: "buildkit")
-    }()
+    static let root = FixtureArchive.buildkit
 
     /// Every OCI layout among the fixtures.
     static let all: [Fixture] = {

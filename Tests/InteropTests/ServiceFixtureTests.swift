@@ -86,7 +86,6 @@ struct ServiceFixtureTests {
 
     @Test(
         "is imported from Azure as it should be, and exported again as it was",
-        .enabled(if: !ServiceFixture.azure.isEmpty, "the shared fixtures are not here"),
         arguments: ServiceFixture.azure)
     func azure(_ fixture: ServiceFixture) async throws {
         try await AzureBlobServer().run { server, url in
@@ -113,7 +112,6 @@ struct ServiceFixtureTests {
 
     @Test(
         "is imported from GitHub as it should be, and exported again as it was",
-        .enabled(if: !ServiceFixture.github.isEmpty, "the shared fixtures are not here"),
         arguments: ServiceFixture.github)
     func github(_ fixture: ServiceFixture) async throws {
         try await GitHubCacheServer().run { server, url in

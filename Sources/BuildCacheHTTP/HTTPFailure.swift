@@ -46,8 +46,9 @@ package struct HTTPFailure: Sendable {
         case 501, 505: .unsupported
         case 500...: .unavailable
         case 405, 406, 415: .unsupported
-        // Also a redirect that leads nowhere.
-        default: .rejected
+        case 400..<500: .rejected
+        // A redirect that leads nowhere, and a success without what belongs to it.
+        default: .unsupported
         }
     }
 }

@@ -49,7 +49,7 @@ extension AzureContainer {
 
     /// All blobs whose names begin with `prefix`.
     ///
-    /// - Throws: `CacheError` `.notFound` if there is no such container, or no such page, `.corrupted` for an entry without a name or a
+    /// - Throws: `CacheError` `.notFound` if the container or a page does not exist, `.corrupted` for an entry without a name or a
     ///   valid size, `.limitExceeded` past a million blobs or 15 minutes.
     func blobs(_ prefix: String) async throws -> [BlobPage.Blob] {
         let list = Paginator("the list of blobs of \(container)", requests.transport)

@@ -128,7 +128,7 @@ struct PruneTests {
         }
     }
 
-    /// What an account says wrongly of the names in it.
+    /// A wrong answer of an account about the names in it.
     enum Lie: CaseIterable { case noContainer, noSize, noBytes }
 
     @Test("removes no layer of a name that the account hides or empties", arguments: Lie.allCases)

@@ -367,7 +367,7 @@ private struct ScriptedCache: StoredCache {
     var failure: CacheError?
     var loses: @Sendable ([Descriptor]) -> [Descriptor] = { _ in [] }
     var noticed: [CacheProblem] = []
-    /// How often stores were closed.
+    /// The number of stores that were closed.
     let closed = Counter()
 
     final class Counter: Sendable {

@@ -97,7 +97,7 @@ extension CacheClient {
     ///   - options: The options of the session.
     ///   - body: The build.
     /// - Returns: The value of `body`.
-    /// - Throws: What `body` throws; the error of a destination that was not written, unless it ignores errors; `CancellationError`.
+    /// - Throws: Errors of `body`; the error of a destination that was not written, unless it ignores errors; `CancellationError`.
     public func withSession<Value>(
         store: any BlobStore, options: CacheSession.Options = CacheSession.Options(),
         _ body: (CacheSession) async throws -> Value

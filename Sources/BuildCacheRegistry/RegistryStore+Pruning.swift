@@ -26,11 +26,14 @@ extension RegistryStore: PrunableStore {
                 .tag(tag), limit: limits.maximumBytes, at: repository.origin)
         else { return nil }
         var name = StoredName(tag, version: "\(document.digest)", modifiedAt: nil, manifest: document.bytes)
-        guard name.isCache else { return name }
+        guard let found = try? Document(decoding: document.bytes, limit: limits.maximumBytes) else { return name }
+        guard case .cache(let cache) = found else {
+            // The registry knows itself which blobs an image index needs.
+            name.blobs = Dictionary(found.references.map { ($0.digest, $0.size) }) { first, _ in first }
+            (name.isHidden, name.problem) = (false, nil)
+            return name
+        }
         do {
-            guard case .cache(let cache) = try Document(decoding: document.bytes, limit: limits.maximumBytes) else {
-                return name
-            }
             // What another job announces at this moment is none of ours to remove.
             name.isCache = !TagMerge.mayBeUnderWay(tag, at: repository.client.now())
             let config = try await repository.bytes(of: cache.config, limit: limits.maximumBytes)

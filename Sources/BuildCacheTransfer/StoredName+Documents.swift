@@ -5,7 +5,7 @@ import BuildCacheOCI
 extension StoredName {
     /// Creates a name of a store with manifests, which reaches all that its manifest names.
     ///
-    /// Whether the blobs of an index have references of their own is not looked at: a store that keeps such has to add them.
+    /// The images of an image index are not followed, so such a name keeps every blob; a store that follows them sets ``blobs`` itself.
     ///
     /// - Parameters:
     ///   - name: The name that readers ask for.
@@ -18,6 +18,11 @@ extension StoredName {
             blobs: nil)
         do throws(CacheError) {
             let document = try Document(decoding: manifest, limit: max(manifest.count, Document.defaultLimit))
+            if case .index = document {
+                isHidden = true
+                problem = "the name leads to an image index, whose images are not followed"
+                return
+            }
             blobs = Dictionary(document.references.map { ($0.digest, $0.size) }) { first, _ in first }
             if case .cache = document { isCache = true }
         } catch {

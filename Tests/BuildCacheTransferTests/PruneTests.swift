@@ -208,6 +208,19 @@ struct PruneTests {
         }
     }
 
+    @Test("keeps every blob for a name that leads to an image index, and never removes the name")
+    func indexes() throws {
+        let image = Descriptor(mediaType: .ociManifest, digest: Digest(of: "image".utf8), size: 5)
+        let json =
+            #"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"mediaType":"\#(image.mediaType)","digest":"\#(image.digest)","size":5}]}"#
+        let name = StoredName("a", version: "1", modifiedAt: .zero, manifest: Array(json.utf8))
+        #expect(name.blobs == nil && name.isHidden && !name.isCache)
+        for bytes in [[], Array("{".utf8), Array(json.utf8.dropLast())] {
+            let broken = StoredName("a", version: "1", modifiedAt: .zero, manifest: bytes)
+            #expect(broken.blobs == nil && !broken.isCache && broken.problem != nil)
+        }
+    }
+
     @Test("keeps a promise in a memory: it", arguments: BackendConformance.pruneChecks)
     func promises(_ check: BackendConformance.Check) async throws {
         let store = MemoryStore()

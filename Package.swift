@@ -43,7 +43,6 @@ let package = Package(
     products: [
         .library(name: "BuildCache", targets: ["BuildCache"]),
         .library(name: "BuildCacheClient", targets: ["BuildCacheClient"]),
-        .library(name: "BuildCacheInline", targets: ["BuildCacheInline"]),
         .library(name: "BuildCacheLocal", targets: ["BuildCacheLocal"]),
         .library(name: "BuildCacheRegistry", targets: ["BuildCacheRegistry"]),
         .library(name: "BuildCacheS3", targets: ["BuildCacheS3"]),
@@ -84,106 +83,83 @@ let package = Package(
 
         // Pure: values and documents, no input or output.
         module("BuildCacheCore", ["CCrypto"]),
-        module("BuildCacheJSON", ["BuildCacheCore"]),
-        module("BuildCacheSpec", ["BuildCacheCore", "BuildCacheJSON"]),
-        module("BuildCacheGraph", ["BuildCacheCore", "BuildCacheJSON"]),
-        module("BuildCacheOCI", ["BuildCacheCore", "BuildCacheJSON"]),
-        // The answers of S3 and Azure.
-        module("BuildCacheXML", ["BuildCacheCore"]),
+        module("BuildCacheSpec", ["BuildCacheCore"]),
+        module("BuildCacheGraph", ["BuildCacheCore"]),
+        module("BuildCacheOCI", ["BuildCacheCore"]),
 
         // Bytes: opening, hashing, converting and moving them.
         module(
             "BuildCacheBytes",
             [
-                "BuildCacheCore", "BuildCacheJSON", "CZlib", "CZstd",
+                "BuildCacheCore", "CZlib", "CZstd",
                 .target(name: "CDeflate", condition: .when(traits: ["Libdeflate"])),
                 nioCore, nioPosix,
             ]),
+        // Stores, the engine over them, sessions, and what an image carries inline.
         module(
-            "BuildCacheTransfer",
+            "BuildCacheClient",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheSpec", nioCore,
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", nioCore, logging, metrics,
+                tracing,
             ]),
         module(
             "BuildCacheHTTP",
             [
-                "BuildCacheCore", "BuildCacheJSON", "BuildCacheBytes", "BuildCacheSpec", "CPipe", asyncHTTPClient,
-                nioCore, nioPosix, nioHTTP1,
-                nioSSL, logging, metrics, tracing, subprocess, systemPackage,
-            ]),
-
-        // The caches of a build, whatever their backends are.
-        module(
-            "BuildCacheClient",
-            [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer", logging, metrics, tracing,
+                "BuildCacheCore", "BuildCacheBytes", "CPipe", asyncHTTPClient, nioCore, nioPosix,
+                nioHTTP1, nioSSL, logging, metrics, tracing, subprocess, systemPackage,
             ]),
 
         // One module per backend, and the umbrella over them.
         module(
             "BuildCacheLocal",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient",
                 "BuildCacheSpec", nioCore,
-            ]),
-        module(
-            "BuildCacheInline",
-            [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
             ]),
         module(
             "BuildCacheRegistry",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", nioCore, nioHTTP1, nioSSL,
-                logging,
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient",
+                "BuildCacheHTTP", "BuildCacheSpec", nioCore, nioHTTP1, nioSSL, logging,
             ]),
         module(
             "BuildCacheS3",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheXML", nioCore, nioHTTP1, nioSSL,
-                logging,
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient",
+                "BuildCacheHTTP", "BuildCacheSpec", nioCore, nioHTTP1, nioSSL, logging,
             ]),
         module(
             "BuildCacheAzure",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheXML", "CCrypto", nioCore, nioHTTP1,
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient",
+                "BuildCacheHTTP", "BuildCacheSpec", "CCrypto", nioCore, nioHTTP1,
             ]),
-        // The second version of GitHub's service stores through Azure.
         module(
             "BuildCacheGitHubActions",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheHTTP", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheAzure", nioCore, nioHTTP1,
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient",
+                "BuildCacheHTTP", "BuildCacheSpec", nioCore, nioHTTP1,
             ]),
         module(
             "BuildCache",
             [
-                "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheTransfer",
-                "BuildCacheClient", "BuildCacheInline", "BuildCacheLocal", "BuildCacheRegistry", "BuildCacheS3",
-                "BuildCacheAzure", "BuildCacheGitHubActions",
+                "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheClient",
+                "BuildCacheLocal", "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions",
             ]),
         module(
             "BuildCacheTesting",
             [
                 "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-                "BuildCacheTransfer", nioCore,
+                "BuildCacheClient", nioCore,
             ]),
 
         // Beside BuildCacheTesting, because it needs an HTTP server.
         module(
             "BuildCacheTestServers",
-            [
-                "BuildCacheCore", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure",
-                "BuildCacheXML", "TestServers", nioHTTP1,
-            ]),
+            ["BuildCacheCore", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure", "TestServers", nioHTTP1]),
 
         tests("BuildCacheCoreTests", ["BuildCacheCore", "TestTools"]),
-        tests("BuildCacheJSONTests", ["BuildCacheJSON", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheSpecTests", ["BuildCacheSpec", "BuildCacheCore", "TestTools"]),
-        tests("BuildCacheXMLTests", ["BuildCacheXML", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
@@ -191,13 +167,13 @@ let package = Package(
         tests(
             "BuildCacheClientTests",
             [
-                "BuildCacheClient", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheSpec",
-                "BuildCacheCore", "BuildCacheTesting", "TestTools", nioCore,
+                "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheCore",
+                "BuildCacheTesting", "TestTools", nioCore,
             ]),
         tests(
             "BuildCacheLocalTests",
             [
-                "BuildCacheLocal", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
+                "BuildCacheLocal", "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
                 "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "ExportProbe", "TestTools", nioCore,
             ]),
         tests(
@@ -209,38 +185,30 @@ let package = Package(
         tests(
             "BuildCacheRegistryTests",
             [
-                "BuildCacheRegistry", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheRegistry", "BuildCacheHTTP", "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph",
                 "BuildCacheOCI", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
                 nioCore,
             ]),
         tests(
-            "BuildCacheTransferTests",
-            [
-                "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheSpec",
-                "BuildCacheCore", "BuildCacheTesting", "TestTools",
-            ]),
-        tests(
             "BuildCacheS3Tests",
             [
-                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheOCI", "BuildCacheTransfer", "BuildCacheBytes",
-                "BuildCacheGraph",
-                "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "BuildCacheTestServers", "TestServers",
-                "TestTools",
-                nioCore, nioHTTP1,
+                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheOCI", "BuildCacheClient", "BuildCacheBytes",
+                "BuildCacheGraph", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "BuildCacheTestServers",
+                "TestServers", "TestTools", nioCore, nioHTTP1,
             ]),
         tests(
             "BuildCacheAzureTests",
             [
-                "BuildCacheAzure", "BuildCacheHTTP", "BuildCacheTransfer", "BuildCacheBytes", "BuildCacheGraph",
-                "BuildCacheJSON", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "BuildCacheTestServers",
-                "TestServers", "TestTools", nioCore, nioHTTP1,
+                "BuildCacheAzure", "BuildCacheHTTP", "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheCore", "BuildCacheSpec", "BuildCacheTesting", "BuildCacheTestServers", "TestServers",
+                "TestTools", nioCore, nioHTTP1,
             ]),
         tests(
             "BuildCacheGitHubActionsTests",
             [
-                "BuildCacheGitHubActions", "BuildCacheHTTP", "BuildCacheTransfer",
-                "BuildCacheBytes", "BuildCacheGraph", "BuildCacheJSON", "BuildCacheSpec", "BuildCacheCore",
-                "BuildCacheTesting", "BuildCacheTestServers", "TestServers", "TestTools",
+                "BuildCacheGitHubActions", "BuildCacheHTTP", "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph",
+                "BuildCacheCore", "BuildCacheSpec", "BuildCacheTesting", "BuildCacheTestServers", "TestServers",
+                "TestTools",
             ]),
         // Servers that tests talk to, in this process and beside it; no product.
         .target(
@@ -259,7 +227,7 @@ let package = Package(
             name: "ExportProbe",
             dependencies: [
                 "BuildCacheBytes", "BuildCacheCore", "BuildCacheLocal", "BuildCacheSpec", "BuildCacheTesting",
-                "BuildCacheTransfer",
+                "BuildCacheClient",
             ],
             path: "Tests/ExportProbe", swiftSettings: settings),
         // A process that tests of parallel jobs start; no product.
@@ -279,9 +247,9 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "BuildCacheCore", "BuildCacheJSON", "BuildCacheXML", "BuildCacheSpec", "BuildCacheGraph",
-                "BuildCacheOCI", "BuildCacheBytes", "BuildCacheTransfer", "BuildCacheHTTP", "BuildCacheRegistry",
-                "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions", nioCore,
+                "BuildCacheCore", "BuildCacheHTTP", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI",
+                "BuildCacheBytes", "BuildCacheClient", "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure",
+                "BuildCacheGitHubActions", nioCore,
             ],
             path: "Tests/FuzzTargets", swiftSettings: settings),
         tests("FuzzCorpusTests", ["FuzzTargets"]),
@@ -290,9 +258,7 @@ let package = Package(
             "InteropTests",
             [
                 "BuildCache", "BuildCacheHTTP", "BuildCacheLocal", "BuildCacheS3", "BuildCacheTesting",
-                "BuildCacheTestServers",
-                "MergeProbe",
-                "TestServers", "TestTools", nioCore, nioHTTP1,
+                "BuildCacheTestServers", "MergeProbe", "TestServers", "TestTools", nioCore, nioHTTP1,
             ]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],

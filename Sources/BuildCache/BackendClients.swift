@@ -1,8 +1,8 @@
+public import BuildCacheCore
 public import BuildCacheAzure
 public import BuildCacheGitHubActions
 public import BuildCacheRegistry
 public import BuildCacheS3
-public import BuildCacheSpec
 
 /// What the network backends of one program share: connections, credentials, and what was learned about each service.
 ///

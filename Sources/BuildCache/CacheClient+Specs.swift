@@ -3,7 +3,6 @@ public import BuildCacheClient
 public import BuildCacheCore
 public import BuildCacheGraph
 public import BuildCacheSpec
-import BuildCacheTransfer
 
 extension CacheClient.Endpoint {
     /// The backend of a spec.

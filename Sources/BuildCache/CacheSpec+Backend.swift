@@ -3,12 +3,11 @@ public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheGraph
 import BuildCacheGitHubActions
-import BuildCacheInline
+public import BuildCacheClient
 import BuildCacheLocal
 import BuildCacheRegistry
 import BuildCacheS3
 public import BuildCacheSpec
-public import BuildCacheTransfer
 
 extension CacheSpec {
     /// The backend that the spec describes.

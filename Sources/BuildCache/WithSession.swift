@@ -1,7 +1,6 @@
 import BuildCacheBytes
 public import BuildCacheClient
-import BuildCacheCore
-public import BuildCacheSpec
+public import BuildCacheCore
 
 /// Runs a build with caches: loads those of `from` while it begins, exports to those of `to` when it has succeeded.
 ///

@@ -1,7 +1,7 @@
-import BuildCacheCore
+public import BuildCacheCore
 @_exported public import BuildCacheHTTP
-public import BuildCacheSpec
-import BuildCacheTransfer
+import BuildCacheSpec
+import BuildCacheClient
 
 /// The state that all caches in Azure share: connections, and the token in use.
 ///
@@ -52,11 +52,11 @@ public struct AzureClient: Sendable {
 
     /// How requests to this account are signed: with its key, by its URL, or with a token.
     func requests(_ options: AzureBlobOptions) throws(CacheError) -> BlobRequests {
-        let authorization: AzureAuthorization
+        let authorization: any BlobAuthorization
         if let key = options.secretAccessKey {
-            authorization = .sharedKey(try SharedKey(account: options.accountName, key: key))
+            authorization = AzureAuthorization.sharedKey(try SharedKey(account: options.accountName, key: key))
         } else {
-            authorization = options.accountURL.isSigned ? .signedURL : .token(tokens, tokenOrigin)
+            authorization = options.accountURL.isSigned ? SignedURL() : AzureAuthorization.token(tokens, tokenOrigin)
         }
         return BlobRequests(authorization, transport: transport)
     }

@@ -2,7 +2,7 @@ package import BuildCacheBytes
 package import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOHTTP1
 
 /// A container of blobs, and the layers of caches in it.

@@ -1,6 +1,5 @@
 public import BuildCacheCore
 import BuildCacheHTTP
-public import BuildCacheSpec
 
 /// A token that storage services take for a while.
 public struct AzureToken: Hashable, Sendable {

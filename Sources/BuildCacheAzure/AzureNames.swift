@@ -1,4 +1,5 @@
 import BuildCacheCore
+import BuildCacheHTTP
 import BuildCacheSpec
 
 /// The names of blobs, as BuildKit has them.
@@ -63,19 +64,5 @@ extension String {
     /// The service takes a slash in either form, but the signature is over the form that is sent.
     ///
     /// - Source: Go `url.PathEscape`.
-    var pathSegmentEncoded: String {
-        var text = ""
-        for scalar in unicodeScalars {
-            let isPlain = scalar.isASCII && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar))
-            text +=
-                isPlain || "-._~$&+=:@".unicodeScalars.contains(scalar)
-                ? String(scalar) : String(scalar).utf8.map { "%" + $0.hexadecimal }.joined()
-        }
-        return text
-    }
-}
-
-extension UInt8 {
-    /// Two upper-case digits.
-    fileprivate var hexadecimal: String { (self < 16 ? "0" : "") + String(self, radix: 16, uppercase: true) }
+    var pathSegmentEncoded: String { percentEncoded(keeping: "$&+=:@") }
 }

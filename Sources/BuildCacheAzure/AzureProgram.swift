@@ -1,6 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 
 /// A program of Azure's for developers that prints tokens of the user who logged in with it.
 ///

@@ -2,7 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheOCI
-import BuildCacheTransfer
+import BuildCacheClient
 
 /// A container as the store of a cache.
 struct AzureStore: SwappingStore {

@@ -1,7 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
-import BuildCacheXML
 import NIOHTTP1
 
 /// One page of a list of blobs.

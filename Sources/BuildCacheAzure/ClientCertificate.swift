@@ -1,7 +1,5 @@
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheJSON
-import BuildCacheSpec
 import CCrypto
 
 /// A certificate and its private key, with which a program proves who it is to Entra ID.

@@ -1,6 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 import NIOHTTP1
 
 /// The identity that Azure gives to a machine or an app.

@@ -1,6 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 import CCrypto
 import NIOHTTP1
 

@@ -1,7 +1,5 @@
 package import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
-package import BuildCacheSpec
 package import NIOHTTP1
 
 /// Signs requests with the key of a storage account.

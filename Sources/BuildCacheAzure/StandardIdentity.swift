@@ -1,7 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 import NIOCore
 
 /// Finds an identity where Azure's libraries look for one, in their order.

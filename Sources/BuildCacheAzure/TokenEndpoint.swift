@@ -1,7 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
-import BuildCacheSpec
 import NIOHTTP1
 
 /// Entra ID, which gives tokens to programs that prove who they are.

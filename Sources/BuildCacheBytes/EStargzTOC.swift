@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheJSON
 import NIOCore
 
 /// Writes the table of contents of an eStargz layer, byte for byte as BuildKit does.

@@ -1,5 +1,4 @@
 public import BuildCacheCore
-import BuildCacheJSON
 import NIOCore
 
 /// The files of an eStargz layer, each of which can be read without fetching the rest of the layer.

@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheJSON
 
 /// Reads the table of contents of an eStargz layer.
 ///

@@ -24,29 +24,3 @@ public struct CompressionOptions: Hashable, Sendable {
         self.force = force
     }
 }
-
-/// Which layers an export takes: `mode=`.
-///
-/// - Source: `Documentation/Spec/layer-selection.md`.
-public enum CacheMode: String, Hashable, Sendable, CaseIterable {
-    /// The layers of the build's results and of every step whose layers are stored already. The default.
-    case min
-    /// The layers of every step; those that were never stored are made now.
-    case max
-}
-
-/// How a cache's manifest is written: `oci-mediatypes` and `image-manifest`.
-///
-/// - Source: `Documentation/Spec/cache-format.md` §5.
-@nonexhaustive
-public enum ManifestLayout: Hashable, Sendable, CaseIterable {
-    /// An OCI image manifest whose config is the cache config. The default.
-    case imageManifest
-    /// An OCI image index that lists the layers and, last, the cache config.
-    case ociIndex
-    /// A Docker manifest list of the same shape, with Docker's names for the layers.
-    case dockerList
-
-    /// Whether layers carry Docker's media types.
-    public var usesDockerTypes: Bool { self == .dockerList }
-}

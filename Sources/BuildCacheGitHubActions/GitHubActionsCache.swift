@@ -1,8 +1,8 @@
 public import BuildCacheBytes
-import BuildCacheCore
+public import BuildCacheCore
 public import BuildCacheGraph
-public import BuildCacheSpec
-@_exported public import BuildCacheTransfer
+@_exported public import BuildCacheSpec
+@_exported public import BuildCacheClient
 
 /// A cache in the cache service of GitHub Actions: `type=gha`, both versions of its protocol.
 ///

@@ -1,6 +1,6 @@
 package import BuildCacheCore
 @_exported public import BuildCacheHTTP
-public import BuildCacheSpec
+import BuildCacheSpec
 import Synchronization
 
 /// The state that all caches at GitHub share: connections, and the count of uploads.

@@ -1,10 +1,8 @@
-import BuildCacheAzure
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheOCI
-import BuildCacheSpec
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOCore
 import NIOHTTP1
 import Synchronization

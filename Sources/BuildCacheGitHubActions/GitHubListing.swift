@@ -1,7 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
-import BuildCacheSpec
 import NIOHTTP1
 import Synchronization
 

@@ -1,7 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 
 /// One version of the protocol of GitHub's cache service.
 ///

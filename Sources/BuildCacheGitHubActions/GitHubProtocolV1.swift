@@ -1,9 +1,6 @@
-import BuildCacheAzure
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
-import BuildCacheSpec
 import NIOCore
 import NIOHTTP1
 

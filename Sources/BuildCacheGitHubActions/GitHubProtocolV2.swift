@@ -1,8 +1,5 @@
-import BuildCacheAzure
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
-import BuildCacheSpec
 import NIOHTTP1
 
 /// The second version: the service gives signed URLs, and the bytes go to Azure.
@@ -46,7 +43,7 @@ struct GitHubProtocolV2: GitHubProtocol {
 
     func upload(_ content: EntryContent, to reservation: Reservation, retries: Retries) async throws {
         guard case .url(let url) = reservation else { return }
-        let blob = BlockBlob(url, BlobRequests(.signedURL, transport: requests.transport, now: requests.now))
+        let blob = BlockBlob(url, BlobRequests(SignedURL(), transport: requests.transport, now: requests.now))
         let written =
             switch content {
             case .bytes(let bytes): try await blob.put(bytes, .none, retries: retries)

@@ -1,7 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
-import BuildCacheSpec
 import NIOCore
 import NIOHTTP1
 

@@ -1,5 +1,5 @@
 import BuildCacheCore
-import BuildCacheTransfer
+import BuildCacheClient
 
 extension GitHubStore: PrunableStore {
     /// Indexes that are read at once.

@@ -1,7 +1,7 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheOCI
-import BuildCacheTransfer
+import BuildCacheClient
 import Synchronization
 
 /// The entries of a repository as the store of a cache.

@@ -1,6 +1,4 @@
 import BuildCacheCore
-import BuildCacheJSON
-import BuildCacheSpec
 
 /// What a runner's token says about itself: which scopes it may read and write, and from when until when.
 ///

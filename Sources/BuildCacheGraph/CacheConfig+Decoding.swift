@@ -1,5 +1,4 @@
 public import BuildCacheCore
-import BuildCacheJSON
 
 /// Where a reader of a cache config learns what its layers are.
 @nonexhaustive

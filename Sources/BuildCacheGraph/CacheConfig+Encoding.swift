@@ -1,5 +1,4 @@
 public import BuildCacheCore
-import BuildCacheJSON
 
 /// A cache config as bytes, and the layers it names.
 public struct EncodedCacheConfig: Sendable {

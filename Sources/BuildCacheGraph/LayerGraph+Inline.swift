@@ -1,5 +1,4 @@
 public import BuildCacheCore
-import BuildCacheJSON
 
 extension LayerGraph {
     /// Writes the records as an image carries them in its config, the layers of results named by their place in the image.

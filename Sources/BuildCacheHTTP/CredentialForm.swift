@@ -1,5 +1,4 @@
 package import BuildCacheCore
-package import BuildCacheSpec
 import NIOCore
 import NIOHTTP1
 

@@ -1,5 +1,4 @@
 package import BuildCacheCore
-package import BuildCacheSpec
 
 /// Hosts that credentials of the environment may be sent to, beyond those that the environment itself and the provider name.
 ///

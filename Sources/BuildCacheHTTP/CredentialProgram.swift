@@ -1,5 +1,4 @@
-import BuildCacheCore
-package import BuildCacheSpec
+package import BuildCacheCore
 import CPipe
 import Subprocess
 
@@ -48,7 +47,7 @@ package struct CredentialProgram: Sendable {
     }
 
     /// The program of this name in `PATH`, or `nil`.
-    package init?(named name: String, in environment: BuildCacheSpec.Environment) {
+    package init?(named name: String, in environment: BuildCacheCore.Environment) {
         let paths: [String] = (environment["PATH"] ?? "").split(separator: ":").map { "\($0)/\(name)" }
         guard let path = paths.first(where: { access($0, X_OK) == 0 }) else { return nil }
         self.init(name: name, path: path)

@@ -1,6 +1,5 @@
 import AsyncHTTPClient
 import BuildCacheCore
-import BuildCacheSpec
 import NIOCore
 import NIOSSL
 import Synchronization

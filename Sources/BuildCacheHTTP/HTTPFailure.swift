@@ -1,5 +1,4 @@
 package import BuildCacheCore
-import BuildCacheJSON
 import NIOHTTP1
 
 /// A response that is not what was asked for: the one place where status and body become a `CacheError`.

@@ -1,7 +1,6 @@
 public import AsyncHTTPClient
 import BuildCacheBytes
-package import BuildCacheCore
-public import BuildCacheSpec
+public import BuildCacheCore
 public import Logging
 import Metrics
 import NIOCore

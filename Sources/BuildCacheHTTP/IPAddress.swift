@@ -1,4 +1,4 @@
-package import BuildCacheSpec
+package import BuildCacheCore
 
 #if canImport(Glibc)
     import Glibc

@@ -1,7 +1,6 @@
 import AsyncHTTPClient
 package import BuildCacheBytes
-import BuildCacheCore
-package import BuildCacheSpec
+package import BuildCacheCore
 import NIOCore
 package import NIOHTTP1
 import Synchronization

@@ -1,6 +1,5 @@
 package import BuildCacheBytes
-import BuildCacheCore
-package import BuildCacheSpec
+package import BuildCacheCore
 package import NIOCore
 package import NIOHTTP1
 package import NIOSSL

@@ -1,5 +1,4 @@
-import BuildCacheCore
-package import BuildCacheSpec
+package import BuildCacheCore
 import NIOCore
 import NIOPosix
 package import NIOSSL

@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheSpec
 
 /// The proxies of the environment, and the requests that go through them.
 ///

@@ -1,6 +1,4 @@
 import BuildCacheCore
-import BuildCacheJSON
-import BuildCacheSpec
 import NIOHTTP1
 
 /// The credentials of one request, to be found in what a server says: a server that repeats them must not put them into a log.

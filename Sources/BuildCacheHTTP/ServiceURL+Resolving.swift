@@ -1,5 +1,4 @@
 package import BuildCacheCore
-package import BuildCacheSpec
 
 extension ServiceURL {
     /// Scheme, host and port: what credentials belong to.
@@ -66,7 +65,7 @@ extension String {
         while let byte = rest.popFirst() {
             let isAllowed =
                 byte == UInt8(ascii: "%")
-                ? rest.count >= 2 && rest.prefix(2).allSatisfy { $0.isHexadecimalDigit }
+                ? rest.count >= 2 && rest.prefix(2).allSatisfy(\.isHexadecimalDigit)
                 : byte < 0x80 && !"\"<>[\\]^`{|}".utf8.contains(byte)
             if isAllowed {
                 tail.append(byte)
@@ -77,39 +76,6 @@ extension String {
         }
         return isChanged ? self[..<authority.endIndex] + String(decoding: tail, as: UTF8.self) : self
     }
-
-    /// The text as part of a query or a form: all but `A-Z a-z 0-9 - . _ ~` as `%XX`.
-    ///
-    /// - Source: RFC 3986 §2.3.
-    package var percentEncoded: String {
-        var bytes: [UInt8] = []
-        for byte in utf8 {
-            switch byte {
-            case 48...57, 65...90, 97...122, UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "~"):
-                bytes.append(byte)
-            default: bytes += byte.percentEncoded
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
-    }
-
-    /// The text with every `%XX` as the byte it stands for.
-    package var percentDecoded: String {
-        guard contains("%") else { return self }
-        var bytes: [UInt8] = []
-        var rest = Array(utf8)[...]
-        while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "%"), rest.count >= 2,
-                let value = UInt8(digits: String(decoding: rest.prefix(2), as: UTF8.self), radix: 16, in: 0...255)
-            {
-                bytes.append(value)
-                rest = rest.dropFirst(2)
-            } else {
-                bytes.append(byte)
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
-    }
 }
 
 extension Substring {
@@ -119,18 +85,6 @@ extension Substring {
             && utf8.allSatisfy {
                 (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || "+-.".utf8.contains($0)
             }
-    }
-}
-
-extension UInt8 {
-    fileprivate var isHexadecimalDigit: Bool {
-        (48...57).contains(self) || (65...70).contains(self) || (97...102).contains(self)
-    }
-
-    /// `%` and two upper-case digits.
-    fileprivate var percentEncoded: [UInt8] {
-        let digits = Array("0123456789ABCDEF".utf8)
-        return [UInt8(ascii: "%"), digits[Int(self >> 4)], digits[Int(self & 15)]]
     }
 }
 

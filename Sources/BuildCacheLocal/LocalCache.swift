@@ -1,8 +1,8 @@
 public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheGraph
-public import BuildCacheSpec
-@_exported public import BuildCacheTransfer
+@_exported public import BuildCacheSpec
+@_exported public import BuildCacheClient
 
 /// A cache in a directory: `type=local`.
 ///

@@ -1,7 +1,7 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheOCI
-import BuildCacheTransfer
+import BuildCacheClient
 
 extension LocalStore: PrunableStore {
     /// Exports are locked out while blobs are removed.

@@ -2,7 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheOCI
 import BuildCacheSpec
-import BuildCacheTransfer
+import BuildCacheClient
 import Synchronization
 
 /// A directory as the store of a cache, with the locks of one operation.

@@ -1,7 +1,7 @@
 package import BuildCacheBytes
 package import BuildCacheCore
 package import BuildCacheOCI
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOCore
 
 /// A directory in the shape of an OCI image layout, as `type=local` keeps caches in.

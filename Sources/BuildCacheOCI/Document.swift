@@ -1,5 +1,4 @@
 public import BuildCacheCore
-import BuildCacheJSON
 
 /// What the document under a cache's name turns out to be.
 ///

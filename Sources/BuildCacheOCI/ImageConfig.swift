@@ -1,5 +1,4 @@
 public import BuildCacheCore
-import BuildCacheJSON
 
 /// What a build cache needs of an image's config, and the cache it may carry itself.
 ///

@@ -1,5 +1,4 @@
 public import BuildCacheCore
-import BuildCacheJSON
 
 /// An image manifest, OCI's or Docker's: a config and the layers, lowest first.
 ///

@@ -1,5 +1,4 @@
 package import BuildCacheCore
-package import BuildCacheJSON
 
 // Descriptors and platforms in Go's field order. A descriptor's `data`, its content inlined, is not kept: BuildKit writes it
 // only for the empty config of attestation manifests, and those are passed on as they are.

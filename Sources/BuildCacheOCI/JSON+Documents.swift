@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheJSON
 
 /// Reads all of `bytes` as one JSON document.
 ///

@@ -1,5 +1,4 @@
 public import BuildCacheCore
-import BuildCacheJSON
 
 /// The `index.json` of an OCI layout, to be read and edited: which tag of a directory is which document.
 ///

@@ -1,8 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
-import BuildCacheSpec
 import Logging
 import NIOHTTP1
 import NIOSSL

@@ -1,7 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 import NIOCore
 import NIOHTTP1
 

@@ -1,7 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
-import BuildCacheSpec
 
 /// A program that keeps credentials, as `docker-credential-pass`.
 ///

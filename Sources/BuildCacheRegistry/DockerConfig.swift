@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheJSON
 
 /// Docker's `config.json`: the logins to registries.
 ///

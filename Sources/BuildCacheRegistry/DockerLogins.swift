@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheSpec
 
 /// The logins that Docker and buildx keep: a variable, files, and programs that the files name.
 ///

@@ -1,6 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 import NIOSSL
 
 /// One server that speaks for a registry.

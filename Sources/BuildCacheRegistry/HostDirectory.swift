@@ -1,6 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 
 /// The settings of one registry in a directory of folders: a `hosts.toml`, or certificates.
 ///

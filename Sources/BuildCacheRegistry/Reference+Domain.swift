@@ -1,6 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 
 // Domains of registries, and the repositories in them.
 extension Reference {

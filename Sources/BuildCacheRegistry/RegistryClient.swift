@@ -1,7 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
 @_exported public import BuildCacheHTTP
-import BuildCacheSpec
 import Logging
 import NIOHTTP1
 import NIOSSL

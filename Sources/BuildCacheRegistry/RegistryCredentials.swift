@@ -1,5 +1,4 @@
 public import BuildCacheCore
-public import BuildCacheSpec
 
 /// A proof of identity for a registry.
 @nonexhaustive

@@ -1,7 +1,7 @@
 import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheOCI
-public import BuildCacheTransfer
+public import BuildCacheClient
 
 /// The images of a repository; names are its tags.
 extension RegistryRepository: ImageStore {

@@ -1,7 +1,6 @@
 public import BuildCacheBytes
 public import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 import NIOHTTP1
 
 // Whether blobs are there. HEAD is cheap, and often wrong: registries and proxies are known to answer it with no length, with 0, with the

@@ -1,7 +1,6 @@
 public import BuildCacheBytes
 public import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 import Logging
 import NIOCore
 import NIOHTTP1

@@ -3,7 +3,6 @@ import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheHTTP
 import BuildCacheOCI
-import BuildCacheSpec
 import NIOHTTP1
 
 // Where registries differ from their specification, and from each other.

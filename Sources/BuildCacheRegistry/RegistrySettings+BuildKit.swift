@@ -1,6 +1,5 @@
-import BuildCacheCore
+public import BuildCacheCore
 import BuildCacheHTTP
-public import BuildCacheSpec
 
 extension RegistrySettings {
     /// The registries of a `buildkitd.toml`: its tables `[registry."host"]`, with `mirrors`, `http`, `insecure`, `ca`, `keypair` and

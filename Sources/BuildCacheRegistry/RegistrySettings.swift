@@ -1,5 +1,5 @@
+public import BuildCacheCore
 public import BuildCacheHTTP
-public import BuildCacheSpec
 
 /// The settings of registries, by the domain of a reference.
 public struct RegistrySettings: Sendable {

@@ -2,7 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheOCI
-import BuildCacheTransfer
+import BuildCacheClient
 
 extension RegistryStore: PrunableStore {
     /// Tags that are read at once.

@@ -1,7 +1,7 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheOCI
-import BuildCacheTransfer
+import BuildCacheClient
 
 /// A repository as the store of a cache.
 struct RegistryStore: CacheStore {

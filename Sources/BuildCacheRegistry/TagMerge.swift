@@ -2,9 +2,8 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheHTTP
-import BuildCacheJSON
 import BuildCacheOCI
-import BuildCacheTransfer
+import BuildCacheClient
 
 /// Lets a tag lead to what several jobs exported at once, in a registry, which has no compare and swap.
 ///

@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheSpec
 
 /// A group of Amazon's regions that share the endings of their hosts.
 ///

@@ -1,6 +1,5 @@
-import BuildCacheCore
+package import BuildCacheCore
 import BuildCacheHTTP
-package import BuildCacheSpec
 import NIOSSL
 
 /// The settings that all of Amazon's tools share: a variable, else the setting of the profile.

@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheSpec
 
 /// An access point, which stands for a bucket: `arn:aws:s3:eu-west-1:123456789012:accesspoint/name`.
 ///

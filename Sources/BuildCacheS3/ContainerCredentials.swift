@@ -1,6 +1,5 @@
-import BuildCacheCore
+public import BuildCacheCore
 public import BuildCacheHTTP
-public import BuildCacheSpec
 import NIOHTTP1
 
 /// The role of the container that this runs in: `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `…_FULL_URI`, as in ECS and EKS.

@@ -1,5 +1,5 @@
+public import BuildCacheCore
 public import BuildCacheHTTP
-public import BuildCacheSpec
 
 extension CredentialChain {
     /// Where Amazon's own tools look, in their order: variables, a web identity, a profile, the container, the instance.

@@ -1,5 +1,4 @@
-import BuildCacheCore
-public import BuildCacheSpec
+public import BuildCacheCore
 
 /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
 ///

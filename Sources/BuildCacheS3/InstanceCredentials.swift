@@ -1,6 +1,5 @@
-import BuildCacheCore
+public import BuildCacheCore
 public import BuildCacheHTTP
-public import BuildCacheSpec
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -53,7 +52,7 @@ public struct InstanceCredentials: AWSCredentialProvider {
                 "the metadata service does not give a valid name of a role: expected 1 to 64 letters, digits and +=,.@_-"
             )
         }
-        let text = try await answer(.GET, base, path + String(name).uriEncoded(), token: token)
+        let text = try await answer(.GET, base, path + String(name).percentEncoded, token: token)
         let values = try JSONText.values(Array(text.utf8), "the metadata service")
         guard values["code"] ?? "Success" == "Success" else {
             throw CacheError(

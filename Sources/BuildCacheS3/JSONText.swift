@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheJSON
 
 /// The texts in a JSON object, as sources of credentials answer with.
 enum JSONText {

@@ -1,8 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheSpec
 import BuildCacheHTTP
-import BuildCacheXML
 import Logging
 import NIOCore
 import NIOHTTP1

@@ -1,6 +1,5 @@
-import BuildCacheCore
+public import BuildCacheCore
 public import BuildCacheHTTP
-public import BuildCacheSpec
 
 /// A profile of the files that `aws configure` writes: `AWS_PROFILE`, else `default`.
 ///

@@ -1,8 +1,7 @@
 package import BuildCacheBytes
 package import BuildCacheCore
-import BuildCacheSpec
 import BuildCacheHTTP
-import BuildCacheTransfer
+import BuildCacheClient
 import Logging
 import NIOHTTP1
 

@@ -1,8 +1,7 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOHTTP1
 
 extension S3Bucket {

@@ -2,7 +2,6 @@ import BuildCacheBytes
 import BuildCacheCore
 package import BuildCacheHTTP
 package import BuildCacheSpec
-import BuildCacheXML
 import Logging
 import NIOCore
 package import NIOHTTP1
@@ -194,7 +193,7 @@ package struct S3Bucket: Sendable {
         _ request: S3Request, with credentials: AWSCredentials, at now: Timestamp
     ) throws(CacheError) -> OutgoingRequest {
         let path = endpoint.path(request.key)
-        let query = request.query.map { "\($0.name.uriEncoded())=\($0.value.uriEncoded())" }.joined(separator: "&")
+        let query = request.query.map { "\($0.name.percentEncoded)=\($0.value.percentEncoded)" }.joined(separator: "&")
         var headers = request.headers
         headers.append(("x-amz-date", now.amazonText))
         headers.append(("x-amz-content-sha256", request.payloadHash))

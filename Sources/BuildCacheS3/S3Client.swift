@@ -1,7 +1,7 @@
-package import BuildCacheCore
+public import BuildCacheCore
 @_exported public import BuildCacheHTTP
-public import BuildCacheSpec
-import BuildCacheTransfer
+import BuildCacheSpec
+import BuildCacheClient
 import Synchronization
 
 /// The state that all caches in S3 share: credentials, the traits of each service, and the memory that uploads may take.

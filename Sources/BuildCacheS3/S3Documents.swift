@@ -1,5 +1,5 @@
 package import BuildCacheCore
-import BuildCacheXML
+import BuildCacheHTTP
 
 /// One page of a list of objects.
 ///

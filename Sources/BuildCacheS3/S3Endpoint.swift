@@ -1,4 +1,5 @@
 package import BuildCacheCore
+import BuildCacheHTTP
 package import BuildCacheSpec
 
 /// Where a bucket is: in the host, or first in the path.
@@ -37,10 +38,10 @@ package struct S3Endpoint: Hashable, Sendable {
                     "the bucket is in \(point.region.text), not in \(region.quoted): set the region, or s3_use_arn_region=true"
                 )
             }
-            copyRoot = "\(point.arn)/object/".uriEncoded(keepingSlashes: true)
+            copyRoot = "\(point.arn)/object/".percentEncoded(keeping: "/")
         } else {
             try S3Endpoint.check(bucket: options.bucket)
-            copyRoot = options.bucket.uriEncoded() + "/"
+            copyRoot = options.bucket.percentEncoded + "/"
         }
         self.region = point?.region.text ?? region
         isNamedBySpec = options.endpointURL != nil
@@ -76,17 +77,17 @@ package struct S3Endpoint: Hashable, Sendable {
         self.isPlain = isPlain
         var path = url.path
         while path.hasSuffix("/") { path.removeLast() }
-        root = path + (isHost ? "" : "/" + options.bucket.uriEncoded())
+        root = path + (isHost ? "" : "/" + options.bucket.percentEncoded)
     }
 
     /// The path of an object, or of the bucket itself.
     package func path(_ key: String?) -> String {
         guard let key else { return root.isEmpty ? "/" : root }
-        return "\(root)/\(key.uriEncoded(keepingSlashes: true))"
+        return "\(root)/\(key.percentEncoded(keeping: "/"))"
     }
 
     /// The value of `x-amz-copy-source` for an object of this bucket.
-    package func copySource(_ key: String) -> String { copyRoot + key.uriEncoded(keepingSlashes: true) }
+    package func copySource(_ key: String) -> String { copyRoot + key.percentEncoded(keeping: "/") }
 
     /// The host of a bucket at Amazon, and what stands before its keys.
     private static func amazon(
@@ -114,7 +115,7 @@ package struct S3Endpoint: Hashable, Sendable {
         } else if !options.usePathStyle, canBeHost(options.bucket, isPlain: false) {
             labels.insert(contentsOf: try S3Endpoint.labels(of: options.bucket), at: 0)
         } else {
-            root = "/" + options.bucket.uriEncoded()
+            root = "/" + options.bucket.percentEncoded
         }
         return (try ServiceURL(labels, in: partition.suffix).host, root)
     }

@@ -1,8 +1,6 @@
 import BuildCacheCore
-import BuildCacheSpec
 import BuildCacheHTTP
-import BuildCacheTransfer
-import BuildCacheXML
+import BuildCacheClient
 import NIOHTTP1
 
 /// An answer of a service that refuses.

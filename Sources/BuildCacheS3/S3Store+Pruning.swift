@@ -1,5 +1,5 @@
 import BuildCacheCore
-import BuildCacheTransfer
+import BuildCacheClient
 
 extension S3Store: PrunableStore {
     /// Configs that are read at once.

@@ -1,7 +1,7 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheOCI
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOHTTP1
 
 /// A bucket as the store of a cache.

@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheSpec
 
 /// What a service does not do as Amazon's does.
 ///

@@ -1,8 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
-import BuildCacheXML
 import NIOHTTP1
 
 /// Lends the credentials of a role.

@@ -1,6 +1,5 @@
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheSpec
 import NIOCore
 
 /// The files that `aws configure` writes: profiles with settings by name.

@@ -1,4 +1,5 @@
 package import BuildCacheCore
+import BuildCacheHTTP
 
 /// Signs requests in the way that AWS calls Signature Version 4.
 ///
@@ -60,7 +61,7 @@ package struct SignatureV4: Sendable {
 
     /// The text whose digest is signed, and the names of the headers in it.
     package static func canonicalRequest(_ message: Message) -> (text: String, signedHeaders: String) {
-        let query = message.query.map { (name: $0.name.uriEncoded(), value: $0.value.uriEncoded()) }
+        let query = message.query.map { (name: $0.name.percentEncoded, value: $0.value.percentEncoded) }
             .sorted { ($0.name, $0.value) < ($1.name, $1.value) }
             .map { "\($0.name)=\($0.value)" }.joined(separator: "&")
         // A header that comes twice counts once, its values in their order.
@@ -84,25 +85,6 @@ extension Timestamp {
 }
 
 extension String {
-    /// All but `A-Z a-z 0-9 - . _ ~`, and perhaps slashes, as `%XX` of its UTF-8, once.
-    package func uriEncoded(keepingSlashes: Bool = false) -> String {
-        let hexadecimal = Array("0123456789ABCDEF".utf8)
-        var bytes: [UInt8] = []
-        for byte in utf8 {
-            switch byte {
-            case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-                UInt8(ascii: "~"):
-                bytes.append(byte)
-            case UInt8(ascii: "/") where keepingSlashes:
-                bytes.append(byte)
-            default:
-                bytes += [UInt8(ascii: "%"), hexadecimal[Int(byte >> 4)], hexadecimal[Int(byte & 15)]]
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
-    }
-
     /// Without spaces at its ends, and with one where there were several.
     fileprivate var collapsed: String {
         split(whereSeparator: { $0 == " " || $0 == "\t" }).joined(separator: " ")

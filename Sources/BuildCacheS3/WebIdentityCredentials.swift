@@ -1,6 +1,5 @@
-import BuildCacheCore
+public import BuildCacheCore
 public import BuildCacheHTTP
-public import BuildCacheSpec
 
 /// A role lent for a token in a file: `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as in Kubernetes.
 ///

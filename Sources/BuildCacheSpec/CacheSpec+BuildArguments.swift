@@ -1,3 +1,5 @@
+public import BuildCacheCore
+
 extension CacheSpec {
     /// The inline cache that the build argument `BUILDKIT_INLINE_CACHE` asks for; `nil` if it does not.
     ///

@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheJSON
 
 extension CacheSpec: CustomStringConvertible {
     /// The shortest text of this spec, its secrets shown as `<redacted>`: `user/app:cache`, or `type=local,dest=cache`.

@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheJSON
 
 /// Turns the text of an option into specs: first into fields, then each entry's fields into attributes, then these into values.
 struct Parser {

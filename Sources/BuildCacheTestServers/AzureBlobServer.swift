@@ -1,8 +1,6 @@
 import BuildCacheAzure
 public import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
-public import BuildCacheSpec
 import Foundation
 import NIOHTTP1
 import Synchronization

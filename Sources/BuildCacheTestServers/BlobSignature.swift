@@ -1,7 +1,6 @@
 import BuildCacheAzure
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 
 /// Shared access signatures: made, and checked.
 ///

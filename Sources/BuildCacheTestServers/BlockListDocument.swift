@@ -1,4 +1,4 @@
-import BuildCacheXML
+import BuildCacheHTTP
 
 /// The XML of a block list.
 enum BlockListDocument {

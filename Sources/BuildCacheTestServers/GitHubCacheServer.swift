@@ -1,7 +1,5 @@
 public import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
-public import BuildCacheSpec
 import Foundation
 import Synchronization
 package import TestServers

@@ -1,7 +1,7 @@
 package import BuildCacheBytes
 package import BuildCacheCore
 import BuildCacheGraph
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOCore
 
 extension BackendConformance {

@@ -1,7 +1,6 @@
 import BuildCacheCore
 import BuildCacheGraph
-import BuildCacheSpec
-import BuildCacheTransfer
+import BuildCacheClient
 
 extension BackendConformance {
     /// The promises of a backend that merges, for one that takes `Setup.writePolicy`.

@@ -1,7 +1,6 @@
 package import BuildCacheBytes
-import BuildCacheCore
-public import BuildCacheSpec
-public import BuildCacheTransfer
+public import BuildCacheCore
+public import BuildCacheClient
 
 /// What every backend promises, as checks that can be run on any of them, with any testing library or none.
 ///

@@ -1,9 +1,8 @@
 public import BuildCacheBytes
-import BuildCacheCore
+public import BuildCacheCore
 public import BuildCacheGraph
 import BuildCacheOCI
-public import BuildCacheSpec
-public import BuildCacheTransfer
+public import BuildCacheClient
 import Synchronization
 
 /// A cache in memory that does everything a backend can: to test programs that use backends, or with a ``BackendConformance`` to compare.

@@ -1,4 +1,4 @@
-public import BuildCacheTransfer
+public import BuildCacheClient
 import Synchronization
 
 /// Keeps all progress events.

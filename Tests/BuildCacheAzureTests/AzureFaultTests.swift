@@ -3,10 +3,9 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheHTTP
-import BuildCacheSpec
 import BuildCacheTestServers
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Synchronization
 import TestTools
 import Testing
@@ -212,7 +211,7 @@ struct AzureFaultTests {
             for (seconds, isCorrected) in [(-1200, true), (5000, true), (90_000, false)] as [(Int64, Bool)] {
                 server.faults.forgetRequests()
                 let requests = BlobRequests(
-                    .sharedKey(key), transport: .immediate(),
+                    AzureAuthorization.sharedKey(key), transport: .immediate(),
                     now: { Timestamp(seconds: Timestamp.now().seconds + seconds) ?? .zero })
                 let blob = BlockBlob(try url.appending("/cache/blob"), requests)
                 guard isCorrected else {

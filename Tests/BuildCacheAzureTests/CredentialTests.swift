@@ -1,10 +1,9 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
 import BuildCacheSpec
 import BuildCacheTestServers
-import BuildCacheTransfer
+import BuildCacheClient
 import Foundation
 import Synchronization
 import TestServers

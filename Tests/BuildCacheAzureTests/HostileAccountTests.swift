@@ -3,7 +3,7 @@ import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOCore
 import Synchronization
 import TestServers
@@ -120,7 +120,7 @@ struct HostileAccountTests {
             var transport = HTTPTransport.immediate()
             transport.listLimits = limits
             let options = AzureBlobOptions(accountURL: try ServiceURL("http://\(address)/account?sig=x"))
-            try await body(AzureContainer(options, BlobRequests(.signedURL, transport: transport)))
+            try await body(AzureContainer(options, BlobRequests(SignedURL(), transport: transport)))
         }
     }
 

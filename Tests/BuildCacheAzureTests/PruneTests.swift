@@ -1,10 +1,9 @@
 import BuildCacheAzure
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheSpec
 import BuildCacheTestServers
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import TestTools
 import Testing
 

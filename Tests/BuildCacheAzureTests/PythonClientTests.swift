@@ -1,7 +1,5 @@
 import BuildCacheAzure
 import BuildCacheCore
-import BuildCacheJSON
-import BuildCacheSpec
 import BuildCacheTestServers
 import Foundation
 import NIOHTTP1

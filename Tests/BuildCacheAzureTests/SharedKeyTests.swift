@@ -1,6 +1,5 @@
 import BuildCacheAzure
 import BuildCacheCore
-import BuildCacheSpec
 import Foundation
 import NIOHTTP1
 import Testing

@@ -2,10 +2,9 @@ import BuildCacheAzure
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 import BuildCacheTestServers
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOCore
 import TestTools
 

@@ -2,9 +2,7 @@ import BuildCacheBytes
 import BuildCacheClient
 import BuildCacheCore
 import BuildCacheGraph
-import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
 import NIOCore
 import Synchronization
 import TestTools

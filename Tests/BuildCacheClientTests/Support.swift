@@ -3,7 +3,6 @@ import BuildCacheClient
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheTesting
-import BuildCacheTransfer
 import Synchronization
 
 /// One step over a root that all samples share, with a layer of one text.

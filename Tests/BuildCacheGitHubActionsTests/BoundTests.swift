@@ -2,10 +2,9 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGitHubActions
 import BuildCacheHTTP
-import BuildCacheSpec
 import BuildCacheTestServers
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Synchronization
 import TestTools
 import Testing

@@ -3,10 +3,9 @@ import BuildCacheCore
 import BuildCacheGitHubActions
 import BuildCacheGraph
 import BuildCacheHTTP
-import BuildCacheSpec
 import BuildCacheTestServers
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Synchronization
 import TestTools
 import Testing

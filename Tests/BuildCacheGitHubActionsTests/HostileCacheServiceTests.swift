@@ -1,9 +1,8 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheJSON
 import BuildCacheSpec
-import BuildCacheTransfer
+import BuildCacheClient
 import Synchronization
 import TestServers
 import TestTools

@@ -1,10 +1,9 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGitHubActions
-import BuildCacheSpec
 import BuildCacheTestServers
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import TestTools
 import Testing
 

@@ -1,6 +1,5 @@
 @testable import BuildCacheGitHubActions
 import BuildCacheCore
-import BuildCacheJSON
 import TestTools
 import Testing
 

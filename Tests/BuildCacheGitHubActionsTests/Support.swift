@@ -5,7 +5,7 @@ import BuildCacheHTTP
 import BuildCacheSpec
 import BuildCacheTestServers
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import TestTools
 
 /// Gives `body` a cache at a server, in one version of the protocol.

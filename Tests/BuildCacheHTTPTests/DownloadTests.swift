@@ -1,6 +1,5 @@
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheSpec
 import NIOHTTP1
 import Synchronization
 import TestServers

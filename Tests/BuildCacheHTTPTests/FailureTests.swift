@@ -1,6 +1,5 @@
 import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 import Foundation
 import NIOHTTP1
 import TestServers

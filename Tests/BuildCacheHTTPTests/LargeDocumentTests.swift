@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheSpec
 import NIOHTTP1
 import TestServers
 import TestTools

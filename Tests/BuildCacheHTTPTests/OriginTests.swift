@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheSpec
 import Testing
 
 @testable import BuildCacheHTTP

@@ -1,6 +1,5 @@
 import AsyncHTTPClient
 import BuildCacheCore
-import BuildCacheSpec
 import NIOCore
 import NIOHTTP1
 import NIOSSL

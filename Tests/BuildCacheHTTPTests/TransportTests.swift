@@ -1,7 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
 @testable import BuildCacheHTTP
-import BuildCacheSpec
 import NIOCore
 import NIOHTTP1
 import Synchronization

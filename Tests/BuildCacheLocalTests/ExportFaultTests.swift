@@ -4,7 +4,7 @@ import BuildCacheGraph
 import BuildCacheLocal
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Foundation
 import TestTools
 import Testing

@@ -3,7 +3,7 @@ import BuildCacheCore
 import BuildCacheLocal
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Foundation
 import Testing
 

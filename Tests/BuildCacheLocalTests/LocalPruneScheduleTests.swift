@@ -2,9 +2,8 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheLocal
-import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Foundation
 import TestTools
 import Testing

@@ -1,7 +1,6 @@
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheOCI
-import BuildCacheSpec
 import BuildCacheTesting
 import Foundation
 import TestServers

@@ -1,7 +1,6 @@
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheRegistry
-import BuildCacheSpec
 import Foundation
 import Synchronization
 import TestServers

@@ -2,7 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import TestServers
 import TestTools
 import Testing

@@ -4,7 +4,7 @@ import BuildCacheOCI
 import BuildCacheRegistry
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import TestServers
 import TestTools
 import Testing

@@ -2,7 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
-import BuildCacheTransfer
+import BuildCacheClient
 import Foundation
 import TestServers
 

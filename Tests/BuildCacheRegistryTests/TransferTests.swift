@@ -2,9 +2,8 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheOCI
-import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOCore
 import TestServers
 import Testing

@@ -2,9 +2,8 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheHTTP
-import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Testing
 
 @testable import BuildCacheS3

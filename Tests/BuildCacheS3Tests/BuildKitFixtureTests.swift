@@ -2,8 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
 import BuildCacheS3
-import BuildCacheSpec
-import BuildCacheTransfer
+import BuildCacheClient
 import Foundation
 import NIOCore
 import TestServers

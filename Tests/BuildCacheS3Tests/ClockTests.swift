@@ -1,8 +1,7 @@
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Testing
 
 @testable import BuildCacheS3

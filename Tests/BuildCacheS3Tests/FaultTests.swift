@@ -5,7 +5,7 @@ import BuildCacheHTTP
 import BuildCacheS3
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOCore
 import NIOHTTP1
 import TestServers

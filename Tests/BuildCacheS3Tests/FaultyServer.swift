@@ -1,5 +1,5 @@
+import BuildCacheCore
 import BuildCacheHTTP
-import BuildCacheSpec
 import NIOCore
 import NIOHTTP1
 import Synchronization

@@ -3,7 +3,7 @@ import BuildCacheCore
 import BuildCacheHTTP
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Foundation
 import NIOCore
 import NIOHTTP1

@@ -4,7 +4,7 @@ import BuildCacheHTTP
 import BuildCacheS3
 import BuildCacheSpec
 import BuildCacheTestServers
-import BuildCacheTransfer
+import BuildCacheClient
 import Foundation
 import Synchronization
 import TestServers

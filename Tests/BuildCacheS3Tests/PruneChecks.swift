@@ -1,9 +1,8 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheS3
-import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Testing
 
 /// What a prune does on any server; each runs on every one.

@@ -5,7 +5,7 @@ import BuildCacheHTTP
 import BuildCacheS3
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import NIOHTTP1
 import Testing
 

@@ -5,7 +5,7 @@ import BuildCacheHTTP
 import BuildCacheOCI
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 import Foundation
 import NIOHTTP1
 import Synchronization

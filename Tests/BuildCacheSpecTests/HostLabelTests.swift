@@ -1,5 +1,4 @@
 import BuildCacheCore
-import BuildCacheSpec
 import Testing
 
 @Suite("A text that becomes part of a host")

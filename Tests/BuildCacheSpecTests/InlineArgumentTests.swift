@@ -1,3 +1,4 @@
+import BuildCacheCore
 import BuildCacheSpec
 import Testing
 

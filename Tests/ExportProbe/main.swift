@@ -9,7 +9,7 @@ import BuildCacheCore
 import BuildCacheLocal
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheTransfer
+import BuildCacheClient
 
 let arguments = Array(CommandLine.arguments.dropFirst())
 guard arguments.count == 7, let exports = Int(arguments[4]), let turn = Int(arguments[6]) else {

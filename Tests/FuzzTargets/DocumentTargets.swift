@@ -2,7 +2,7 @@ import BuildCacheBytes
 import BuildCacheCore
 @testable import BuildCacheGraph
 import BuildCacheOCI
-@testable import BuildCacheTransfer
+@testable import BuildCacheClient
 
 extension FuzzTarget {
     /// Documents of a cache: its config, manifests, image configs, the index of a directory, and all of them for a prune.

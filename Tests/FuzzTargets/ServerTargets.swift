@@ -4,7 +4,6 @@ import BuildCacheCore
 @testable import BuildCacheHTTP
 @testable import BuildCacheRegistry
 @testable import BuildCacheS3
-import BuildCacheSpec
 
 extension FuzzTarget {
     /// Answers of services, and the files and variables that say where services are and who logs in.

@@ -1,7 +1,6 @@
 import BuildCacheCore
-import BuildCacheJSON
 import BuildCacheSpec
-import BuildCacheXML
+import BuildCacheHTTP
 
 extension FuzzTarget {
     /// Texts of people and of services: specs, JSON, XML.

@@ -4,8 +4,8 @@
 /// error. The tables are:
 ///
 /// - `BuildCacheCoreTests/OutsideNumberTests`: the parsers themselves, and the parts of a time;
-/// - `BuildCacheJSONTests/OutsideIntegerTests`: integers of JSON, with bounds and without;
-/// - `BuildCacheXMLTests/XMLNumberTests`: references to characters;
+/// - `BuildCacheCoreTests/OutsideIntegerTests`: integers of JSON, with bounds and without;
+/// - `BuildCacheHTTPTests/XMLNumberTests`: references to characters;
 /// - `BuildCacheSpecTests/OutsideNumberTests`: numbers and durations of specs, as text and as JSON, and ports of URLs;
 /// - `BuildCacheGraphTests/OutsideNumberTests`: rows, places and sizes of a cache config;
 /// - `BuildCacheOCITests/OutsideNumberTests`: sizes and versions of manifests, indexes and image configs;

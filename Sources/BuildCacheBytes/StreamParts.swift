@@ -1,0 +1,61 @@
+import BuildCacheCore
+import NIOCore
+
+/// A part of a blob, in memory.
+package struct StreamPart: Sendable {
+    /// Counted from 0.
+    package var number: Int
+    /// Where it begins.
+    package var offset: Int64
+    package var length: Int64
+    fileprivate var chunks: [ByteBuffer] = []
+
+    /// The bytes, as often as needed.
+    package var stream: BlobStream {
+        let chunks = chunks
+        return BlobStream(length: length) {
+            var iterator = chunks.makeIterator()
+            return { iterator.next() }
+        }
+    }
+}
+
+extension BlobStream {
+    /// Cuts the stream into parts and hands each to `body`, `limit` at once.
+    ///
+    /// The stream is read one time and front to back, so that it can be verified while it passes; what is read and not yet taken is in
+    /// memory: `limit` parts and one more at most.
+    ///
+    /// - Returns: How many parts there were.
+    package func forEachPart(
+        of size: Int64, limit: Int, _ body: @escaping @Sendable (StreamPart) async throws -> Void
+    ) async throws -> Int {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            var iterator = makeAsyncIterator()
+            var part = StreamPart(number: 0, offset: 0, length: 0)
+            var running = 0
+            func send(_ part: StreamPart) async throws {
+                if running >= limit, try await group.next() != nil { running -= 1 }
+                group.addTask { try await body(part) }
+                running += 1
+            }
+            while var chunk = try await iterator.next() {
+                while chunk.readableBytes > 0,
+                    let piece = chunk.readSlice(length: Int(Swift.min(size - part.length, Int64(chunk.readableBytes))))
+                {
+                    part.chunks.append(piece)
+                    part.length += Int64(piece.readableBytes)
+                    guard part.length == size else { continue }
+                    try await send(part)
+                    part = StreamPart(number: part.number + 1, offset: part.offset + size, length: 0)
+                }
+            }
+            if part.length > 0 {
+                try await send(part)
+                part.number += 1
+            }
+            try await group.waitForAll()
+            return part.number
+        }
+    }
+}

@@ -1,0 +1,115 @@
+public import BuildCacheBytes
+import BuildCacheCore
+public import BuildCacheGraph
+
+/// The caches of one build: those it reads, and those it writes.
+///
+/// ```swift
+/// let client = try CacheClient(
+///     cacheFrom: ["type=local,src=cache"], cacheTo: ["type=local,dest=cache,mode=max"], scratch: scratch)
+/// let known = try await client.importCaches()
+/// let lookup = CacheLookup(known.graph)
+/// …
+/// try await client.exportCaches(graph, from: LayerSource(blobs: known.blobs)).check()
+/// ```
+///
+/// Every cache has an outcome of its own: a source that is down or damaged is a cache without hits, and a destination that fails
+/// does not keep the others from being written.
+public struct CacheClient: Sendable {
+    /// A cache that is read or written, under the name that reports call it.
+    public struct Endpoint: Sendable {
+        /// As in `type=local,dest=cache`; never with secrets.
+        public var name: String
+        /// The cache.
+        public var backend: any CacheBackend
+        /// Whether a failed export is reported but not counted as one: `ignore-error=true`.
+        public var ignoresErrors: Bool
+
+        /// Names a backend, which may be one of your own.
+        public init(name: String, backend: any CacheBackend, ignoresErrors: Bool = false) {
+            self.name = name
+            self.backend = backend
+            self.ignoresErrors = ignoresErrors
+        }
+    }
+
+    /// The caches to read.
+    ///
+    /// Where several know the same result, the newest counts, and of equally new ones the first.
+    public var sources: [Endpoint]
+    /// The caches to write.
+    public var destinations: [Endpoint]
+
+    /// Makes a client of endpoints.
+    public init(sources: [Endpoint], destinations: [Endpoint]) {
+        self.sources = sources
+        self.destinations = destinations
+    }
+
+    // MARK: Importing
+
+    /// Reads all sources at once and merges them.
+    ///
+    /// Never fails because of a source: one that cannot be read is in the report with its error, and has no records.
+    ///
+    /// - Parameter progress: Told by which endpoint something happened.
+    /// - Throws: `CancellationError` if cancelled, and nothing else.
+    public func importCaches(
+        progress: @escaping @Sendable (Endpoint, ProgressEvent) -> Void = { _, _ in }
+    ) async throws -> ImportReport {
+        let outcomes = try await sources.mapConcurrently(limit: sources.count) { source in
+            let sink = ProgressSink { progress(source, $0) }
+            do {
+                return ImportReport.Outcome(
+                    source: source.name, result: .success(try await source.backend.importCache(progress: sink)))
+            } catch let error where !(error is CancellationError) {
+                return ImportReport.Outcome(
+                    source: source.name, result: .failure(.wrapping(error, of: source.backend, .import)))
+            }
+        }
+        try Task.checkCancellation()
+        return try ImportReport(outcomes)
+    }
+
+    // MARK: Exporting
+
+    /// Writes the graph to all destinations at once.
+    ///
+    /// A failure of one cancels no other. Each layer is converted at most once for all of them.
+    ///
+    /// - Parameters:
+    ///   - graph: What was built.
+    ///   - source: The layers; each destination reads what it lacks.
+    ///   - progress: Told by which endpoint something happened.
+    /// - Returns: What became of each destination; ask ``ExportReport/check()`` to treat a failure as one.
+    /// - Throws: `CancellationError` if cancelled; then no name was published that was not complete.
+    public func exportCaches(
+        _ graph: LayerGraph, from source: LayerSource,
+        progress: @escaping @Sendable (Endpoint, ProgressEvent) -> Void = { _, _ in }
+    ) async throws -> ExportReport {
+        let outcomes = try await destinations.mapConcurrently(limit: destinations.count) { destination in
+            let sink = ProgressSink { progress(destination, $0) }
+            var outcome = ExportReport.Outcome(
+                destination: destination.name, isIgnored: destination.ignoresErrors, result: .success(ExportReceipt()))
+            do {
+                outcome.result = .success(
+                    try await destination.backend.exportCache(graph, from: source, progress: sink))
+            } catch let error where !(error is CancellationError) {
+                outcome.result = .failure(.wrapping(error, of: destination.backend, .export))
+            }
+            return outcome
+        }
+        try Task.checkCancellation()
+        return ExportReport(outcomes: outcomes)
+    }
+}
+
+extension CacheError {
+    /// The error that a backend threw, with its place filled in.
+    static func wrapping(_ error: any Error, of backend: any CacheBackend, _ operation: CacheError.Operation)
+        -> CacheError
+    {
+        let known = error as? CacheError ?? CacheError(.unavailable, "\(error)", cause: error)
+        return known.adding(backend: backend.traits.name, operation: operation)
+    }
+}

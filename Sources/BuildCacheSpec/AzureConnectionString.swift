@@ -45,14 +45,18 @@ private struct AzureConnectionString {
         }
         for part in text.split(separator: ";") where part.contains(where: { !$0.isWhitespace }) {
             guard let equals = part.firstIndex(of: "="), equals > part.startIndex else {
-                throw CacheError(.invalidSpec, "invalid connection string: expected name=value, separated by ';'")
+                throw Self.invalid("expected name=value, separated by ';'")
             }
             let name = part[..<equals].lowercased().filter { !$0.isWhitespace }
             guard settings.updateValue(String(part[part.index(after: equals)...]), forKey: name) == nil else {
-                throw CacheError(.invalidSpec, "invalid connection string: \(name.quoted) stands twice in it")
+                throw Self.invalid("\(name.quoted) stands twice in it")
             }
         }
         isEmulator = settings["usedevelopmentstorage"]?.lowercased() == "true"
+    }
+
+    private static func invalid(_ problem: String) -> CacheError {
+        CacheError(.invalidSpec, "invalid connection string: \(problem)")
     }
 
     private subscript(_ name: String) -> String? { settings[name].flatMap { $0.isEmpty ? nil : $0 } }
@@ -63,40 +67,35 @@ private struct AzureConnectionString {
     /// The URL of the account, perhaps with a signature, and the account's name.
     func account() throws(CacheError) -> (url: ServiceURL, name: String?) {
         guard !isEmulator else {
-            var proxy = try ServiceURL("http://127.0.0.1")
-            if let given = try url("DevelopmentStorageProxyUri") { proxy = given }
-            let place = try ServiceURL(scheme: proxy.scheme, [], in: proxy.host, port: proxy.port ?? 10_000)
+            let proxy = try url("DevelopmentStorageProxyUri")
+            let place = try ServiceURL(
+                scheme: proxy?.scheme ?? "http", [], in: proxy?.host ?? "127.0.0.1", port: proxy?.port ?? 10_000)
             return (try place.appending("/" + Self.emulatorAccount), Self.emulatorAccount)
         }
         let name = self["accountname"]
-        let base: ServiceURL
-        if let given = try url("BlobEndpoint") {
-            base = given
-        } else {
-            guard let name else {
-                throw CacheError(.invalidSpec, "invalid connection string: expected AccountName or BlobEndpoint in it")
-            }
-            let scheme = self["defaultendpointsprotocol"]?.lowercased() ?? "https"
-            guard ["http", "https"].contains(scheme) else {
-                throw CacheError(
-                    .invalidSpec, "invalid connection string: expected http or https as DefaultEndpointsProtocol")
-            }
-            let label = try HostLabel(name, as: "AccountName", example: "myaccount")
-            let service = try HostLabel("blob", as: "service", example: "blob")
-            base = try ServiceURL(
-                scheme: scheme, [label, service], in: (self["endpointsuffix"] ?? "core.windows.net").lowercased())
-        }
+        let endpoint = try url("BlobEndpoint")
+        let base = if let endpoint { endpoint } else { try service(of: name) }
         guard name != nil || !base.hasBareHost || key == nil else {
-            throw CacheError(.invalidSpec, "invalid connection string: expected AccountName beside AccountKey")
+            throw Self.invalid("expected AccountName beside AccountKey")
         }
         guard let signature = self["sharedaccesssignature"] else { return (base, name) }
         guard key == nil, base.query == nil else {
-            throw CacheError(
-                .invalidSpec, "invalid connection string: expected either AccountKey or SharedAccessSignature, once")
+            throw Self.invalid("expected either AccountKey or SharedAccessSignature, once")
         }
         do { return (try ServiceURL("\(base.base)?\(signature.drop { $0 == "?" })"), name) } catch {
             throw CacheError(.invalidSpec, "invalid SharedAccessSignature in the connection string: \(error.message)")
         }
+    }
+
+    private func service(of account: String?) throws(CacheError) -> ServiceURL {
+        guard let account else { throw Self.invalid("expected AccountName or BlobEndpoint in it") }
+        let scheme = self["defaultendpointsprotocol"]?.lowercased() ?? "https"
+        guard ["http", "https"].contains(scheme) else {
+            throw Self.invalid("expected http or https as DefaultEndpointsProtocol")
+        }
+        let label = try HostLabel(account, as: "AccountName", example: "myaccount")
+        return try ServiceURL(
+            scheme: scheme, [label], in: "blob." + (self["endpointsuffix"] ?? "core.windows.net").lowercased())
     }
 
     private func url(_ name: String) throws(CacheError) -> ServiceURL? {

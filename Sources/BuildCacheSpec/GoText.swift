@@ -44,22 +44,15 @@ enum GoText {
     /// The shortest text of a duration, to the nanosecond: `24h`, `1h30m`, `0.25s`.
     static func text(_ duration: Duration) -> String {
         let (seconds, attoseconds) = duration.components
-        var nanoseconds = (attoseconds / 1_000_000_000).magnitude
         let magnitude = seconds.magnitude
+        let nanoseconds = (attoseconds / 1_000_000_000).magnitude
         var text = magnitude >= 3600 ? "\(magnitude / 3600)h" : ""
         if magnitude % 3600 >= 60 { text += "\(magnitude % 3600 / 60)m" }
         if magnitude % 60 > 0 || nanoseconds > 0 || text.isEmpty {
-            text += "\(magnitude % 60)"
-            if nanoseconds > 0 {
-                var digits = 9
-                while nanoseconds % 10 == 0 {
-                    nanoseconds /= 10
-                    digits -= 1
-                }
-                let fraction = "\(nanoseconds)"
-                text += "." + String(repeating: "0", count: digits - fraction.count) + fraction
-            }
-            text += "s"
+            // Nine digits behind a leading 1, which is not written.
+            var fraction = "\(1_000_000_000 + nanoseconds)".dropFirst()
+            while fraction.last == "0" { fraction.removeLast() }
+            text += "\(magnitude % 60)\(fraction.isEmpty ? "" : ".")\(fraction)s"
         }
         return duration < .zero ? "-" + text : text
     }
@@ -69,7 +62,7 @@ enum GoText {
         "m": 60_000_000_000, "h": 3_600_000_000_000,
     ]
 
-    private static func isDigit(_ byte: UInt8) -> Bool { (48...57).contains(byte) }
+    private static func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
 
     /// The digits as a number, `nil` beyond 64 bits; no digits are 0.
     private static func integer(_ digits: Substring.UTF8View) -> Int128? {

@@ -1,8 +1,8 @@
-/// What somebody probably meant.
+/// The word that was probably meant.
 enum Suggestion {
     /// The candidate that takes the fewest edits, if these are few for its length; upper case and `_` for `-` cost nothing.
     static func nearest(to text: String, among candidates: [String]) -> String? {
-        // Nobody mistypes a key by hundreds of characters, and the cost grows with the product of the lengths.
+        // A typing error is not hundreds of characters long, and the cost grows with the product of the lengths.
         guard text.utf8.count <= 64 else { return nil }
         let close = candidates.map { (candidate: $0, distance: distance(folded(text), folded($0))) }
             .filter { $0.distance <= Swift.max(1, Swift.max(text.utf8.count, $0.candidate.utf8.count) / 3) }
@@ -17,9 +17,9 @@ enum Suggestion {
     private static func folded(_ text: String) -> [UInt8] {
         text.utf8.compactMap { byte in
             switch byte {
-            case 65...90: byte + 32
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"): byte | 0x20
             case UInt8(ascii: "_"), UInt8(ascii: "."): UInt8(ascii: "-")
-            case UInt8(ascii: " "), 9: nil
+            case UInt8(ascii: " "), UInt8(ascii: "\t"): nil
             default: byte
             }
         }

@@ -35,8 +35,6 @@ public struct AzureBlobOptions: Hashable, Sendable {
     /// `secret_access_key`: the account's key in base64; `nil` for Azure's default credentials.
     public var secretAccessKey: Secret<String>?
 
-    private static let defaultContainer = "buildkit-cache"
-
     /// Makes options; without `accountName`, the first label of the URL's host.
     public init(
         accountURL: ServiceURL, accountName: String? = nil, container: String = "buildkit-cache", prefix: String = "",
@@ -44,7 +42,7 @@ public struct AzureBlobOptions: Hashable, Sendable {
         secretAccessKey: Secret<String>? = nil
     ) {
         self.accountURL = accountURL
-        self.accountName = accountName ?? AzureBlobOptions.firstLabel(of: accountURL)
+        self.accountName = accountName ?? String(accountURL.host.prefix { $0 != "." })
         self.container = container
         self.prefix = prefix
         self.manifestsPrefix = manifestsPrefix
@@ -52,53 +50,44 @@ public struct AzureBlobOptions: Hashable, Sendable {
         self.names = names
         self.secretAccessKey = secretAccessKey
     }
+}
 
-    private static func firstLabel(of url: ServiceURL) -> String {
-        String(url.host.prefix { $0 != "." })
+extension AzureBlobOptions: OptionTable {
+    static let table: [Option<AzureBlobOptions>] = [
+        Option(
+            \.accountURL, .both("account_url", else: ["BUILDKIT_AZURE_STORAGE_ACCOUNT_URL"], isRequired: true), .url),
+        Option(\.accountName, .both("account_name", else: ["BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME"]), .nonEmpty),
+        Option(
+            \.container, .both("container", else: ["BUILDKIT_AZURE_STORAGE_CONTAINER"]), .nonEmpty.tolerated(as: "")),
+        Option(\.prefix, .both("prefix", else: ["BUILDKIT_AZURE_STORAGE_PREFIX"]), .any),
+        Option(\.manifestsPrefix, .both("manifests_prefix"), .any),
+        Option(\.blobsPrefix, .both("blobs_prefix"), .any),
+        Option(\.names, .both("name"), .names),
+        Option(\.secretAccessKey, .both("secret_access_key"), .secret),
+    ]
+
+    /// The same account, and a name that only the host of a service says: with a bare host the name is always written.
+    var defaults: AzureBlobOptions {
+        AzureBlobOptions(accountURL: accountURL, accountName: accountURL.hasBareHost ? "" : nil)
     }
 
     init(from reader: inout AttributeReader) throws(CacheError) {
-        let variable = "BUILDKIT_AZURE_STORAGE_ACCOUNT_URL"
-        let connection = "AZURE_STORAGE_CONNECTION_STRING"
-        var isConnected = false
-        if let url = try reader.url("account_url", else: [variable]) {
-            self.init(accountURL: url)
-        } else if !reader.isLenient, let text = reader.environment[connection], !text.isEmpty {
-            // Taken as a whole: its key and its signature belong to its own account, and to no other URL.
-            do { try self.init(connectionString: Secret(text)) } catch {
-                throw reader.fault("\(connection): \(error.message)")
+        let variable = "AZURE_STORAGE_CONNECTION_STRING"
+        if !reader.isLenient, !reader.isGiven("account_url"), let text = reader.environment[variable], !text.isEmpty {
+            // Taken only without another URL: its key and its signature belong to its own account.
+            do { reader.fill(in: try AzureBlobOptions(connectionString: Secret(text)).attributes) } catch {
+                throw reader.fault("\(variable): \(error.message)")
             }
-            isConnected = true
-        } else {
-            throw reader.missing("account_url", else: [variable, connection])
         }
-        names = try reader.names("name")
-        let name = try reader.nonEmpty("account_name", else: ["BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME"])
-        guard name != "" else { throw reader.missing("account_name", isEmpty: true) }
-        accountName = name ?? accountName
-        container =
-            try reader.nonEmpty("container", else: ["BUILDKIT_AZURE_STORAGE_CONTAINER"])
-            ?? AzureBlobOptions.defaultContainer
-        prefix = try reader.string("prefix", else: ["BUILDKIT_AZURE_STORAGE_PREFIX"]) ?? ""
-        manifestsPrefix = try reader.string("manifests_prefix") ?? manifestsPrefix
-        blobsPrefix = try reader.string("blobs_prefix") ?? blobsPrefix
-        secretAccessKey = try reader.secret("secret_access_key") ?? secretAccessKey
+        guard reader.isGiven("account_url") else { throw reader.missing("account_url", orSet: [variable]) }
+        self.init(accountURL: try reader.required("account_url", .url))
+        try read(from: &reader)
+    }
 
+    func check(_ reader: inout AttributeReader) throws(CacheError) {
         // An emulator has its account in the path; BuildKit would call the account of 127.0.0.1 "127".
         try reader.refuse(
             "\"account_name\" is missing: the host \(accountURL.host.quoted) does not name the account, write account_name=…",
-            when: name == nil && !isConnected && accountURL.hasBareHost)
-    }
-
-    func write(to writer: inout AttributeWriter) {
-        let isImplied = !accountURL.hasBareHost && accountName == AzureBlobOptions.firstLabel(of: accountURL)
-        writer.url("account_url", accountURL)
-        writer.text("account_name", isImplied ? nil : accountName)
-        writer.text("container", container, default: AzureBlobOptions.defaultContainer)
-        writer.text("prefix", prefix, default: "")
-        writer.text("manifests_prefix", manifestsPrefix, default: "manifests")
-        writer.text("blobs_prefix", blobsPrefix, default: "blobs")
-        writer.names("name", names)
-        writer.secret("secret_access_key", secretAccessKey)
+            when: accountURL.hasBareHost && !reader.isGiven("account_name"))
     }
 }

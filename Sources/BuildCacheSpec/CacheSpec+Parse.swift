@@ -1,17 +1,17 @@
 public import BuildCacheCore
 
 extension CacheSpec {
-    /// How much is let pass.
+    /// The treatment of faults that BuildKit ignores.
     @nonexhaustive
     public enum Leniency: Hashable, Sendable {
-        /// Whatever has no meaning or no effect is an error.
+        /// An option without meaning or effect is an error.
         case strict
         /// As BuildKit: unknown keys and most bad values are ignored, as are options without effect, gha outside of a workflow,
         /// and imports that cannot be configured.
         case lenient
     }
 
-    /// Whose command line it is.
+    /// The program whose command line is parsed.
     @nonexhaustive
     public enum Dialect: Hashable, Sendable {
         /// `docker buildx build`.
@@ -28,10 +28,10 @@ extension CacheSpec {
     /// - Parameters:
     ///   - text: At most 64 KiB.
     ///   - direction: Whether it is of a `--cache-to` or a `--cache-from`.
-    ///   - environment: Where options that are not given may come from; by default this process's variables.
-    ///   - leniency: How much is let pass.
-    ///   - dialect: Whose command line it is.
-    ///   - onIgnored: Told of each fault that lenient parsing let pass.
+    ///   - environment: The source of options that are not given; by default this process's variables.
+    ///   - leniency: The treatment of faults that BuildKit ignores.
+    ///   - dialect: The program whose command line is parsed.
+    ///   - onIgnored: Called with each fault that lenient parsing ignored.
     /// - Throws: `CacheError` `.invalidSpec`, naming key, value and the nearest valid one, never a secret; `.limitExceeded`
     ///   for a longer text.
     /// - Source: `Documentation/Spec/spec-syntax.md` §1 to §4.
@@ -40,7 +40,7 @@ extension CacheSpec {
         dialect: Dialect = .buildx, onIgnored: (CacheError) -> Void = { _ in }
     ) throws(CacheError) -> [CacheSpec] {
         var parser = Parser(direction: direction, environment: environment, leniency: leniency, dialect: dialect)
-        let specs = try parser.specs(text: text)
+        let specs = try parser.parse(text: text)
         parser.ignored.forEach(onIgnored)
         return specs
     }
@@ -56,7 +56,7 @@ extension CacheSpec {
         onIgnored: (CacheError) -> Void = { _ in }
     ) throws(CacheError) -> [CacheSpec] {
         var parser = Parser(direction: direction, environment: environment, leniency: leniency)
-        let specs = try parser.specs(json: json)
+        let specs = try parser.parse(json: json)
         parser.ignored.forEach(onIgnored)
         return specs
     }

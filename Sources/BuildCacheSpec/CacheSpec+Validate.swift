@@ -3,23 +3,14 @@ public import BuildCacheCore
 extension CacheSpec {
     /// Checks a spec made in Swift as strictly as one that was parsed.
     ///
-    /// - Throws: `CacheError` `.invalidSpec`, also for values that no text can say, such as a `;` in a name.
+    /// - Throws: `CacheError` `.invalidSpec` that names the option, also for values that no text can say, such as a `;` in a name.
     public func validate() throws(CacheError) {
-        let attributes = Dictionary(attributes.map { ($0.key, $0.value) }) { _, last in last }
-        var parser = Parser(direction: direction, environment: .empty, leniency: .strict)
-        var said = try parser.spec(attributes: attributes, type: type.rawValue)
-        if let export {
-            // Neither can be written as text.
-            said?.export?.writePolicy = export.writePolicy
-            said?.export?.replacesOtherContent = export.replacesOtherContent
-        }
-        guard said == self else {
-            throw CacheError(
-                .invalidSpec,
-                "the options hold a value that cannot be written as text: a name with a ';', none at all, "
-                    + "less than a nanosecond, or an option that has no effect here",
-                context: CacheError.Context(backend: type.rawValue, operation: "parse", subject: direction.flag))
-        }
+        var reader = AttributeReader(
+            type: type, direction: direction, environment: .empty, isLenient: false,
+            attributes: Dictionary(attributes.map { ($0.key.name, $0.text) }) { first, _ in first })
+        try reader.checkKeys()
+        try backend.options?.validate(&reader)
+        try export?.validate(&reader)
     }
 
     /// Checks the exports of one build: each by itself, and that no two write to the same place.

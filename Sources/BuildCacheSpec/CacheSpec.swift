@@ -1,6 +1,6 @@
 public import BuildCacheCore
 
-/// What one `--cache-to` or `--cache-from` says: which backend, where, and how.
+/// One `--cache-to` or `--cache-from`: a backend, its place and its options.
 ///
 /// Parse it from text with ``parse(_:for:environment:leniency:dialect:onIgnored:)``, or make it directly:
 ///
@@ -31,7 +31,7 @@ public struct CacheSpec: Hashable, Sendable {
         case local
         /// The cache service of GitHub Actions.
         case gha
-        /// A bucket of Amazon S3 or of what speaks its protocol.
+        /// A bucket of Amazon S3 or of a compatible service.
         case s3
         /// A container of Azure Blob Storage.
         case azblob
@@ -40,7 +40,7 @@ public struct CacheSpec: Hashable, Sendable {
     /// A backend with its options.
     @nonexhaustive
     public enum Backend: Hashable, Sendable {
-        /// In the config of the image that is built. Written only; what reads it is `registry`, with the image's name.
+        /// In the config of the image that is built. Written only: `registry`, with the image's name, reads it.
         case inline
         /// An image of its own in a registry.
         case registry(RegistryOptions)
@@ -48,7 +48,7 @@ public struct CacheSpec: Hashable, Sendable {
         case local(LocalOptions)
         /// The cache service of GitHub Actions.
         case gha(GitHubActionsOptions)
-        /// A bucket of Amazon S3 or of what speaks its protocol.
+        /// A bucket of Amazon S3 or of a compatible service.
         case s3(S3Options)
         /// A container of Azure Blob Storage.
         case azblob(AzureBlobOptions)
@@ -62,6 +62,18 @@ public struct CacheSpec: Hashable, Sendable {
             case .gha: .gha
             case .s3: .s3
             case .azblob: .azblob
+            }
+        }
+
+        /// The options of the backend; `inline` has none of its own.
+        var options: (any OptionTable)? {
+            switch self {
+            case .inline: nil
+            case .registry(let options): options
+            case .local(let options): options
+            case .gha(let options): options
+            case .s3(let options): options
+            case .azblob(let options): options
             }
         }
     }

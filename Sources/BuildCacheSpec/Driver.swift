@@ -1,8 +1,8 @@
 public import BuildCacheCore
 
-/// What runs a build for `docker buildx`, and thereby which caches it can use.
+/// A driver of `docker buildx`, which decides which caches a build can use.
 ///
-/// Ask before work starts: what a driver cannot do shows itself only at the end of a build.
+/// Check before work starts: a build reports only at its end that its driver cannot export.
 ///
 /// - Source: `Documentation/Spec/spec-syntax.md` §6; the importers and exporters that moby's `builder-next/controller.go` registers. That the classic
 ///   image store reads every cache in a registry, not only inline ones, is what `.ci/interop` sees of Docker 20.10.
@@ -16,7 +16,7 @@ public enum Driver: String, Hashable, Sendable, CaseIterable {
     case dockerContainer = "docker-container"
     /// BuildKit in pods.
     case kubernetes
-    /// A BuildKit that somebody else runs.
+    /// A BuildKit daemon that is run elsewhere.
     case remote
 
     /// Whether this driver can write to or read from a backend.
@@ -35,7 +35,7 @@ public enum Driver: String, Hashable, Sendable, CaseIterable {
         }
     }
 
-    /// Throws unless this driver can do what the spec asks for.
+    /// Throws unless this driver supports the backend of the spec in its direction.
     ///
     /// - Throws: `CacheError` `.unsupported`, with what to do instead.
     public func check(_ spec: CacheSpec) throws(CacheError) {
@@ -54,7 +54,7 @@ public enum Driver: String, Hashable, Sendable, CaseIterable {
     }
 }
 
-/// What a driver can do with a backend.
+/// The support of a driver for a backend.
 @nonexhaustive
 public enum DriverSupport: Hashable, Sendable {
     /// All of it.

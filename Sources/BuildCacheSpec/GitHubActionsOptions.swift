@@ -33,14 +33,11 @@ public struct GitHubActionsOptions: Hashable, Sendable {
     /// `ghtoken`: a token for GitHub's REST API, export only.
     public var ghtoken: Secret<String>?
 
-    private static let defaultScope = "buildkit"
-    private static let defaultTimeout = Duration.seconds(600)
-
     /// Makes options; one of `url` and `urlV2` is required.
     public init(
         token: Secret<String>, url: ServiceURL? = nil, urlV2: ServiceURL? = nil, version: Int? = nil,
-        scope: String = "buildkit",
-        timeout: Duration = .seconds(600), repository: String? = nil, ghtoken: Secret<String>? = nil
+        scope: String = "buildkit", timeout: Duration = .seconds(600), repository: String? = nil,
+        ghtoken: Secret<String>? = nil
     ) {
         self.token = token
         self.url = url
@@ -61,66 +58,49 @@ public struct GitHubActionsOptions: Hashable, Sendable {
         let looksLikeV2 = url.base.contains("results-receiver.actions.githubusercontent.com")
         return (url, version ?? (looksLikeV2 ? 2 : 1))
     }
+}
 
-    // MARK: Attributes
+extension GitHubActionsOptions: OptionTable {
+    static let table: [Option<GitHubActionsOptions>] = [
+        Option(\.scope, .both("scope"), .nonEmpty.tolerated(as: "")),
+        Option(\.url, .both("url", else: ["ACTIONS_CACHE_URL", "ACTIONS_RESULTS_URL"]), .url),
+        Option(\.urlV2, .both("url_v2", else: ["ACTIONS_RESULTS_URL"], when: asksForV2), .url),
+        Option(\.token, .both("token", else: ["ACTIONS_RUNTIME_TOKEN"], isRequired: true), .secret),
+        Option(
+            \.version, .both("version"),
+            .integer.refusing(isTolerated: true) { value, _ in
+                [1, 2].contains(value) ? nil : "\(value), it must be 1 or 2"
+            }),
+        Option(\.timeout, .both("timeout"), .duration),
+        Option(\.repository, .export("repository"), .nonEmpty.tolerated(as: "")),
+        Option(\.ghtoken, .export("ghtoken"), .secret),
+    ]
 
-    private static func token(from reader: inout AttributeReader) throws(CacheError) -> Secret<String>? {
-        try reader.secret("token", else: ["ACTIONS_RUNTIME_TOKEN"])
+    @Sendable private static func asksForV2(_ reader: AttributeReader) -> Bool {
+        if let version = reader.attributes["version"] { return version == "2" }
+        return GoText.bool(reader.environment["ACTIONS_CACHE_SERVICE_V2"] ?? "") == true
     }
 
-    private static func urlV2(from reader: inout AttributeReader) throws(CacheError) -> ServiceURL? {
-        let version = try reader.string("version")
-        let wantsV2 =
-            version == "2"
-            || (version == nil && GoText.bool(reader.environment["ACTIONS_CACHE_SERVICE_V2"] ?? "") == true)
-        return try reader.url("url_v2", else: wantsV2 ? ["ACTIONS_RESULTS_URL"] : [])
+    /// The fault of a missing token or URL; outside of a workflow buildx leaves such a cache out instead.
+    static func inactivity(_ reader: AttributeReader) -> CacheError? {
+        if !reader.isFilled("token") { return reader.missing("token") }
+        return reader.isFilled("url") || reader.isFilled("url_v2") ? nil : reader.missing("url")
     }
 
-    private static func url(from reader: inout AttributeReader) throws(CacheError) -> ServiceURL? {
-        try reader.url("url", else: ["ACTIONS_CACHE_URL", "ACTIONS_RESULTS_URL"])
-    }
-
-    /// What is missing to use the service, if anything is: outside of a workflow that is not an error to buildx.
-    static func inactivity(_ reader: inout AttributeReader) throws(CacheError) -> CacheError? {
-        if try token(from: &reader) == nil { return reader.missing("token", else: ["ACTIONS_RUNTIME_TOKEN"]) }
-        if try url(from: &reader) == nil, try urlV2(from: &reader) == nil {
-            return reader.missing("url", else: ["ACTIONS_RESULTS_URL"])
-        }
-        return nil
-    }
+    var defaults: GitHubActionsOptions { GitHubActionsOptions(token: token) }
 
     init(from reader: inout AttributeReader) throws(CacheError) {
-        scope = try reader.nonEmpty("scope") ?? GitHubActionsOptions.defaultScope
-        url = try GitHubActionsOptions.url(from: &reader)
-        urlV2 = try GitHubActionsOptions.urlV2(from: &reader)
-        guard let token = try GitHubActionsOptions.token(from: &reader) else {
-            throw reader.missing("token", else: ["ACTIONS_RUNTIME_TOKEN"])
-        }
-        self.token = token
-        version = try reader.integer("version")
-        timeout = try reader.duration("timeout", default: GitHubActionsOptions.defaultTimeout)
-        repository = try reader.nonEmpty("repository")
-        ghtoken = try reader.secret("ghtoken")
+        self.init(token: Secret(""))
+        try read(from: &reader)
+    }
 
-        if let version {
-            try reader.refuse("\"version\" is \(version), it must be 1 or 2", when: ![1, 2].contains(version))
-        }
+    func check(_ reader: inout AttributeReader) throws(CacheError) {
         try reader.refuse(
-            "\"url_v2\" has no effect with version=1: remove one of them", when: version == 1 && reader.has("url_v2"))
+            "\"url_v2\" has no effect with version=1: remove one of them",
+            when: version == 1 && reader.attributes["url_v2"] != nil)
         try reader.refuse(
             "\"repository\" and \"ghtoken\" have an effect only together: write both or none",
             when: (repository == nil) != (ghtoken == nil))
-        guard service != nil else { throw reader.missing("url", else: ["ACTIONS_RESULTS_URL"]) }
-    }
-
-    func write(to writer: inout AttributeWriter) {
-        writer.text("scope", scope, default: GitHubActionsOptions.defaultScope)
-        writer.url("url", url)
-        writer.url("url_v2", urlV2)
-        writer.secret("token", token)
-        writer.text("version", version.map(String.init))
-        writer.duration("timeout", timeout, default: GitHubActionsOptions.defaultTimeout)
-        writer.text("repository", repository)
-        writer.secret("ghtoken", ghtoken)
+        guard service != nil else { throw reader.missing("url") }
     }
 }

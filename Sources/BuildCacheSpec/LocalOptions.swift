@@ -19,9 +19,6 @@ public struct LocalOptions: Hashable, Sendable {
     /// Default `false`.
     public var reset: Bool
 
-    private static let defaultTag = "latest"
-    private static let digestGrammar = "sha256: and 64 lower-case hex digits are expected"
-
     /// Makes options for an export.
     public init(dest: String, tag: String = "latest", reset: Bool = false) {
         self.dest = dest
@@ -36,30 +33,31 @@ public struct LocalOptions: Hashable, Sendable {
         self.digest = digest
         reset = false
     }
+}
+
+extension LocalOptions: OptionTable {
+    static let table: [Option<LocalOptions>] = [
+        Option(\.dest, .export("dest", isRequired: true), .nonEmpty),
+        Option(\.src, .import("src", isRequired: true), .nonEmpty),
+        Option(\.tag, .both("tag"), .any),
+        Option(\.digest, .import("digest"), .digest),
+        Option(\.reset, .export("reset"), .bool),
+    ]
+
+    var defaults: LocalOptions { LocalOptions(dest: "") }
 
     init(from reader: inout AttributeReader) throws(CacheError) {
-        tag = try reader.string("tag") ?? LocalOptions.defaultTag
-        reset = try reader.bool("reset", default: false)
-        let key = reader.direction == .export ? "dest" : "src"
-        let path = try reader.required(key)
-        guard !path.isEmpty else { throw reader.missing(key, isEmpty: true) }
-        if reader.direction == .export { dest = path } else { src = path }
+        self.init(dest: "")
+        dest = nil
+        try read(from: &reader)
+    }
 
-        if let text = try reader.string("digest") {
-            do { digest = try Digest(text) } catch {
-                throw reader.fault("\"digest\" is \(OptionKey.clipped(text)): \(LocalOptions.digestGrammar)")
-            }
-            try reader.refuse("\"tag\" has no effect beside \"digest\": remove one of them", when: reader.has("tag"))
+    func check(_ reader: inout AttributeReader) throws(CacheError) {
+        if digest != nil {
+            try reader.refuse(
+                "\"tag\" has no effect beside \"digest\": remove one of them", when: reader.attributes["tag"] != nil)
         } else if reader.direction == .import, tag.isEmpty {
             throw reader.fault("\"tag\" is empty: remove it, name a tag, or give the digest")
         }
-    }
-
-    func write(to writer: inout AttributeWriter) {
-        writer.text("dest", dest)
-        writer.text("src", src)
-        writer.text("tag", tag, default: LocalOptions.defaultTag)
-        writer.text("digest", digest?.description)
-        writer.flag("reset", reset)
     }
 }

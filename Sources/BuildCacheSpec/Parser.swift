@@ -1,6 +1,6 @@
 import BuildCacheCore
 
-/// Turns the text of an option into specs: first into fields, then each entry's fields into attributes, then these into values.
+/// Parses the text of a `--cache-to` or `--cache-from`: into fields, these into attributes, and these into specs.
 struct Parser {
     /// The longest text or JSON document that is looked at, in bytes.
     static let maximumLength = 64 * 1024
@@ -8,19 +8,9 @@ struct Parser {
     let direction: CacheSpec.Direction
     let environment: Environment
     let leniency: CacheSpec.Leniency
-    let dialect: CacheSpec.Dialect
-    /// What was let pass.
+    var dialect = CacheSpec.Dialect.buildx
+    /// The faults that were let pass.
     private(set) var ignored: [CacheError] = []
-
-    init(
-        direction: CacheSpec.Direction, environment: Environment, leniency: CacheSpec.Leniency,
-        dialect: CacheSpec.Dialect = .buildx
-    ) {
-        self.direction = direction
-        self.environment = environment
-        self.leniency = leniency
-        self.dialect = dialect
-    }
 
     private var isLenient: Bool { leniency == .lenient }
 
@@ -43,12 +33,13 @@ struct Parser {
 
     // MARK: Text
 
-    mutating func specs(text: String) throws(CacheError) -> [CacheSpec] {
+    mutating func parse(text: String) throws(CacheError) -> [CacheSpec] {
         try checkText(text)
-        // `$(cat file)` and here-documents end in a line break; it is nobody's value.
+        // `$(cat file)` and here-documents end in a line break, which is not part of a value.
         var line = Substring(text)
-        if line.utf8.last == 10 {
-            line = Substring(line.utf8.dropLast(line.utf8.suffix(2).elementsEqual([13, 10]) ? 2 : 1))
+        if line.unicodeScalars.last == "\n" {
+            line.unicodeScalars.removeLast()
+            if line.unicodeScalars.last == "\r" { line.unicodeScalars.removeLast() }
         }
         if let control = line.unicodeScalars.first(where: { $0.properties.generalCategory == .control }) {
             try tolerate(fault("the text has the control character \(String(control).quoted) in it: remove it"))
@@ -56,22 +47,16 @@ struct Parser {
         guard !line.isEmpty else { return [] }
 
         // buildctl takes a text for options only if it names a type, and knows no lists of references.
-        if dialect == .buildctl, !line.contains("type=") { return try spec(reference: String(line)).map { [$0] } ?? [] }
+        if dialect == .buildctl, !line.contains("type=") { return try parse(["ref": String(line)], type: "registry") }
         let fields: [String]
         do { fields = try CSV.fields(of: line) } catch { throw fault(error.message) }
-        guard line.utf8.contains(UInt8(ascii: "=")) else {
-            var specs: [CacheSpec] = []
-            for field in fields { if let spec = try spec(reference: field) { specs.append(spec) } }
-            return specs
-        }
-        return try spec(fields: fields).map { [$0] } ?? []
+        if line.utf8.contains(UInt8(ascii: "=")) { return try parse(fields: fields) }
+        var specs: [CacheSpec] = []
+        for field in fields { specs += try parse(["ref": field], type: "registry") }
+        return specs
     }
 
-    private mutating func spec(reference: String) throws(CacheError) -> CacheSpec? {
-        try spec(attributes: ["ref": reference], type: CacheSpec.BackendType.registry.rawValue)
-    }
-
-    private mutating func spec(fields: [String]) throws(CacheError) -> CacheSpec? {
+    private mutating func parse(fields: [String]) throws(CacheError) -> [CacheSpec] {
         var pairs: [(key: String, value: String)] = []
         for (index, field) in fields.enumerated() {
             guard let equals = field.utf8.firstIndex(of: UInt8(ascii: "=")) else {
@@ -86,92 +71,65 @@ struct Parser {
             let key = String(field[..<equals]).lowercased()
             pairs.append((key, String(field.utf8[field.utf8.index(after: equals)...]) ?? ""))
         }
-        return try spec(pairs: pairs)
+        return try parse(pairs: pairs)
     }
 
-    private mutating func spec(pairs: [(key: String, value: String)]) throws(CacheError) -> CacheSpec? {
+    private mutating func parse(pairs: [(key: String, value: String)]) throws(CacheError) -> [CacheSpec] {
         var attributes: [String: String] = [:]
-        for (key, value) in pairs {
-            if attributes[key] != nil { try tolerate(fault("\(key.quoted) is given twice: remove one of them")) }
-            attributes[key] = value
+        for (key, value) in pairs where attributes.updateValue(value, forKey: key) != nil {
+            try tolerate(fault("\(key.quoted) is given twice: remove one of them"))
         }
-        let type = attributes.removeValue(forKey: "type")
-        guard let type, !type.isEmpty else {
+        guard let type = attributes.removeValue(forKey: "type"), !type.isEmpty else {
             let shown = pairs.map { $0.key == "type" ? "type=" : "\($0.key)=\(OptionKey.shown($0.value, of: $0.key))" }
             throw fault("type required for \(CSV.line(of: shown).quoted)")
         }
-        return try spec(attributes: attributes, type: type)
+        return try parse(attributes, type: type)
     }
 
     // MARK: JSON
 
-    /// An object is an entry, a string is text, and an array holds any number of both.
-    mutating func specs(json: String) throws(CacheError) -> [CacheSpec] {
+    /// Parses an object, which is a spec, a string, which is text, or an array of any number of both.
+    mutating func parse(json: String) throws(CacheError) -> [CacheSpec] {
         try checkText(json)
-        // Values first and specs later: the reader works on bytes that live no longer than this closure.
-        let entries: Result<[Entry], CacheError> = {
-            var json = json
-            return json.withUTF8 { bytes in
-                do throws(CacheError) { return .success(try Parser.entries(in: UnsafeRawBufferPointer(bytes))) } catch {
-                    return .failure(error)
-                }
-            }
-        }()
-        var specs: [CacheSpec] = []
         do {
-            for entry in try entries.get() {
-                switch entry {
-                case .text(let text): specs += try self.specs(text: text)
-                case .object(let pairs): if let spec = try spec(pairs: pairs) { specs.append(spec) }
-                case .unknown: try tolerate(fault("an entry is neither an object nor a string: remove it"))
+            return try JSONReader.read(Array(json.utf8), as: "the cache option") {
+                (reader) throws(CacheError) -> [CacheSpec] in
+                guard reader.peek() == UInt8(ascii: "["), try reader.beginArray() else {
+                    return try self.parse(entry: &reader)
                 }
+                var specs: [CacheSpec] = []
+                while try reader.nextElement() { specs += try self.parse(entry: &reader) }
+                return specs
             }
         } catch {
             throw error.code == .corrupted ? fault(error.message) : error
         }
-        return specs
     }
 
-    private enum Entry {
-        case text(String)
-        case object([(key: String, value: String)])
-        case unknown
-    }
-
-    private static func entries(in bytes: UnsafeRawBufferPointer) throws(CacheError) -> [Entry] {
-        var reader = JSONReader(bytes, document: "the cache option")
-        var entries: [Entry] = []
-        if reader.peek() == UInt8(ascii: "["), try reader.beginArray() {
-            while try reader.nextElement() { entries.append(try entry(&reader)) }
-        } else {
-            entries.append(try entry(&reader))
-        }
-        try reader.finish()
-        return entries
-    }
-
-    private static func entry(_ reader: inout JSONReader) throws(CacheError) -> Entry {
+    private mutating func parse(entry reader: inout JSONReader) throws(CacheError) -> [CacheSpec] {
         switch reader.peek() {
-        case UInt8(ascii: "\""): return .text(try reader.string() ?? "")
+        case UInt8(ascii: "\""): return try parse(text: try reader.string() ?? "")
         case UInt8(ascii: "{"):
             var pairs: [(key: String, value: String)] = []
-            guard try reader.beginObject() else { return .unknown }
+            _ = try reader.beginObject()
             while let key = try reader.nextKey() {
                 guard reader.peek() == UInt8(ascii: "\"") else {
                     throw reader.invalid("\(key.text.quoted) is no string: quote it")
                 }
                 pairs.append((key.text, try reader.string() ?? ""))
             }
-            return .object(pairs)
+            return try parse(pairs: pairs)
         default:
             try reader.skipValue()
-            return .unknown
+            try tolerate(fault("an entry is neither an object nor a string: remove it"))
+            return []
         }
     }
 
-    // MARK: Entries
+    // MARK: Specs
 
-    mutating func spec(attributes: [String: String], type text: String) throws(CacheError) -> CacheSpec? {
+    /// The spec of these attributes, or none if lenient parsing drops it.
+    private mutating func parse(_ attributes: [String: String], type text: String) throws(CacheError) -> [CacheSpec] {
         guard let type = CacheSpec.BackendType(rawValue: text) else {
             let types = CacheSpec.BackendType.allCases.map(\.rawValue)
             let problem = fault(
@@ -180,36 +138,33 @@ struct Parser {
             // BuildKit refuses to export to it, and builds without what it cannot import.
             guard direction == .import else { throw problem }
             try tolerate(problem)
-            return nil
+            return []
         }
         var reader = AttributeReader(
-            attributes, type: type, direction: direction, environment: environment, isLenient: isLenient)
+            type: type, direction: direction, environment: environment, isLenient: isLenient, attributes: attributes)
         defer { ignored += reader.ignored }
+        if isLenient, type == .gha, dialect == .buildx, let inactivity = GitHubActionsOptions.inactivity(reader) {
+            ignored.append(inactivity)
+            return []
+        }
         do {
-            if isLenient, type == .gha, dialect == .buildx,
-                let inactivity = try GitHubActionsOptions.inactivity(&reader)
-            {
-                ignored.append(inactivity)
-                return nil
-            }
-            return try spec(&reader)
+            return [try CacheSpec(from: &reader)]
         } catch {
-            // What the daemon finds wrong with an importer does not stop a build; what the client finds does.
+            // A fault of an importer stops a build if the client finds it, and not if the daemon does.
             let isFoundByClient =
                 type == .local || (type == .gha && dialect == .buildctl)
                 || (type == .registry && attributes["ref", default: ""].isEmpty)
             guard isLenient, direction == .import, !isFoundByClient else { throw error }
             ignored.append(error)
-            return nil
+            return []
         }
     }
+}
 
-    private func spec(_ reader: inout AttributeReader) throws(CacheError) -> CacheSpec {
-        guard reader.type != .inline || direction == .export else {
-            throw reader.fault("an inline cache is imported with type=registry,ref=… and the name of its image")
-        }
+extension CacheSpec {
+    fileprivate init(from reader: inout AttributeReader) throws(CacheError) {
         try reader.checkKeys()
-        let backend: CacheSpec.Backend =
+        backend =
             switch reader.type {
             case .inline: .inline
             case .registry: .registry(try RegistryOptions(from: &reader))
@@ -218,7 +173,6 @@ struct Parser {
             case .s3: .s3(try S3Options(from: &reader))
             case .azblob: .azblob(try AzureBlobOptions(from: &reader))
             }
-        guard direction == .export else { return CacheSpec(importingFrom: backend) }
-        return CacheSpec(exportingTo: backend, try ExportOptions(from: &reader))
+        export = reader.direction == .export ? try ExportOptions(from: &reader) : nil
     }
 }

@@ -18,15 +18,20 @@ public struct RegistryOptions: Hashable, Sendable {
         self.ref = ref
         self.insecure = insecure
     }
+}
+
+extension RegistryOptions: OptionTable {
+    static let table: [Option<RegistryOptions>] = [
+        Option(\.ref, .both("ref", isRequired: true), .reference),
+        Option(\.insecure, .both("registry.insecure"), .bool),
+    ]
+
+    var defaults: RegistryOptions { RegistryOptions(ref: ref) }
 
     init(from reader: inout AttributeReader) throws(CacheError) {
-        let text = try reader.required("ref")
-        do { ref = try Reference(text) } catch { throw reader.fault(error.message) }
-        insecure = try reader.bool("registry.insecure", default: false)
+        self.init(ref: try reader.required("ref", .reference))
+        try read(from: &reader)
     }
 
-    func write(to writer: inout AttributeWriter) {
-        writer.text("ref", ref.familiar)
-        writer.flag("registry.insecure", insecure)
-    }
+    func check(_ reader: inout AttributeReader) {}
 }

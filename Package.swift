@@ -34,8 +34,6 @@ let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let asyncHTTPClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let tracing = Target.Dependency.product(name: "Tracing", package: "swift-distributed-tracing")
-let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
-let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 
 let package = Package(
     name: "swift-build-cache",
@@ -63,9 +61,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.29.0"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
         .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.1.0"),
-        // Tests' servers only.
-        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.5.0"),
-        .package(url: "https://github.com/apple/swift-http-types", from: "1.3.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.0", traits: []),
         .package(url: "https://github.com/apple/swift-system", from: "1.5.0"),
         // `swift package generate-documentation`. Who uses the package fetches the plugin, and builds nothing of it.
@@ -105,7 +100,7 @@ let package = Package(
         module(
             "BuildCacheHTTP",
             [
-                "BuildCacheCore", "BuildCacheBytes", "CPipe", asyncHTTPClient, nioCore, nioPosix,
+                "BuildCacheCore", "BuildCacheBytes", "CPipe", asyncHTTPClient, logging, nioCore, nioPosix,
                 nioHTTP1, nioSSL, logging, metrics, tracing, subprocess, systemPackage,
             ]),
 
@@ -214,7 +209,7 @@ let package = Package(
         .target(
             name: "TestServers",
             dependencies: [
-                "BuildCacheCore", "TestTools", asyncHTTPClient, hummingbird, httpTypes, logging, nioCore, nioPosix,
+                "BuildCacheCore", "TestTools", asyncHTTPClient, logging, nioCore, nioPosix,
                 nioHTTP1, nioSSL, subprocess, systemPackage,
             ],
             path: "Tests/TestServers", swiftSettings: settings),

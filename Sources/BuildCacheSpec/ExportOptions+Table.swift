@@ -1,19 +1,19 @@
 import BuildCacheCore
 
 extension ExportOptions: OptionTable {
-    static let table = selection + compression + layout
+    static let table = selectionRows + compressionRows + layoutRows
 
-    private static let selection: [Option<ExportOptions>] = [
+    private static let selectionRows: [Option<ExportOptions>] = [
         Option(\.mode, .export("mode"), .word.tolerated(as: nil)),
         Option(\.ignoreError, .export("ignore-error"), .bool.tolerated(as: false)),
     ]
-    private static let compression: [Option<ExportOptions>] = [
+    private static let compressionRows: [Option<ExportOptions>] = [
         Option(\.compression.type, .export("compression"), .word),
         Option(\.compression.level, .export("compression-level"), .integer),
         // Written without a value it is a switch, here and nowhere else: BuildKit util/compression/attrs.go.
         Option(\.compression.force, .export("force-compression"), .switch),
     ]
-    private static let layout: [Option<ExportOptions>] = [
+    private static let layoutRows: [Option<ExportOptions>] = [
         Option(\.usesOCITypes, .export("oci-mediatypes"), .bool),
         Option(\.isImage, .export("image-manifest"), .bool),
     ]
@@ -23,9 +23,9 @@ extension ExportOptions: OptionTable {
     /// - Source: `Documentation/Spec/spec-syntax.md` §3. BuildKit ignores compression outside of `registry` and `local`; we do not.
     static func keys(of type: CacheSpec.BackendType) -> [OptionKey] {
         switch type {
-        case .inline: compression.map(\.key)
+        case .inline: compressionRows.map(\.key)
         case .registry, .local: keys
-        case .gha, .s3, .azblob: (selection + compression).map(\.key)
+        case .gha, .s3, .azblob: (selectionRows + compressionRows).map(\.key)
         }
     }
 

@@ -62,7 +62,9 @@ struct TransportTests {
         "is not led astray",
         arguments: [
             ("/again", CacheError.Code.unsupported), ("file:///etc/passwd", .corrupted),
-            ("http://user:password@127.0.0.1/", .corrupted), ("http://", .corrupted), ("/\u{1B}[2J", .corrupted),
+            ("http://user:password@127.0.0.1/", .corrupted), ("http://", .corrupted), ("/ [2J", .corrupted),
+            // Not even HTTP, and the parser ends the connection.
+            ("/\u{1B}[2J", .unavailable),
         ])
     func refusesRedirects(_ location: String, _ code: CacheError.Code) async throws {
         let log = RequestLog()

@@ -1,209 +1,175 @@
-import Foundation
-import HTTPTypes
-import Hummingbird
-import Logging
 import NIOCore
 import NIOHTTP1
 import NIOPosix
 import Synchronization
 
-/// A request as a test's server gets it.
-package struct ServerRequest: Sendable {
-    package var method: String
-    /// Without the query.
-    package var path: String
-    /// In their order; a name may occur twice.
-    package var parameters: [(name: String, value: String)]
-    /// The first value of each.
-    package var query: [String: String] { Dictionary(parameters.map { ($0.name, $0.value) }) { first, _ in first } }
-    /// Path and query as they were sent, which is what signatures are over.
-    package var target: String
-    /// By lower-case name.
-    package var headers: [String: String]
-    /// Who was asked, as in `127.0.0.1:4711`.
-    package var host: String
-    fileprivate var body: RequestBody
-
-    /// A request whose body has arrived.
-    init(_ head: HTTPRequestHead, _ body: ByteBuffer) {
-        let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-        method = head.method.rawValue
-        path = String(parts[0])
-        parameters = (parts.count > 1 ? parts[1] : "").split(separator: "&").map { pair in
-            let pair = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map {
-                String($0).replacing("+", with: " ").removingPercentEncoding ?? String($0)
-            }
-            return (pair[0], pair.count > 1 ? pair[1] : "")
-        }
-        target = head.uri
-        headers = [:]
-        for (name, value) in head.headers { headers[name.lowercased()] = value }
-        host = head.headers.first(name: "Host") ?? ""
-        self.body = RequestBody(buffer: body)
-    }
-
-    fileprivate init(
-        method: String, path: String, parameters: [(name: String, value: String)], target: String,
-        headers: [String: String], host: String, body: RequestBody
-    ) {
-        self.method = method
-        self.path = path
-        self.parameters = parameters
-        self.target = target
-        self.headers = headers
-        self.host = host
-        self.body = body
-    }
-
-    /// Reads the body up to `limit` bytes.
-    package func bytes(upTo limit: Int = .max) async throws -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(min(limit, headers["content-length"].flatMap { Int($0) } ?? 0))
-        for try await chunk in body {
-            bytes += chunk.readableBytesView
-            if bytes.count >= limit { return Array(bytes.prefix(limit)) }
-        }
-        return bytes
-    }
-}
-
-/// What a test's server answers.
-package struct ServerResponse: Sendable {
-    package var status: Int
-    package var headers: [(name: String, value: String)]
-    package var body: [UInt8]
-    /// Closes the connection after so many bytes of the body, with a reset.
-    package var resetAfter: Int?
-    /// Announces so many bytes, whatever the body has.
-    package var announcedLength: Int?
-    /// Stands still before the body ends, until the server does.
-    package var stallsAfter: Int?
-
-    package init(_ status: Int, headers: [(name: String, value: String)] = [], body: [UInt8] = []) {
-        self.status = status
-        self.headers = headers
-        self.body = body
-    }
-
-    package init(_ status: Int, headers: [(name: String, value: String)] = [], json: String) {
-        self.init(status, headers: headers + [("Content-Type", "application/json")], body: Array(json.utf8))
-    }
-
-    /// Closes the connection instead of an answer.
-    package static let reset: ServerResponse = {
-        var response = ServerResponse(0)
-        response.resetAfter = 0
-        return response
-    }()
-}
-
 /// Runs a server on a free port of this machine for as long as `body` runs.
 package func withServer<Value: Sendable>(
     _ respond: @escaping @Sendable (ServerRequest) async throws -> ServerResponse,
-    _ body: @escaping @Sendable (_ address: String) async throws -> Value
+    _ body: (_ address: String) async throws -> Value
 ) async throws -> Value {
-    let (ports, port) = AsyncStream<Int>.makeStream()
-    var logger = Logger(label: "test server")
-    logger.logLevel = .critical
-    let application = Application(
-        responder: CallbackResponder<ConnectionContext> { request, context in
-            try await answer(request, context, respond)
-        },
-        configuration: ApplicationConfiguration(address: .hostname("127.0.0.1", port: 0)),
-        onServerRunning: { channel in port.yield(channel.localAddress?.port ?? 0) },
-        logger: logger)
-    return try await withThrowingTaskGroup(of: Value?.self) { group in
-        group.addTask {
-            try await application.runService(gracefulShutdownSignals: [])
+    try await RawServer.run({ .proper(try await respond($0)) }, body)
+}
+
+/// A server that understands HTTP and need not speak it.
+package enum RawServer {
+    /// Runs a server on a free port of this machine for as long as `body` runs.
+    package static func run<Value: Sendable>(
+        _ respond: @escaping @Sendable (ServerRequest) async throws -> RawResponse,
+        _ body: (_ address: String) async throws -> Value
+    ) async throws -> Value {
+        let connections = Connections()
+        let listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .serverChannelOption(.backlog, value: 256)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(ByteToMessageHandler(HTTPRequestDecoder()))
+                    let connection = try NIOAsyncChannel<HTTPServerRequestPart, ByteBuffer>(
+                        wrappingChannelSynchronously: channel)
+                    connections.add(channel, Task { await serve(connection, respond) })
+                }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+        let result: Result<Value, any Error>
+        do {
+            result = .success(try await body("127.0.0.1:\(listener.localAddress?.port ?? 0)"))
+        } catch {
+            result = .failure(error)
+        }
+        try? await listener.close()
+        await connections.close()
+        return try result.get()
+    }
+}
+
+/// The connections of one server, to be closed with it.
+private final class Connections: Sendable {
+    private let open = Mutex<[ObjectIdentifier: (channel: any Channel, task: Task<Void, Never>)]?>([:])
+
+    func add(_ channel: any Channel, _ task: Task<Void, Never>) {
+        let isOpen = open.withLock { open in
+            open?[ObjectIdentifier(channel)] = (channel, task)
+            return open != nil
+        }
+        guard isOpen else { return channel.close(promise: nil) }
+        channel.closeFuture.whenComplete { _ in
+            self.open.withLock { _ = $0?.removeValue(forKey: ObjectIdentifier(channel)) }
+        }
+    }
+
+    /// Closes all of them, and returns when no request is being answered any more.
+    func close() async {
+        let left = open.withLock { open in
+            defer { open = nil }
+            return open.map { Array($0.values) } ?? []
+        }
+        for (channel, task) in left {
+            task.cancel()
+            channel.close(promise: nil)
+        }
+        for (_, task) in left { await task.value }
+    }
+}
+
+/// The parts of the requests of one connection.
+actor RequestParts {
+    private var iterator: NIOAsyncChannelInboundStream<HTTPServerRequestPart>.AsyncIterator
+    private var isInBody = false
+
+    init(_ parts: NIOAsyncChannelInboundStream<HTTPServerRequestPart>) { iterator = parts.makeAsyncIterator() }
+
+    private func next() async throws -> HTTPServerRequestPart? {
+        // A copy, because an iterator that is read cannot be a property at the same time; it is the same sequence.
+        var iterator = iterator
+        return try await iterator.next(isolation: self)
+    }
+
+    /// The head of the next request, when what is left of this one has been read; `nil` at the end of the connection.
+    ///
+    /// Bytes that are not HTTP, such as the first of TLS, get a response of 400.
+    func nextHead(refusingBy writer: NIOAsyncChannelOutboundWriter<ByteBuffer>) async throws -> HTTPRequestHead? {
+        do {
+            while try await nextChunk() != nil {}
+            guard case .head(let head)? = try await next() else { return nil }
+            isInBody = true
+            return head
+        } catch let error as HTTPParserError {
+            try await writer.write(ByteBuffer(bytes: ServerResponse(400).encoded(isHead: false)))
+            throw error
+        }
+    }
+
+    /// The next bytes of the body, `nil` at its end.
+    func nextChunk() async throws -> ByteBuffer? {
+        guard isInBody, case .body(let chunk)? = try await next() else {
+            isInBody = false
             return nil
         }
-        group.addTask {
-            for await port in ports {
-                let result: Result<Value, any Error>
-                do { result = .success(try await body("127.0.0.1:\(port)")) } catch { result = .failure(error) }
-                try? await settle(port)
-                return try result.get()
-            }
-            throw CancellationError()
+        return chunk
+    }
+}
+
+/// Answers the requests of one connection, one after the other.
+private func serve(
+    _ connection: NIOAsyncChannel<HTTPServerRequestPart, ByteBuffer>,
+    _ respond: @Sendable (ServerRequest) async throws -> RawResponse
+) async {
+    // The other side has closed the connection, or is to see that it is closed.
+    try? await connection.executeThenClose { inbound, outbound in
+        let parts = RequestParts(inbound)
+        while let head = try await parts.nextHead(refusingBy: outbound) {
+            let response = try await respond(ServerRequest(head, parts))
+            let steps = response.steps(isHead: head.method == .HEAD)
+            for step in steps.list { try await step.perform(on: connection.channel, outbound) }
+            guard steps.keepsConnection, head.isKeepAlive else { return }
         }
-        defer { group.cancelAll() }
-        while let value = try await group.next() { if let value { return value } }
-        throw CancellationError()
     }
 }
 
-/// Returns when a server has taken all connections that were made so far.
-///
-/// A connection that is on its way when a server is cancelled ends the process: NIO throws its channel away unfinished. Connections are
-/// taken in their order, so one more that the server closes, because it asks for nothing that is HTTP, comes behind all others.
-private func settle(_ port: Int) async throws {
-    let group = MultiThreadedEventLoopGroup.singleton
-    let channel = try await ClientBootstrap(group: group).connect(host: "127.0.0.1", port: port).get()
-    // A server that does not close it keeps a test waiting for a moment, and no longer.
-    let limit = channel.eventLoop.scheduleTask(in: .seconds(5)) { channel.close(promise: nil) }
-    try? await channel.writeAndFlush(ByteBuffer(string: "\0\r\n\r\n"))
-    try await channel.closeFuture.get()
-    limit.cancel()
-    for loop in group.makeIterator() { try await loop.submit {}.get() }
-}
-
-/// Knows its connection, to break it.
-private struct ConnectionContext: RequestContext {
-    var coreContext: CoreRequestContextStorage
-    let channel: any Channel
-
-    init(source: ApplicationRequestContextSource) {
-        coreContext = CoreRequestContextStorage(source: source)
-        channel = source.channel
-    }
-
-    /// Closes the connection so that the other side sees a reset.
-    func reset() async {
-        try? await (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
-        try? await channel.close()
-    }
-}
-
-private struct Broken: Error {}
-
-private func answer(
-    _ request: Request, _ context: ConnectionContext,
-    _ respond: @Sendable (ServerRequest) async throws -> ServerResponse
-) async throws -> Response {
-    let parameters = request.uri.queryParameters.map { (name: String($0.key), value: String($0.value)) }
-    var headers: [String: String] = [:]
-    for field in request.headers { headers[field.name.canonicalName] = field.value }
-    let response = try await respond(
-        ServerRequest(
-            method: request.method.rawValue, path: request.uri.path, parameters: parameters,
-            target: request.head.path ?? "/", headers: headers,
-            host: request.head.authority ?? "", body: request.body))
-    if response.resetAfter == 0 {
-        await context.reset()
-        throw Broken()
-    }
-    var fields = HTTPFields()
-    for header in response.headers {
-        if let name = HTTPField.Name(header.name) { fields.append(HTTPField(name: name, value: header.value)) }
-    }
-    let announced = response.announcedLength ?? response.body.count
-    if request.method == .head {
-        if fields[.transferEncoding] == nil { fields[.contentLength] = fields[.contentLength] ?? "\(announced)" }
-        return Response(status: .init(code: response.status), headers: fields)
-    }
-    return Response(
-        status: .init(code: response.status), headers: fields,
-        body: ResponseBody(contentLength: announced) { writer in
-            let end = min(response.resetAfter ?? response.body.count, response.body.count)
-            let stop = min(response.stallsAfter ?? end, end)
-            for start in stride(from: 0, to: stop, by: 64 << 10) {
-                try await writer.write(ByteBuffer(bytes: response.body[start..<min(start + 64 << 10, stop)]))
+extension RawResponse {
+    fileprivate func steps(isHead: Bool) -> (list: [RawStep], keepsConnection: Bool) {
+        switch self {
+        case .raw(let steps): return (steps, false)
+        case .proper(let response):
+            if response.resetAfter == 0 { return ([.reset], false) }
+            let bytes = response.encoded(isHead: isHead)
+            if isHead { return ([.bytes(bytes)], true) }
+            let headSize = bytes.count - response.body.count
+            if let end = response.resetAfter {
+                return ([.bytes(Array(bytes.prefix(headSize + end))), .reset], false)
             }
-            if response.stallsAfter != nil { for await _ in AsyncStream<Never>.makeStream().stream {} }
-            guard response.resetAfter == nil, announced == response.body.count else {
-                if response.resetAfter == nil { try? await context.channel.close() } else { await context.reset() }
-                throw Broken()
+            if let stop = response.stallsAfter {
+                return ([.bytes(Array(bytes.prefix(headSize + stop))), .silence], false)
             }
-            try await writer.finish(nil)
-        })
+            return ([.bytes(bytes)], (response.announcedLength ?? response.body.count) == response.body.count)
+        }
+    }
+}
+
+extension RawStep {
+    fileprivate func perform(
+        on channel: any Channel, _ outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>
+    ) async throws {
+        switch self {
+        case .bytes(let bytes):
+            for start in stride(from: 0, to: bytes.count, by: 64 << 10) {
+                try await outbound.write(ByteBuffer(bytes: bytes[start..<min(start + 64 << 10, bytes.count)]))
+            }
+        case .endless(let bytes, let pause):
+            while true {
+                try await outbound.write(ByteBuffer(bytes: bytes))
+                if pause > .zero { try await ContinuousClock().sleep(for: pause) }
+            }
+        case .silence:
+            // Until the server closes the connection, or the other side does.
+            try await withTaskCancellationHandler {
+                try await channel.closeFuture.get()
+            } onCancel: {
+                channel.close(promise: nil)
+            }
+        case .reset:
+            try? await (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
+            try? await channel.close()
+        }
+    }
 }

@@ -41,7 +41,6 @@ let package = Package(
     products: [
         .library(name: "BuildCache", targets: ["BuildCache"]),
         .library(name: "BuildCacheClient", targets: ["BuildCacheClient"]),
-        .library(name: "BuildCacheLocal", targets: ["BuildCacheLocal"]),
         .library(name: "BuildCacheRegistry", targets: ["BuildCacheRegistry"]),
         .library(name: "BuildCacheS3", targets: ["BuildCacheS3"]),
         .library(name: "BuildCacheAzure", targets: ["BuildCacheAzure"]),
@@ -104,13 +103,7 @@ let package = Package(
                 nioHTTP1, nioSSL, logging, metrics, tracing, subprocess, systemPackage,
             ]),
 
-        // One module per backend, and the umbrella over them.
-        module(
-            "BuildCacheLocal",
-            [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient",
-                "BuildCacheSpec", nioCore,
-            ]),
+        // One module per network backend, and the umbrella over them.
         module(
             "BuildCacheRegistry",
             [
@@ -139,7 +132,7 @@ let package = Package(
             "BuildCache",
             [
                 "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheClient",
-                "BuildCacheLocal", "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions",
+                "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions",
             ]),
         module(
             "BuildCacheTesting",
@@ -166,10 +159,10 @@ let package = Package(
                 "BuildCacheTesting", "TestTools", nioCore,
             ]),
         tests(
-            "BuildCacheLocalTests",
+            "LocalCacheTests",
             [
-                "BuildCacheLocal", "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
-                "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "ExportProbe", "TestTools", nioCore,
+                "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheCore",
+                "BuildCacheTesting", "ExportProbe", "TestTools", nioCore,
             ]),
         tests(
             "BuildCacheHTTPTests",
@@ -209,7 +202,7 @@ let package = Package(
         .target(
             name: "TestServers",
             dependencies: [
-                "BuildCacheCore", "TestTools", asyncHTTPClient, logging, nioCore, nioPosix,
+                "BuildCacheCore", "BuildCacheHTTP", "TestTools", asyncHTTPClient, logging, nioCore, nioPosix,
                 nioHTTP1, nioSSL, subprocess, systemPackage,
             ],
             path: "Tests/TestServers", swiftSettings: settings),
@@ -221,7 +214,7 @@ let package = Package(
         .executableTarget(
             name: "ExportProbe",
             dependencies: [
-                "BuildCacheBytes", "BuildCacheCore", "BuildCacheLocal", "BuildCacheSpec", "BuildCacheTesting",
+                "BuildCacheBytes", "BuildCacheCore", "BuildCacheSpec", "BuildCacheTesting",
                 "BuildCacheClient",
             ],
             path: "Tests/ExportProbe", swiftSettings: settings),
@@ -252,7 +245,7 @@ let package = Package(
         tests(
             "InteropTests",
             [
-                "BuildCache", "BuildCacheHTTP", "BuildCacheLocal", "BuildCacheS3", "BuildCacheTesting",
+                "BuildCache", "BuildCacheHTTP", "BuildCacheS3", "BuildCacheTesting",
                 "BuildCacheTestServers", "MergeProbe", "TestServers", "TestTools", nioCore, nioHTTP1,
             ]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),

@@ -4,21 +4,6 @@ public import BuildCacheCore
 public import BuildCacheGraph
 public import BuildCacheSpec
 
-extension CacheClient.Endpoint {
-    /// The backend of a spec.
-    ///
-    /// - Throws: `CacheError` as `CacheSpec.makeBackend(scratch:clients:limits:)`.
-    public init(
-        _ spec: CacheSpec, scratch: ScratchStore, clients: BackendClients = .shared,
-        limits: CacheConfigLimits = CacheConfigLimits()
-    ) throws(CacheError) {
-        self.init(
-            name: spec.description,
-            backend: try spec.makeBackend(scratch: scratch, clients: clients, limits: limits),
-            ignoresErrors: spec.export?.ignoreError ?? false)
-    }
-}
-
 extension CacheClient {
     /// Makes a client of specs, as `--cache-from` and `--cache-to` give them.
     ///
@@ -83,13 +68,17 @@ extension CacheClient {
         imports: [CacheSpec], validExports exports: [CacheSpec], scratch: ScratchStore, clients: BackendClients,
         limits: CacheConfigLimits, writePolicy: WritePolicy?
     ) throws(CacheError) {
-        self.init(sources: [], destinations: [])
+        self.init()
         for spec in CacheSpec.removingDuplicates(imports: imports) {
-            sources.append(try Endpoint(spec, scratch: scratch, clients: clients, limits: limits))
+            let importer = try spec.makeImporter(scratch: scratch, clients: clients, limits: limits)
+            sources.append(Source(name: spec.description, importer: importer))
         }
         for var spec in exports {
             if let writePolicy { spec.export?.writePolicy = writePolicy }
-            destinations.append(try Endpoint(spec, scratch: scratch, clients: clients, limits: limits))
+            let exporter = try spec.makeExporter(scratch: scratch, clients: clients, limits: limits)
+            destinations.append(
+                Destination(
+                    name: spec.description, exporter: exporter, ignoresErrors: spec.export?.ignoreError ?? false))
         }
     }
 }

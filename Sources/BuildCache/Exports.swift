@@ -2,7 +2,6 @@
 @_exported public import BuildCacheAzure
 @_exported public import BuildCacheClient
 @_exported public import BuildCacheGitHubActions
-@_exported public import BuildCacheLocal
 @_exported public import BuildCacheRegistry
 @_exported public import BuildCacheS3
 @_exported public import BuildCacheSpec

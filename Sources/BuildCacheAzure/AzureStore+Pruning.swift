@@ -15,7 +15,7 @@ extension AzureStore: PrunableStore {
             return try await StoredName.reading(
                 name, version: found.etag ?? "", modifiedAt: found.modifiedAt, listedBytes: found.size, limits: limits
             ) {
-                try await container.blob(named: blob.name).document(limit: limits.maximumBytes, retries: retries)
+                try await container.blob(named: blob.name).document(limit: limits.documentBytes, retries: retries)
                     .map { ($0.bytes, $0.etag) }
             }
         }.compactMap { $0 }

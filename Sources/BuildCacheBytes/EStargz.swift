@@ -59,7 +59,7 @@ package enum EStargz {
                 Int64(ContentLimit.tocBytes(stored: descriptor.size)), limit.maximum(stored: descriptor.size))
             // A header and the zeros behind the table come on top.
             let decoder = LayerDecoder(
-                DecompressionLimit(bytes: most + 2 * Int64(maximumPadding), ratio: 0),
+                DecompressionLimit(maximumBytes: most + 2 * Int64(maximumPadding), maximumRatio: 0),
                 stored: descriptor.size)
             let tar = try decoder.decode(toc, mediaType: .layer(.gzip))
             return try await holdsOnlyTOC(tar, ofAtMost: most, body) ? offset : nil

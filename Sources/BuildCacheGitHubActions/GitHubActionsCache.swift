@@ -26,10 +26,8 @@ public struct GitHubActionsCache: StoredCache, PrunableBackend {
     public let options: GitHubActionsOptions
     /// What an export takes and how it is written.
     public let export: ExportOptions
-    /// How much a cache config may hold, read or written.
-    ///
-    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
-    public var limits = CacheConfigLimits()
+    /// Limits for a cache config, read or written.
+    public let limits: CacheConfigLimits
     /// The store in which layers are converted.
     public let scratch: ScratchStore
     private let client: GitHubActionsClient
@@ -43,14 +41,16 @@ public struct GitHubActionsCache: StoredCache, PrunableBackend {
     ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: Connections and the count of uploads; share one.
+    ///   - limits: Limits for a cache config, read or written.
     public init(
         _ options: GitHubActionsOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore,
-        client: GitHubActionsClient = .shared
+        client: GitHubActionsClient = .shared, limits: CacheConfigLimits = CacheConfigLimits()
     ) {
         self.options = options
         self.export = export
         self.scratch = scratch
         self.client = client
+        self.limits = limits
     }
 
     /// Eight layers at once, because each takes three requests one after the other.

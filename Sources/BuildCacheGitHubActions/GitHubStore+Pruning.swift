@@ -40,7 +40,7 @@ extension GitHubStore: PrunableStore {
             title, version: version, modifiedAt: newest.entry.createdAt, isCache: true,
             documentBytes: newest.entry.size, blobs: nil)
         do {
-            let bytes = try await entries.read(newest.number, of: index.name, limit: limits.maximumBytes)
+            let bytes = try await entries.read(newest.number, of: index.name, limit: limits.documentBytes)
             if let bytes {
                 // No index is empty, whatever the list says: folders have no placeholders here.
                 var name = StoredName(

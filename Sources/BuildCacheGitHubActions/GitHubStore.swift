@@ -155,7 +155,7 @@ final class GitHubStore: CacheStore {
 
     func publish(_ draft: CacheDraft, as index: String) async throws -> Publication {
         let (key, written) = try await entries.publish(
-            index, limit: limits.maximumBytes, mergesOthers: draft.merges
+            index, limit: limits.documentBytes, mergesOthers: draft.merges
         ) { current, overlooked, hasSaved in
             func named(_ bytes: [UInt8]) -> NamedDocument {
                 NamedDocument(name: index, content: .document(RawDocument(mediaType: .cacheConfig, bytes: bytes)))

@@ -18,17 +18,20 @@ public struct CacheConfigLimits: Hashable, Sendable {
     /// Bytes of JSON.
     ///
     /// Default 64 MiB; BuildKit itself reads 1 MiB from registries and directories.
-    public var maximumBytes: Int
+    public var maximumBytes: Int64
     /// Entries of each table: layers, records, links, results.
     ///
     /// Default 4 194 304; never more than 2³¹ - 2, however large this is.
     public var maximumEntries: Int
 
-    /// Makes limits.
-    public init(maximumBytes: Int = 64 << 20, maximumEntries: Int = 1 << 22) {
+    /// Creates limits.
+    public init(maximumBytes: Int64 = 64 << 20, maximumEntries: Int = 1 << 22) {
         self.maximumBytes = maximumBytes
         self.maximumEntries = maximumEntries
     }
+
+    /// ``maximumBytes`` as the size of a document in memory.
+    package var documentBytes: Int { Int(clamping: maximumBytes) }
 }
 
 extension LayerGraph {
@@ -43,7 +46,7 @@ extension LayerGraph {
     public init(
         decodingConfig bytes: [UInt8], layers: CacheConfigLayers, limits: CacheConfigLimits = CacheConfigLimits()
     ) throws(CacheError) {
-        guard bytes.count <= limits.maximumBytes else {
+        guard bytes.count <= limits.documentBytes else {
             throw CacheError(
                 .limitExceeded,
                 "the cache config has \(bytes.count) bytes, more than the limit of \(limits.maximumBytes); raise the limit to read it"

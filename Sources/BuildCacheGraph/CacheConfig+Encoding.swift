@@ -39,10 +39,10 @@ extension LayerGraph {
         _ form: EncodedCacheConfig.Form = .plain, within limits: CacheConfigLimits? = nil
     ) throws(CacheError) -> EncodedCacheConfig {
         let config = try cleanedIfNeeded().encodeCleanConfig(form)
-        if let limits, config.bytes.count > limits.maximumBytes {
+        if let limits, config.bytes.count > limits.documentBytes {
             throw CacheError(
                 .limitExceeded,
-                "the cache config would have \(config.bytes.count) bytes, and with the limit of \(limits.maximumBytes) nobody "
+                "the cache config would have \(config.bytes.count) bytes, and with the limit of \(limits.documentBytes) nobody "
                     + "could read it again; export less, as with mode=min, or raise the limit")
         }
         return config

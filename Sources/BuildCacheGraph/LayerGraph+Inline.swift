@@ -68,10 +68,10 @@ extension LayerGraph {
                 if result >= 0 { writeInline(results[Int(result)], places, into: &writer) }
             }
             // A chain that is not how the image begins is written layer by layer, so the text may grow with the square of the graph.
-            guard writer.bytes.count <= limits.maximumBytes else {
+            guard writer.bytes.count <= limits.documentBytes else {
                 throw CacheError(
                     .limitExceeded,
-                    "the inline cache would have more than \(limits.maximumBytes) bytes; export to another backend, or raise the limit"
+                    "the inline cache would have more than \(limits.documentBytes) bytes; export to another backend, or raise the limit"
                 )
             }
         }

@@ -24,10 +24,8 @@ public struct RegistryCache: StoredCache, PrunableBackend {
     public let options: RegistryOptions
     /// What an export takes and how it is written.
     public let export: ExportOptions
-    /// How much a cache config may hold, read or written.
-    ///
-    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
-    public var limits = CacheConfigLimits()
+    /// Limits for a cache config, read or written.
+    public let limits: CacheConfigLimits
     /// The store in which layers are converted.
     public let scratch: ScratchStore
     let client: RegistryClient
@@ -41,14 +39,16 @@ public struct RegistryCache: StoredCache, PrunableBackend {
     ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: What is known about registries; share one.
+    ///   - limits: Limits for a cache config, read or written.
     public init(
         _ options: RegistryOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore,
-        client: RegistryClient = .shared
+        client: RegistryClient = .shared, limits: CacheConfigLimits = CacheConfigLimits()
     ) {
         self.options = options
         self.export = export
         self.scratch = scratch
         self.client = client
+        self.limits = limits
     }
 
     /// Four layers at once, as BuildKit.

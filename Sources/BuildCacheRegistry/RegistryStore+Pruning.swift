@@ -23,10 +23,10 @@ extension RegistryStore: PrunableStore {
         // Of the registry itself: a mirror may be behind.
         guard
             let document = try await repository.manifest(
-                .tag(tag), limit: limits.maximumBytes, at: repository.origin)
+                .tag(tag), limit: limits.documentBytes, at: repository.origin)
         else { return nil }
         var name = StoredName(tag, version: "\(document.digest)", modifiedAt: nil, manifest: document.bytes)
-        guard let found = try? Document(decoding: document.bytes, limit: limits.maximumBytes) else { return name }
+        guard let found = try? Document(decoding: document.bytes, limit: limits.documentBytes) else { return name }
         guard case .cache(let cache) = found else {
             // The registry knows itself which blobs an image index needs.
             name.blobs = Dictionary(found.references.map { ($0.digest, $0.size) }) { first, _ in first }
@@ -36,7 +36,7 @@ extension RegistryStore: PrunableStore {
         do {
             // What another job announces at this moment is none of ours to remove.
             name.isCache = !TagMerge.mayBeUnderWay(tag, at: repository.client.now())
-            let config = try await repository.bytes(of: cache.config, limit: limits.maximumBytes)
+            let config = try await repository.bytes(of: cache.config, limit: limits.documentBytes)
             name.modifiedAt = try LayerGraph(
                 decodingConfig: config, layers: .described(cache.layers), limits: limits
             ).newestResult
@@ -55,7 +55,7 @@ extension RegistryStore: PrunableStore {
     func remove(_ name: StoredName) async throws -> Bool {
         let digest = try Digest(name.version)
         // One that went with another tag of its manifest is gone, as it should be.
-        guard let found = try await repository.digest(of: .tag(name.name), limit: limits.maximumBytes) else {
+        guard let found = try await repository.digest(of: .tag(name.name), limit: limits.documentBytes) else {
             return true
         }
         guard found == digest else { return false }

@@ -81,7 +81,7 @@ struct RegistryStore: CacheStore {
                     subject: manifest.digest.description))
         }
         // Writing a manifest that is there would look like a change to those who watch the tag.
-        if try await repository.digest(of: name, limit: limits.maximumBytes) == manifest.digest {
+        if try await repository.digest(of: name, limit: limits.documentBytes) == manifest.digest {
             done.transfers[manifest.digest] = .alreadyPresent
         } else {
             try Task.checkCancellation()

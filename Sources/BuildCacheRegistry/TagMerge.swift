@@ -266,7 +266,7 @@ struct TagMerge {
     // MARK: Documents
 
     private func manifest(_ tag: String) async throws -> RawDocument? {
-        try await repository.manifest(.tag(tag), limit: limits.maximumBytes, at: repository.origin)
+        try await repository.manifest(.tag(tag), limit: limits.documentBytes, at: repository.origin)
     }
 
     private func graph(of manifest: RawDocument) async throws -> LayerGraph? {

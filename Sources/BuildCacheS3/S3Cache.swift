@@ -24,10 +24,8 @@ public struct S3Cache: StoredCache, PrunableBackend {
     public let options: S3Options
     /// What an export takes and how it is written.
     public let export: ExportOptions
-    /// How much a cache config may hold, read or written.
-    ///
-    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
-    public var limits = CacheConfigLimits()
+    /// Limits for a cache config, read or written.
+    public let limits: CacheConfigLimits
     /// The store in which layers are converted.
     public let scratch: ScratchStore
     private let client: S3Client
@@ -41,14 +39,16 @@ public struct S3Cache: StoredCache, PrunableBackend {
     ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
     ///   - client: Credentials, and what is known about services; share one.
+    ///   - limits: Limits for a cache config, read or written.
     public init(
         _ options: S3Options, export: ExportOptions = ExportOptions(), scratch: ScratchStore,
-        client: S3Client = .shared
+        client: S3Client = .shared, limits: CacheConfigLimits = CacheConfigLimits()
     ) {
         self.options = options
         self.export = export
         self.scratch = scratch
         self.client = client
+        self.limits = limits
     }
 
     /// `upload_parallelism` layers at once.

@@ -18,7 +18,7 @@ extension S3Store: PrunableStore {
                 name, version: version, modifiedAt: object.modifiedAt, listedBytes: object.size, limits: limits
             ) {
                 try await bucket.reporting("read", name) {
-                    try await bucket.object(object.key, limit: limits.maximumBytes).map { ($0, nil) }
+                    try await bucket.object(object.key, limit: limits.documentBytes).map { ($0, nil) }
                 }
             }
         }.compactMap { $0 }

@@ -22,7 +22,7 @@ public struct MemoryCache: StoredCache, PrunableBackend {
     /// Layers that are stored at once.
     public var transfersInFlight = 4
     /// Limits for a cache config, read or written.
-    public var limits = CacheConfigLimits()
+    public let limits: CacheConfigLimits
     /// Called before each call to the store, so that a test can decide which writer continues.
     package var beforeStep: @Sendable () async throws -> Void = {}
     /// The store in which layers are converted.
@@ -35,11 +35,16 @@ public struct MemoryCache: StoredCache, PrunableBackend {
     ///   - export: The options of an export.
     ///   - store: The store of its blobs and names.
     ///   - scratch: The store in which layers are converted.
-    public init(_ name: String, export: ExportOptions = ExportOptions(), in store: MemoryStore, scratch: ScratchStore) {
+    ///   - limits: Limits for a cache config, read or written.
+    public init(
+        _ name: String, export: ExportOptions = ExportOptions(), in store: MemoryStore, scratch: ScratchStore,
+        limits: CacheConfigLimits = CacheConfigLimits()
+    ) {
         self.name = name
         self.export = export
         self.store = store
         self.scratch = scratch
+        self.limits = limits
     }
 
     /// The name `memory`.

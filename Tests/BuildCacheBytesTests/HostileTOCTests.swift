@@ -135,7 +135,7 @@ struct HostileTOCTests {
         let json = ByteBuffer(string: HostileTOCTests.table(rows) + String(repeating: " ", count: 3_000_000))
         let (descriptor, source) = try HostileTOCTests.layer(json: json)
         for (bytes, code) in [(Int64(json.readableBytes), CacheError.Code?.none), (2_999_999, .limitExceeded)] {
-            let limit = DecompressionLimit(bytes: bytes, ratio: 1)
+            let limit = DecompressionLimit(maximumBytes: bytes, maximumRatio: 1)
             let opened = await self.code { _ = try await LazyLayer.open(descriptor, in: source, limit: limit) }
             #expect(opened == code)
             let converted = await self.code {
@@ -166,7 +166,7 @@ struct HostileTOCTests {
         let (descriptor, source) = try HostileTOCTests.layer(HostileTOCTests.table(HostileTOCTests.file()))
         for (bytes, code) in [(Int64(4096), CacheError.Code?.none), (4095, .limitExceeded)] {
             let layer = try await LazyLayer.open(
-                descriptor, in: source, limit: DecompressionLimit(bytes: bytes, ratio: 0))
+                descriptor, in: source, limit: DecompressionLimit(maximumBytes: bytes, maximumRatio: 0))
             let read = await self.code { _ = try await layer.read("f").bytes() }
             #expect(read == code)
         }

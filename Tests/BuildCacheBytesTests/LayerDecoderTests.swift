@@ -140,10 +140,10 @@ struct LayerDecoderTests {
     func limits(_ type: Compression) async throws {
         let tar = ByteBuffer.zeros(3_000_000)
         let stored = try await encode(type, tar)
-        let enough = try LayerDecoder(DecompressionLimit(bytes: 3_000_000, ratio: 0), stored: 0)
+        let enough = try LayerDecoder(DecompressionLimit(maximumBytes: 3_000_000, maximumRatio: 0), stored: 0)
             .decode(.chunks(stored), mediaType: .layer(type))
         #expect(try await enough.bytes() == tar)
-        let tooFew = try LayerDecoder(DecompressionLimit(bytes: 2_999_999, ratio: 0), stored: 0)
+        let tooFew = try LayerDecoder(DecompressionLimit(maximumBytes: 2_999_999, maximumRatio: 0), stored: 0)
             .decode(.chunks(stored), mediaType: .layer(type))
         let error = await #expect(throws: CacheError.self) { _ = try await tooFew.bytes() }
         #expect(error?.code == .limitExceeded)
@@ -170,14 +170,14 @@ struct LayerDecoderTests {
         arguments: [1, 1 << 20])
     func refusesWindows(_ chunks: Int) async throws {
         let tar = TarSample.small.prefix(1000)
-        let small = DecompressionLimit(zstdWindow: (1 << 20) + 5)
+        let small = DecompressionLimit(maximumWindowBytes: (1 << 20) + 5)
         // A frame without a window of its own, whose content has 3 MiB.
         var single = ByteBuffer(bytes: [0x28, 0xB5, 0x2F, 0xFD, 0xA0])
         single.writeInteger(UInt32(3 << 20), endianness: .little)
         single.writeBytes([1, 0, 0])
         for (stored, limit, window) in [
             (frame(windowLog: 30, tar), DecompressionLimit(), "1073741824"),
-            (frame(windowLog: 41, tar), DecompressionLimit(zstdWindow: .max), "2199023255552"),
+            (frame(windowLog: 41, tar), DecompressionLimit(maximumWindowBytes: .max), "2199023255552"),
             (frame(windowLog: 21, tar), small, "2097152"), (single, small, "3145728"),
             (frame(windowLog: 20, tar) + frame(windowLog: 21, tar), small, "2097152"),
         ] {

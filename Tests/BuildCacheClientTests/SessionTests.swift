@@ -16,9 +16,9 @@ struct SessionTests {
     func answersWhileOthersLoad() async throws {
         let cache = try Sample("step").cache()
         let session = session([
-            endpoint("hangs", HangingBackend()),
-            endpoint("garbage", ScriptedBackend(importing: { throw CacheError(.corrupted, "this is no cache") })),
-            endpoint("good", ScriptedBackend(importing: { cache })),
+            source("hangs", HangingBackend()),
+            source("garbage", ScriptedBackend(importing: { throw CacheError(.corrupted, "this is no cache") })),
+            source("good", ScriptedBackend(importing: { cache })),
         ])
         let step = try Sample("step").record(in: session)
         // Nothing ends the source that hangs: waiting for it would be for ever.
@@ -33,7 +33,7 @@ struct SessionTests {
         let clock = HeldClock()
         var options = CacheSession.Options(deadline: .seconds(7))
         options.clock = clock
-        let session = session([endpoint("hangs", HangingBackend())], options: options)
+        let session = session([source("hangs", HangingBackend())], options: options)
         let step = try Sample("step").record(in: session)
         async let answer = session.lookup(step)
         await clock.waitForSleeper()
@@ -55,7 +55,7 @@ struct SessionTests {
         var options = CacheSession.Options()
         options.clock = clock
         let stubborn = StubbornBackend()
-        let session = session([endpoint("stubborn", stubborn)], options: options)
+        let session = session([source("stubborn", stubborn)], options: options)
         let step = try Sample("step").record(in: session)
         await clock.waitForSleeper()
         clock.release()
@@ -69,7 +69,7 @@ struct SessionTests {
         let clock = HeldClock()
         var options = CacheSession.Options()
         options.clock = clock
-        let session = session([endpoint("hangs", HangingBackend())], options: options)
+        let session = session([source("hangs", HangingBackend())], options: options)
         let step = try Sample("step").record(in: session)
         let lookup = Task { try await session.lookup(step) }
         await clock.waitForSleeper()
@@ -84,7 +84,7 @@ struct SessionTests {
         )
         let same = try Sample("step", layer: "same", at: 2).cache()
         let sources = [("old", old), ("new", new), ("same", same)].map { name, cache in
-            endpoint(name, ScriptedBackend(importing: { cache }))
+            source(name, ScriptedBackend(importing: { cache }))
         }
         let session = session(sources)
         await session.waitForSources()
@@ -102,8 +102,8 @@ struct SessionTests {
         let known = try ImportedCache(parts: [.init(manifest: nil, graph: inputs)], blobs: MemorySource([]))
         let cache = try Sample("step").cache()
         let session = session([
-            endpoint("inputs", ScriptedBackend(importing: { known })),
-            endpoint("step", ScriptedBackend(importing: { cache })),
+            source("inputs", ScriptedBackend(importing: { known })),
+            source("step", ScriptedBackend(importing: { cache })),
         ])
         #expect(try await session.lookup(try Sample("step").record(in: session)) != nil)
     }
@@ -111,7 +111,7 @@ struct SessionTests {
     @Test("misses a step that is built on something of this machine alone")
     func ephemeralMisses() async throws {
         let cache = try Sample("step").cache()
-        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))])
+        let session = session([source("good", ScriptedBackend(importing: { cache }))])
         let local = try session.recordEphemeral()
         let step = try session.record(Sample("step").digest, inputs: [[Link(local)]])
         #expect(try await session.lookup(step) == nil)
@@ -131,7 +131,7 @@ struct SessionTests {
     @Test("says which input of a step differs from what the caches know")
     func explains() async throws {
         let cache = try Sample("step").cache()
-        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))])
+        let session = session([source("good", ScriptedBackend(importing: { cache }))])
         let other = try session.record(.record(content: Digest(of: "other".utf8)))
         let step = try session.record(Sample("step").digest, inputs: [[Link(other)]])
         #expect(try await session.lookup(step) == nil)
@@ -155,7 +155,7 @@ struct SessionTests {
         let sample = Sample("step")
         let cache = try sample.cache()
         let store = MemoryStore()
-        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))], store: store)
+        let session = session([source("good", ScriptedBackend(importing: { cache }))], store: store)
         let step = try sample.record(in: session)
         let hit = try #require(try await session.fetch(step))
         #expect(store.digests == Set(hit.layers.map(\.digest)))
@@ -174,8 +174,8 @@ struct SessionTests {
         let store = MemoryStore()
         let session = session(
             [
-                endpoint("new", ScriptedBackend(importing: { cache })),
-                endpoint("old", ScriptedBackend(importing: { old })),
+                source("new", ScriptedBackend(importing: { cache })),
+                source("old", ScriptedBackend(importing: { old })),
             ], store: store)
         await session.waitForSources()
         let step = try new.record(in: session)
@@ -200,7 +200,7 @@ struct SessionTests {
             parts: [.init(manifest: nil, graph: graph)], blobs: MemorySource([layer.stored]))
         let store = MemoryStore()
         for _ in 0..<2 {
-            let session = session([endpoint("poisoned", ScriptedBackend(importing: { cache }))], store: store)
+            let session = session([source("poisoned", ScriptedBackend(importing: { cache }))], store: store)
             #expect(try await session.fetch(try Sample("step").record(in: session)) == nil)
             #expect(session.report.problems.map(\.kind) == [.damagedLayer])
         }
@@ -210,7 +210,7 @@ struct SessionTests {
     func missesWithoutLayers() async throws {
         let sample = Sample("step")
         let cache = try sample.cache(MemorySource([]))
-        let session = session([endpoint("empty", ScriptedBackend(importing: { cache }))])
+        let session = session([source("empty", ScriptedBackend(importing: { cache }))])
         let step = try sample.record(in: session)
         #expect(try await session.lookup(step) != nil)
         #expect(try await session.fetch(step) == nil)
@@ -222,7 +222,7 @@ struct SessionTests {
     func storeFails() async throws {
         let sample = Sample("step")
         let cache = try sample.cache()
-        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))], store: FullStore())
+        let session = session([source("good", ScriptedBackend(importing: { cache }))], store: FullStore())
         let step = try sample.record(in: session)
         let error = await #expect(throws: CacheError.self) { _ = try await session.fetch(step) }
         #expect(error?.code == .storageFull)
@@ -234,7 +234,7 @@ struct SessionTests {
         let blobs = FaultySource(MemorySource([Array("step".utf8)]), .opening(0))
         let cache = try sample.cache(blobs)
         let store = MemoryStore()
-        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))], store: store)
+        let session = session([source("good", ScriptedBackend(importing: { cache }))], store: store)
         let step = try sample.record(in: session)
         session.prefetch(step)
         session.prefetch(step)
@@ -247,7 +247,7 @@ struct SessionTests {
         let sample = Sample("step")
         let blobs = FaultySource(MemorySource([Array("step".utf8)]), .hanging(1))
         let cache = try sample.cache(blobs)
-        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))])
+        let session = session([source("good", ScriptedBackend(importing: { cache }))])
         let step = try sample.record(in: session)
         session.prefetch(step)
         await blobs.waitUntilHanging()
@@ -263,7 +263,7 @@ struct SessionTests {
     func prefetchedMiss() async throws {
         let sample = Sample("step")
         let cache = try sample.cache()
-        let session = session([endpoint("good", ScriptedBackend(importing: { cache }))])
+        let session = session([source("good", ScriptedBackend(importing: { cache }))])
         let other = try session.record(.record(content: Digest(of: "other".utf8)))
         let step = try session.record(sample.digest, inputs: [[Link(other)]])
         session.prefetch(step)
@@ -279,8 +279,8 @@ struct SessionTests {
         let (one, other) = (Sample("one", layer: "same"), Sample("other", layer: "same"))
         let (first, second) = (try one.cache(MemorySource([])), try other.cache(MemorySource([])))
         let session = session([
-            endpoint("first", ScriptedBackend(importing: { first })),
-            endpoint("second", ScriptedBackend(importing: { second })),
+            source("first", ScriptedBackend(importing: { first })),
+            source("second", ScriptedBackend(importing: { second })),
         ])
         let steps = (try one.record(in: session), try other.record(in: session))
         #expect(try await session.lookup(steps.0) != nil)
@@ -298,7 +298,7 @@ struct SessionTests {
         try await ScratchStore.withTemporary { scratch in
             let sample = Sample("step")
             let memory = MemoryCache("main", export: ExportOptions(mode: .max), in: store, scratch: scratch)
-            let session = CacheClient(sources: [], destinations: [endpoint("memory", memory)])
+            let session = CacheClient(sources: [], destinations: [destination("memory", memory)])
                 .openSession(store: scratch)
             try session.addResult([.stored(sample.descriptor)], to: try sample.record(in: session))
             let blobs = FaultySource(MemorySource([Array("step".utf8)]), .opening(1))
@@ -315,8 +315,8 @@ struct SessionTests {
             let cache = try sample.cache()
             let memory = MemoryCache("main", export: ExportOptions(mode: .max), in: store, scratch: scratch)
             let client = CacheClient(
-                sources: [endpoint("good", ScriptedBackend(importing: { cache }))],
-                destinations: [endpoint("memory", memory)])
+                sources: [source("good", ScriptedBackend(importing: { cache }))],
+                destinations: [destination("memory", memory)])
             let session = client.openSession(store: scratch)
             let step = try sample.record(in: session)
             #expect(try await session.lookup(step) != nil)
@@ -361,13 +361,17 @@ struct SessionTests {
     // MARK: Helpers
 
     private func session(
-        _ sources: [CacheClient.Endpoint], store: any BlobStore = MemoryStore(),
+        _ sources: [CacheClient.Source], store: any BlobStore = MemoryStore(),
         options: CacheSession.Options = CacheSession.Options()
     ) -> CacheSession {
         CacheClient(sources: sources, destinations: []).openSession(store: store, options: options)
     }
 
-    private func endpoint(_ name: String, _ backend: any CacheBackend) -> CacheClient.Endpoint {
-        CacheClient.Endpoint(name: name, backend: backend)
+    private func source(_ name: String, _ importer: any CacheImporter) -> CacheClient.Source {
+        CacheClient.Source(name: name, importer: importer)
+    }
+
+    private func destination(_ name: String, _ exporter: any CacheExporter) -> CacheClient.Destination {
+        CacheClient.Destination(name: name, exporter: exporter)
     }
 }

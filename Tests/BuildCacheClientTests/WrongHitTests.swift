@@ -15,9 +15,9 @@ struct WrongHitTests {
     private let store = MemoryStore()
 
     private func client(_ scratch: ScratchStore, name: String = "main") -> CacheClient {
-        let endpoint = CacheClient.Endpoint(
-            name: name, backend: MemoryCache(name, export: ExportOptions(mode: .max), in: store, scratch: scratch))
-        return CacheClient(sources: [endpoint], destinations: [endpoint])
+        let cache = MemoryCache(name, export: ExportOptions(mode: .max), in: store, scratch: scratch)
+        return CacheClient(
+            sources: [.init(name: name, importer: cache)], destinations: [.init(name: name, exporter: cache)])
     }
 
     /// Notes a step over a root that all steps share.
@@ -72,10 +72,10 @@ struct WrongHitTests {
             let names = ["project a", "project b"]
             let store = store
             _ = try await names.mapConcurrently(limit: 2) { name in
-                let endpoint = CacheClient.Endpoint(
+                let destination = CacheClient.Destination(
                     name: name,
-                    backend: MemoryCache(name, export: ExportOptions(mode: .max), in: store, scratch: scratch))
-                let session = CacheClient(sources: [], destinations: [endpoint]).openSession(store: scratch)
+                    exporter: MemoryCache(name, export: ExportOptions(mode: .max), in: store, scratch: scratch))
+                let session = CacheClient(destinations: [destination]).openSession(store: scratch)
                 let root = try session.record(Sample.root)
                 let step = try session.record(
                     .record(operation: Digest(of: "step".utf8), output: 0), inputs: [[Link(root)]])
@@ -189,9 +189,12 @@ struct WrongHitTests {
 struct SessionExportTests {
     private let store = MemoryStore()
 
-    private func endpoint(_ name: String, _ scratch: ScratchStore) -> CacheClient.Endpoint {
-        CacheClient.Endpoint(
-            name: name, backend: MemoryCache(name, export: ExportOptions(mode: .max), in: store, scratch: scratch))
+    private func cache(_ name: String, _ scratch: ScratchStore) -> MemoryCache {
+        MemoryCache(name, export: ExportOptions(mode: .max), in: store, scratch: scratch)
+    }
+
+    private func destination(_ name: String, _ scratch: ScratchStore) -> CacheClient.Destination {
+        CacheClient.Destination(name: name, exporter: cache(name, scratch))
     }
 
     private func digest(_ name: String) -> Digest { .record(operation: Digest(of: name.utf8), output: 0) }
@@ -201,8 +204,8 @@ struct SessionExportTests {
     @Test("keeps all keys of a step that was a hit, however many builds found it by one of them")
     func alternativeKeys() async throws {
         try await ScratchStore.withTemporary { scratch in
-            let main = endpoint("main", scratch)
-            let client = CacheClient(sources: [main], destinations: [main])
+            let main = CacheClient.Source(name: "main", importer: cache("main", scratch))
+            let client = CacheClient(sources: [main], destinations: [destination("main", scratch)])
             func keys(_ session: CacheSession) throws -> (cheap: RecordID, content: RecordID) {
                 (
                     try session.record(digest("COPY of the sources")),
@@ -232,7 +235,7 @@ struct SessionExportTests {
     @Test("gives a pending layer the time of its result, so that images made from the cache are reproducible")
     func layerTimes() async throws {
         try await ScratchStore.withTemporary { scratch in
-            let main = endpoint("main", scratch)
+            let main = destination("main", scratch)
             let session = CacheClient(sources: [], destinations: [main]).openSession(store: scratch)
             let root = try session.record(digest("root"))
             let base = CacheSession.ResultLayer.tar { tar("base") }
@@ -242,7 +245,7 @@ struct SessionExportTests {
             let two = try session.record(digest("two"), inputs: [[Link(one)]])
             try session.addResult([base, .tar { tar("top") }], createdAt: late, to: two)
             try await session.exportCaches().check()
-            let cache = try #require(try await main.backend.importCache(progress: .discarded))
+            let cache = try #require(try await self.cache("main", scratch).importCache(progress: .discarded))
             let times = cache.graph.descriptors.values.map {
                 [$0.diffID?.digest.description, $0.createdAt?.description]
             }
@@ -257,7 +260,7 @@ struct SessionExportTests {
     @Test("that could make none of its results is an error, and of those that it could not make each is a problem")
     func nothingMade() async throws {
         try await ScratchStore.withTemporary { scratch in
-            let main = endpoint("main", scratch)
+            let main = destination("main", scratch)
             let session = CacheClient(sources: [], destinations: [main]).openSession(store: scratch)
             let root = try session.record(digest("root"))
             let lost = try session.record(digest("lost"), inputs: [[Link(root)]])
@@ -266,7 +269,7 @@ struct SessionExportTests {
             let report = try await session.exportCaches()
             #expect(report.failures.map(\.code) == [.notFound])
             #expect(report.failures.first?.context.subject == "never made")
-            #expect(try await main.backend.importCache(progress: .discarded) == nil)
+            #expect(try await cache("main", scratch).importCache(progress: .discarded) == nil)
 
             let made = try session.record(digest("made"), inputs: [[Link(root)]])
             try session.addResult([.tar { tar("made") }], to: made)
@@ -282,7 +285,7 @@ struct SessionExportTests {
     @Test("without any result writes nothing and says so, in the report and in its line")
     func nothingToExport() async throws {
         try await ScratchStore.withTemporary { scratch in
-            let session = CacheClient(sources: [], destinations: [endpoint("main", scratch)])
+            let session = CacheClient(sources: [], destinations: [destination("main", scratch)])
                 .openSession(store: scratch)
             _ = try session.record(digest("root"))
             let report = try await session.exportCaches()
@@ -303,10 +306,10 @@ struct SessionExportTests {
                 let cache = try sample.cache(FaultySource(MemorySource([Array("step".utf8)]), fault))
                 let client = CacheClient(
                     sources: [
-                        .init(name: "main", backend: ScriptedBackend(importing: { cache })),
+                        .init(name: "main", importer: ScriptedBackend(importing: { cache })),
                         .init(
                             name: "down",
-                            backend: ScriptedBackend(importing: { throw CacheError(.unavailable, "it is down") })),
+                            importer: ScriptedBackend(importing: { throw CacheError(.unavailable, "it is down") })),
                     ], destinations: [])
                 let session = client.openSession(store: MemoryStore())
                 await session.waitForSources()

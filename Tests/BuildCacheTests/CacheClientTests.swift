@@ -48,10 +48,14 @@ struct CacheClientTests {
             parts: [ImportedCache.Part(manifest: nil, graph: graph)], blobs: OneBlob(bytes: bytes, isGone: isGone))
     }
 
-    private func endpoint(_ name: String, ignoresErrors: Bool = false, _ backend: ScriptedBackend)
-        -> CacheClient.Endpoint
-    {
-        CacheClient.Endpoint(name: name, backend: backend, ignoresErrors: ignoresErrors)
+    private func source(_ name: String, _ backend: ScriptedBackend) -> CacheClient.Source {
+        CacheClient.Source(name: name, importer: backend)
+    }
+
+    private func destination(
+        _ name: String, ignoresErrors: Bool = false, _ backend: ScriptedBackend
+    ) -> CacheClient.Destination {
+        CacheClient.Destination(name: name, exporter: backend, ignoresErrors: ignoresErrors)
     }
 
     @Test("unites what its sources know, the newest result first, and reads each layer from who has it")
@@ -59,8 +63,8 @@ struct CacheClientTests {
         let (old, new) = (try cache("old", at: 1), try cache("new", at: 2))
         let client = CacheClient(
             sources: [
-                endpoint("old", ScriptedBackend(importing: { old })),
-                endpoint("new", ScriptedBackend(importing: { new })),
+                source("old", ScriptedBackend(importing: { old })),
+                source("new", ScriptedBackend(importing: { new })),
             ],
             destinations: [])
         let report = try await client.importCaches()
@@ -83,8 +87,8 @@ struct CacheClientTests {
         let (lost, kept) = (try cache("same", at: 1, isGone: true), try cache("same", at: 1))
         let client = CacheClient(
             sources: [
-                endpoint("lost", ScriptedBackend(importing: { lost })),
-                endpoint("kept", ScriptedBackend(importing: { kept })),
+                source("lost", ScriptedBackend(importing: { lost })),
+                source("kept", ScriptedBackend(importing: { kept })),
             ],
             destinations: [])
         let report = try await client.importCaches()
@@ -97,8 +101,8 @@ struct CacheClientTests {
         let good = try cache("good", at: 1)
         let client = CacheClient(
             sources: [
-                endpoint("down", ScriptedBackend(importing: { throw CacheError(.unavailable, "it is down") })),
-                endpoint("empty", ScriptedBackend()), endpoint("good", ScriptedBackend(importing: { good })),
+                source("down", ScriptedBackend(importing: { throw CacheError(.unavailable, "it is down") })),
+                source("empty", ScriptedBackend()), source("good", ScriptedBackend(importing: { good })),
             ], destinations: [])
         let report = try await client.importCaches()
         #expect(report.graph == good.graph)
@@ -124,8 +128,9 @@ struct CacheClientTests {
         let client = CacheClient(
             sources: [],
             destinations: [
-                endpoint("ignored", ignoresErrors: true, failing), endpoint("good", good), endpoint("full", full),
-                endpoint("denied", failing),
+                destination("ignored", ignoresErrors: true, failing), destination("good", good),
+                destination("full", full),
+                destination("denied", failing),
             ])
         let source = LayerSource(blobs: OneBlob(bytes: []))
         let report = try await client.exportCaches(LayerGraph(), from: source)
@@ -135,7 +140,7 @@ struct CacheClientTests {
         #expect(error?.code == .storageFull)
         #expect(error?.message.contains("denied") == true)
 
-        let lenient = CacheClient(sources: [], destinations: [endpoint("ignored", ignoresErrors: true, failing)])
+        let lenient = CacheClient(sources: [], destinations: [destination("ignored", ignoresErrors: true, failing)])
         try await lenient.exportCaches(LayerGraph(), from: source).check()
     }
 
@@ -150,7 +155,7 @@ struct CacheClientTests {
                 try Task.checkCancellation()
                 return ExportReceipt()
             })
-        let client = CacheClient(sources: [], destinations: [endpoint("endless", endless)])
+        let client = CacheClient(sources: [], destinations: [destination("endless", endless)])
         let task = Task { try await client.exportCaches(LayerGraph(), from: LayerSource(blobs: OneBlob(bytes: []))) }
         for await _ in started {}
         task.cancel()

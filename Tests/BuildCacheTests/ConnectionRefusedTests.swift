@@ -19,7 +19,7 @@ struct ConnectionRefusedTests {
     func isSaid(_ text: String) async throws {
         try await ScratchStore.withTemporary { scratch in
             let spec = try CacheSpec(text, for: .import, environment: .empty)
-            let backend = try spec.makeBackend(scratch: scratch)
+            let backend = try spec.makeImporter(scratch: scratch)
             let waits = Mutex<[String]>([])
             let error = await #expect(throws: CacheError.self) {
                 _ = try await backend.importCache(

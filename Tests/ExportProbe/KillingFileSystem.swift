@@ -1,5 +1,5 @@
 import BuildCacheCore
-import BuildCacheLocal
+import BuildCacheClient
 import Foundation
 import Synchronization
 

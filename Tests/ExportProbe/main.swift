@@ -6,10 +6,9 @@
 
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheLocal
+import BuildCacheClient
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheClient
 
 let arguments = Array(CommandLine.arguments.dropFirst())
 guard arguments.count == 7, let exports = Int(arguments[4]), let turn = Int(arguments[6]) else {

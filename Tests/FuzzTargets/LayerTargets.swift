@@ -6,7 +6,7 @@ extension FuzzTarget {
     /// Layers: compressed in each way, as a tar that becomes eStargz, and read lazily.
     static let layers = [gzip, zstd, tar, toc]
 
-    private static let limit = DecompressionLimit(bytes: 8 << 20, ratio: 1, zstdWindow: 8 << 20)
+    private static let limit = DecompressionLimit(maximumBytes: 8 << 20, maximumRatio: 1, maximumWindowBytes: 8 << 20)
 
     private static let gzip = FuzzTarget("gzip", seeds: { _, bytes in bytes.starts(with: [0x1F, 0x8B]) }) { input in
         try await decode(input.bytes, "application/vnd.oci.image.layer.v1.tar+gzip")

@@ -1,5 +1,5 @@
 import BuildCache
-import BuildCacheLocal
+import BuildCacheClient
 import BuildCacheS3
 import BuildCacheTestServers
 import Foundation

@@ -56,7 +56,8 @@ struct InlineExportTests {
             for part in cache.parts {
                 let image = try Image(part.manifest, of: fixture)
                 let source = LayerSource(blobs: cache.blobs, images: [try image.withoutCache()])
-                let backend = try CacheSpec.parse("type=inline", for: .export)[0].makeBackend(scratch: scratch)
+                let backend = try CacheSpec.parse("type=inline", for: .export)[0].makeExporter(
+                    scratch: scratch)
                 let receipt = try await backend.exportCache(part.graph, from: source, progress: .discarded)
                 let embedded = try #require(receipt.images.first)
                 #expect(embedded.config.bytes == image.configBytes)

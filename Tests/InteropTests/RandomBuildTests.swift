@@ -147,9 +147,9 @@ private struct Project {
         let destination: Backends.Kind = kind == .inline ? .local : kind
         let client = CacheClient(
             sources: round == 0
-                ? [] : [.init(name: "source", backend: try backends.backend(kind, name))],
+                ? [] : [.init(name: "source", importer: try backends.backend(kind, name))],
             destinations: [
-                .init(name: "destination", backend: try backends.backend(destination, name, export: export))
+                .init(name: "destination", exporter: try backends.backend(destination, name, export: export))
             ])
         let session = client.openSession(store: backends.scratch)
         var records: [RecordID] = []

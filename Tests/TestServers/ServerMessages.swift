@@ -1,3 +1,5 @@
+import BuildCacheCore
+import BuildCacheHTTP
 import Foundation
 import NIOCore
 import NIOHTTP1
@@ -112,20 +114,12 @@ extension ServerResponse {
             text += "\(name): \(value)\r\n"
         }
         if !headers.contains(where: { $0.name.lowercased() == "date" }) {
-            text += "Date: \(Date.now.formatted(.serverDate))\r\n"
+            text += "Date: \(Timestamp.now().httpDate)\r\n"
         }
         let isChunked = headers.contains { $0.name.lowercased() == "transfer-encoding" }
-        if hasBody, !hasLength, !(isHead && isChunked) { text += "Content-Length: \(announcedLength ?? body.count)\r\n" }
+        if hasBody, !hasLength, !(isHead && isChunked) {
+            text += "Content-Length: \(announcedLength ?? body.count)\r\n"
+        }
         return Array((text + "\r\n").utf8) + (isHead || !hasBody ? [] : body)
-    }
-}
-
-extension FormatStyle where Self == Date.VerbatimFormatStyle {
-    /// As in `Sun, 06 Nov 1994 08:49:37 GMT`.
-    fileprivate static var serverDate: Date.VerbatimFormatStyle {
-        Date.VerbatimFormatStyle(
-            format:
-                "\(weekday: .abbreviated), \(day: .twoDigits) \(month: .abbreviated) \(year: .padded(4)) \(hour: .twoDigits(clock: .twentyFourHour, hourCycle: .zeroBased)):\(minute: .twoDigits):\(second: .twoDigits) GMT",
-            locale: Locale(identifier: "en_US_POSIX"), timeZone: .gmt, calendar: Calendar(identifier: .gregorian))
     }
 }

@@ -15,7 +15,7 @@
 /// - `BuildCacheS3Tests/HostileServiceTests`: sizes of lists and objects, `AWS_MAX_ATTEMPTS`;
 /// - `BuildCacheAzureTests`: `HostileAccountTests` and `TokenServerTests`;
 /// - `BuildCacheGitHubActionsTests/HostileCacheServiceTests`: lists, entries and tokens;
-/// - `BuildCacheLocalTests/LockTableTests`: the system's table of locks.
+/// - `LocalCacheTests/LockTableTests`: the system's table of locks.
 ///
 /// `SourceRuleTests` see to it that no source reads a number by other means than `init(decimal:in:)` and those beside it.
 package enum OutsideNumbers {

@@ -26,7 +26,7 @@ struct FollowProgress: AsyncParsableCommand {
             // The meter takes events from any task, and is asked by whoever draws, as often as that likes.
             let meter = ProgressMeter()
             var options = CacheSession.Options()
-            options.progress = { endpoint, event in meter.report(event, of: endpoint.name) }
+            options.progress = { name, event in meter.report(event, of: name) }
             let session = client.openSession(store: scratch, options: options)
             defer { session.close() }
             let source = try session.record(.record(content: Digest(of: "what all steps read".utf8)))

@@ -50,9 +50,7 @@ struct PruneCache: AsyncParsableCommand {
             removesUnreadable: removeUnreadable, gracePeriod: .seconds(graceHours * 3600))
         try await ScratchStore.withTemporary { scratch in
             let spec = try CacheSpec(cache, for: .export)
-            guard let backend = try spec.makeBackend(scratch: scratch) as? any PrunableBackend else {
-                throw CacheError(.unsupported, "\(spec) cannot be pruned")
-            }
+            let backend = try spec.makePrunable(scratch: scratch)
             let plan = try await backend.planPrune(retention)
             if !asJSON { print(plan) }
             let report = apply ? try await backend.prune(plan) : nil

@@ -41,7 +41,7 @@ struct Quickstart: AsyncParsableCommand {
             scratch: scratch)
         let meter = ProgressMeter()
         var options = CacheSession.Options()
-        options.progress = { endpoint, event in meter.report(event, of: endpoint.name) }
+        options.progress = { name, event in meter.report(event, of: name) }
         let session = client.openSession(store: scratch, options: options)
         defer { session.close() }
         var build = Build(session, scratch)

@@ -2,11 +2,10 @@ public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheGraph
 
-/// One place a build cache can live.
+/// A place that build caches are written to.
 ///
-/// Absent is `nil`, broken is an error, and a cancelled call leaves no name behind. Conforming types are immutable values: all that
-/// changes lives in the store they talk to.
-public protocol CacheBackend: Sendable {
+/// Conforming types are immutable values: all that changes lives in the store they talk to.
+public protocol CacheExporter: Sendable {
     /// Facts about the backend, as data.
     var traits: BackendTraits { get }
 
@@ -20,13 +19,27 @@ public protocol CacheBackend: Sendable {
     ///   `ExportOptions.replacesOtherContent` is set; `CancellationError` if cancelled.
     func exportCache(_ graph: LayerGraph, from source: LayerSource, progress: ProgressSink) async throws
         -> ExportReceipt
+}
+
+/// A place that build caches are read from.
+///
+/// Conforming types are immutable values: all that changes lives in the store they talk to.
+public protocol CacheImporter: Sendable {
+    /// Facts about the backend, as data.
+    var traits: BackendTraits { get }
 
     /// The cache under the backend's names, or `nil` when there is none yet.
     ///
     /// Reads documents, not layers: those are read through ``ImportedCache/blobs`` on demand. Changes nothing in the store.
     ///
-    /// - Throws: `CacheError` `.corrupted` if what is there is no cache, and what the store throws.
+    /// - Throws: `CacheError` `.corrupted` if the name leads to anything but a cache, and what the store throws.
     func importCache(progress: ProgressSink) async throws -> ImportedCache?
+}
+
+/// A place that build caches are written to and read from.
+public protocol CacheBackend: CacheExporter, CacheImporter {
+    /// Facts about the backend, as data.
+    var traits: BackendTraits { get }
 }
 
 /// Facts about a backend that pick its tests and size its transfers.
@@ -62,9 +75,9 @@ public struct ImportedCache: Sendable {
     /// What was found, in the order of the index.
     ///
     /// An image without a cache inside gives none.
-    public var parts: [Part]
+    public private(set) var parts: [Part]
     /// All parts in one graph.
-    public var graph: LayerGraph
+    public private(set) var graph: LayerGraph
     /// The layers, verified while they are read.
     public var blobs: any BlobSource
     /// What was left out and why.
@@ -79,18 +92,25 @@ public struct ImportedCache: Sendable {
         self.parts = parts
         self.blobs = blobs
         self.problems = problems
-        graph = LayerGraph()
+        var graph = LayerGraph()
         for part in parts { try graph.merge(part.graph) }
+        self.graph = graph
+    }
+
+    /// Leaves results out of ``graph`` and of each part.
+    mutating func removeResults(where isMissing: (Layer) -> Bool) {
+        for part in parts.indices { parts[part].graph = parts[part].graph.removingResults(where: isMissing) }
+        graph = graph.removingResults(where: isMissing)
     }
 
     /// Lets the store remove the layers again, where an imported cache keeps it from doing so; they may be read on as long as they stay.
     ///
-    /// ``CacheBackend/withImport(progress:_:)`` and a session do this themselves. A cache that is never closed ends with the last reference
+    /// ``CacheImporter/withImport(progress:_:)`` and a session do this themselves. A cache that is never closed ends with the last reference
     /// to its ``blobs``.
     public func close() { onClose?() }
 }
 
-extension CacheBackend {
+extension CacheImporter {
     /// Imports the cache for as long as `body` runs, see ``importCache(progress:)``.
     ///
     /// - Parameters:

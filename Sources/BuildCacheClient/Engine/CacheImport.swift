@@ -32,12 +32,12 @@ extension ImportedCache {
     private static func parts(
         of manifest: Descriptor, from blobs: some BlobSource, limits: CacheConfigLimits
     ) async throws -> (parts: [Part], problems: [CacheProblem]) {
-        let bytes = try await blobs.bytes(of: manifest, limit: limits.maximumBytes)
+        let bytes = try await blobs.bytes(of: manifest, limit: limits.documentBytes)
         var unusable = UnusableEntries()
         var reader = InlineReader(blobs: blobs, limits: limits)
-        switch try Document(decoding: bytes, limit: limits.maximumBytes, leavingOut: &unusable) {
+        switch try Document(decoding: bytes, limit: limits.documentBytes, leavingOut: &unusable) {
         case .cache(let cache):
-            let config = try await blobs.bytes(of: cache.config, limit: limits.maximumBytes)
+            let config = try await blobs.bytes(of: cache.config, limit: limits.documentBytes)
             let graph = try LayerGraph(decodingConfig: config, layers: .described(cache.layers), limits: limits)
             return ([Part(manifest: manifest, graph: graph)], unusable.problems(about: "a layer of the cache"))
         case .image(let image):
@@ -69,7 +69,7 @@ private struct InlineReader {
     init(blobs: any BlobSource, limits: CacheConfigLimits) {
         self.blobs = blobs
         self.limits = limits
-        rest = limits.maximumBytes
+        rest = limits.documentBytes
     }
 
     /// The caches of all images that these entries lead to, in their order.
@@ -88,7 +88,7 @@ private struct InlineReader {
             do {
                 var unusable = UnusableEntries()
                 let bytes = try await document(entry)
-                switch try Document(decoding: bytes, limit: limits.maximumBytes, leavingOut: &unusable) {
+                switch try Document(decoding: bytes, limit: limits.documentBytes, leavingOut: &unusable) {
                 case .image(let image):
                     // The cache names layers by their position.
                     if let error = unusable.errors.first { throw error }
@@ -125,7 +125,7 @@ private struct InlineReader {
         guard let descriptor = image.config, !image.layers.isEmpty,
             [.ociConfig, .dockerConfig, ""].contains(descriptor.mediaType)
         else { return nil }
-        let config = try ImageConfig(decoding: try await document(descriptor), limit: limits.maximumBytes)
+        let config = try ImageConfig(decoding: try await document(descriptor), limit: limits.documentBytes)
         guard let records = config.inlineCache, let layers = config.cacheLayers(of: image) else { return nil }
         let graph = try LayerGraph(decodingConfig: records, layers: .image(layers), limits: limits)
         return ImportedCache.Part(manifest: manifest, graph: graph)
@@ -190,11 +190,9 @@ extension ImportedCache {
         let states = try await presence(descriptors)
         let missing = Set(descriptors.map(\.digest)).filter { states[$0]?.isReadable != true }
         guard !missing.isEmpty else { return }
-        func isMissing(_ layer: Layer) -> Bool {
+        removeResults { layer in
             if case .blob(let digest) = layer.content { missing.contains(digest) } else { false }
         }
-        for part in parts.indices { parts[part].graph = parts[part].graph.removingResults(where: isMissing) }
-        graph = graph.removingResults(where: isMissing)
         // A store that lost everything is worth a few lines, not a million.
         for digest in missing.sorted().prefix(ImportedCache.maximumListedLayers) {
             let state =

@@ -96,7 +96,7 @@ extension CacheStore {
     /// Reads the document under the name.
     public func checkReplaceable(_ name: String, by draft: CacheDraft) async throws {
         guard !draft.replacesOtherContent,
-            let found = try await document(named: name, limit: draft.limits.maximumBytes)
+            let found = try await document(named: name, limit: draft.limits.documentBytes)
         else { return }
         try draft.checkReplaceable(found)
     }
@@ -155,7 +155,7 @@ extension SwappingStore {
     /// As ``publish(_:as:)``, for stores that do more.
     package func swap(_ draft: CacheDraft, as name: String) async throws -> Publication {
         try await SwapLoop(clock: clock).run(name) {
-            let current = try await document(named: name, limit: draft.limits.maximumBytes)
+            let current = try await document(named: name, limit: draft.limits.documentBytes)
             guard let documents = try await draft.documents(over: current, in: self) else {
                 return current.flatMap { Publication(unchanged: $0, in: form) }
             }

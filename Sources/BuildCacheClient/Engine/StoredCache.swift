@@ -36,7 +36,7 @@ extension StoredCache where Store: PrunableStore {
 extension StoredCache {
     /// Stores the layers of the selection, then the documents, then lets the names lead to them.
     ///
-    /// See ``CacheBackend/exportCache(_:from:progress:)``.
+    /// See ``CacheExporter/exportCache(_:from:progress:)``.
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
@@ -187,7 +187,7 @@ extension LayerGraph {
 extension StoredCache {
     /// Reads the caches under all names, and leaves out results with a layer that the store does not have.
     ///
-    /// See ``CacheBackend/importCache(progress:)``. Of several names, one that cannot be read is left out with a problem.
+    /// See ``CacheImporter/importCache(progress:)``. Of several names, one that cannot be read is left out with a problem.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
         try await running(.import, at: traits.name, side: .source, progress: progress) {
             let store = try await openStore(for: .import)
@@ -208,7 +208,7 @@ extension StoredCache {
     }
 
     private func imported(from store: Store) async throws -> ImportedCache? {
-        let limit = limits.maximumBytes
+        let limit = limits.documentBytes
         let found = try await store.cacheNames.mapConcurrently(limit: readsInFlight) { name in
             try await store.document(named: name, limit: limit)
         }.compactMap { $0 }

@@ -6,10 +6,11 @@ import BuildCacheOCI
 /// A cache in the config of the image that was built: `type=inline`.
 ///
 /// It has no store of its own: an export takes the images of `LayerSource.images` and returns them, changed, in
-/// `ExportReceipt.images`, for the caller to push. Only results made of the image's own layers can be in it.
+/// `ExportReceipt.images`, for the caller to push. Only results made of the image's own layers can be in it. It is imported from where the
+/// image is, with `type=registry,ref=IMAGE` or `type=local,src=LAYOUT`, and removed with the image.
 ///
 /// - Source: `Documentation/Spec/cache-format.md` §6.3; BuildKit `cache/remotecache/inline/inline.go`.
-public struct InlineCache: CacheBackend {
+public struct InlineCache: CacheExporter {
     private let compression: CompressionOptions
     private let scratch: ScratchStore
 
@@ -91,15 +92,5 @@ public struct InlineCache: CacheBackend {
             }
             return stored
         }
-    }
-
-    /// Not here: the image is imported by whatever stores it.
-    ///
-    /// - Throws: `CacheError` `.unsupported`.
-    public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
-        throw CacheError(
-            .unsupported,
-            "an inline cache is imported from where its image is: type=registry,ref=IMAGE or type=local,src=LAYOUT",
-            context: .init(backend: "inline"))
     }
 }

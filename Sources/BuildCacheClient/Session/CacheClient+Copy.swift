@@ -25,11 +25,11 @@ extension CacheClient {
     /// a copy that broke off goes on where it was when it is done again: layers that have arrived stay, though no name leads to them yet.
     /// Bytes go from source to destination as they are read; nothing is kept but what is converted.
     ///
-    /// - Parameter progress: Told by which endpoint something happened.
+    /// - Parameter progress: Called with the name of a source or destination and what happened there.
     /// - Throws: `CacheError` of the first source that cannot be read, `.notFound` for one that has no cache: half of what was asked for is
     ///   no copy. `CancellationError`. What fails at a destination is in the report.
     public func copyCaches(
-        progress: @escaping @Sendable (Endpoint, ProgressEvent) -> Void = { _, _ in }
+        progress: @escaping @Sendable (_ name: String, ProgressEvent) -> Void = { _, _ in }
     ) async throws -> CopyReport {
         let imported = try await importCaches(progress: progress)
         defer { imported.close() }

@@ -16,19 +16,33 @@ public import BuildCacheGraph
 /// Every cache has an outcome of its own: a source that is down or damaged is a cache without hits, and a destination that fails
 /// does not keep the others from being written.
 public struct CacheClient: Sendable {
-    /// A cache that is read or written, under the name that reports call it.
-    public struct Endpoint: Sendable {
-        /// As in `type=local,dest=cache`; never with secrets.
+    /// A cache that is read.
+    public struct Source: Sendable {
+        /// The name in reports, as in `type=local,src=cache`; never with secrets.
         public var name: String
         /// The cache.
-        public var backend: any CacheBackend
+        public var importer: any CacheImporter
+
+        /// Names a cache, which may be a backend of your own.
+        public init(name: String, importer: any CacheImporter) {
+            self.name = name
+            self.importer = importer
+        }
+    }
+
+    /// A cache that is written.
+    public struct Destination: Sendable {
+        /// The name in reports, as in `type=local,dest=cache`; never with secrets.
+        public var name: String
+        /// The cache.
+        public var exporter: any CacheExporter
         /// Whether a failed export is reported but not counted as one: `ignore-error=true`.
         public var ignoresErrors: Bool
 
-        /// Names a backend, which may be one of your own.
-        public init(name: String, backend: any CacheBackend, ignoresErrors: Bool = false) {
+        /// Names a cache, which may be a backend of your own.
+        public init(name: String, exporter: any CacheExporter, ignoresErrors: Bool = false) {
             self.name = name
-            self.backend = backend
+            self.exporter = exporter
             self.ignoresErrors = ignoresErrors
         }
     }
@@ -36,12 +50,12 @@ public struct CacheClient: Sendable {
     /// The caches to read.
     ///
     /// Where several know the same result, the newest counts, and of equally new ones the first.
-    public var sources: [Endpoint]
+    public var sources: [Source]
     /// The caches to write.
-    public var destinations: [Endpoint]
+    public var destinations: [Destination]
 
-    /// Makes a client of endpoints.
-    public init(sources: [Endpoint], destinations: [Endpoint]) {
+    /// Creates a client of caches, any of which may be missing.
+    public init(sources: [Source] = [], destinations: [Destination] = []) {
         self.sources = sources
         self.destinations = destinations
     }
@@ -52,19 +66,19 @@ public struct CacheClient: Sendable {
     ///
     /// Never fails because of a source: one that cannot be read is in the report with its error, and has no records.
     ///
-    /// - Parameter progress: Told by which endpoint something happened.
+    /// - Parameter progress: Called with the name of a source and what happened there.
     /// - Throws: `CancellationError` if cancelled, and nothing else.
     public func importCaches(
-        progress: @escaping @Sendable (Endpoint, ProgressEvent) -> Void = { _, _ in }
+        progress: @escaping @Sendable (_ name: String, ProgressEvent) -> Void = { _, _ in }
     ) async throws -> ImportReport {
         let outcomes = try await sources.mapConcurrently(limit: sources.count) { source in
-            let sink = ProgressSink { progress(source, $0) }
+            let sink = ProgressSink { progress(source.name, $0) }
             do {
                 return ImportReport.Outcome(
-                    source: source.name, result: .success(try await source.backend.importCache(progress: sink)))
+                    source: source.name, result: .success(try await source.importer.importCache(progress: sink)))
             } catch let error where !(error is CancellationError) {
                 return ImportReport.Outcome(
-                    source: source.name, result: .failure(.wrapping(error, of: source.backend, .import)))
+                    source: source.name, result: .failure(.wrapping(error, of: source.importer.traits, .import)))
             }
         }
         try Task.checkCancellation()
@@ -80,22 +94,22 @@ public struct CacheClient: Sendable {
     /// - Parameters:
     ///   - graph: What was built.
     ///   - source: The layers; each destination reads what it lacks.
-    ///   - progress: Told by which endpoint something happened.
+    ///   - progress: Called with the name of a destination and what happened there.
     /// - Returns: What became of each destination; ask ``ExportReport/check()`` to treat a failure as one.
     /// - Throws: `CancellationError` if cancelled; then no name was published that was not complete.
     public func exportCaches(
         _ graph: LayerGraph, from source: LayerSource,
-        progress: @escaping @Sendable (Endpoint, ProgressEvent) -> Void = { _, _ in }
+        progress: @escaping @Sendable (_ name: String, ProgressEvent) -> Void = { _, _ in }
     ) async throws -> ExportReport {
         let outcomes = try await destinations.mapConcurrently(limit: destinations.count) { destination in
-            let sink = ProgressSink { progress(destination, $0) }
+            let sink = ProgressSink { progress(destination.name, $0) }
             var outcome = ExportReport.Outcome(
                 destination: destination.name, isIgnored: destination.ignoresErrors, result: .success(ExportReceipt()))
             do {
                 outcome.result = .success(
-                    try await destination.backend.exportCache(graph, from: source, progress: sink))
+                    try await destination.exporter.exportCache(graph, from: source, progress: sink))
             } catch let error where !(error is CancellationError) {
-                outcome.result = .failure(.wrapping(error, of: destination.backend, .export))
+                outcome.result = .failure(.wrapping(error, of: destination.exporter.traits, .export))
             }
             return outcome
         }
@@ -106,10 +120,10 @@ public struct CacheClient: Sendable {
 
 extension CacheError {
     /// The error that a backend threw, with its place filled in.
-    static func wrapping(_ error: any Error, of backend: any CacheBackend, _ operation: CacheError.Operation)
-        -> CacheError
-    {
+    static func wrapping(
+        _ error: any Error, of backend: BackendTraits, _ operation: CacheError.Operation
+    ) -> CacheError {
         let known = error as? CacheError ?? CacheError(.unavailable, "\(error)", cause: error)
-        return known.adding(backend: backend.traits.name, operation: operation)
+        return known.adding(backend: backend.name, operation: operation)
     }
 }

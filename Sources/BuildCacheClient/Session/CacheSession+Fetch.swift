@@ -68,9 +68,9 @@ extension CacheSession {
     }
 
     private func fetchLayers(of hit: CacheHit) async throws {
-        let endpoint = hit.place.map { client.sources[$0] }
+        let name = hit.place.map { client.sources[$0].name }
         let (report, store, meter) = (options.progress, store, meter)
-        let progress = ProgressSink { event in if let endpoint { report(endpoint, event) } }
+        let progress = ProgressSink { event in if let name { report(name, event) } }
         let source = MeasuredSource(LostLayerMappingSource(base: caches), progress: progress)
         let layers = Set(hit.layers)
         progress(.planned(layers: layers.count, bytes: layers.reduce(0) { $0.saturatingAdding($1.size) }))

@@ -40,15 +40,15 @@ public final class CacheSession: Sendable {
         public var fetchesInFlight: Int
         /// Where hits, misses and sources that fail are logged; default nowhere.
         public var logger: Logger?
-        /// Told of each layer that moves, and by which endpoint.
-        public var progress: @Sendable (CacheClient.Endpoint, ProgressEvent) -> Void
+        /// Called with the name of a source or destination and what happened there.
+        public var progress: @Sendable (_ name: String, ProgressEvent) -> Void
         /// What the deadline is measured with.
         package var clock: any Clock<Duration> = ContinuousClock()
 
         /// Makes options.
         public init(
             deadline: Duration = .seconds(30), fetchesInFlight: Int = 4, logger: Logger? = nil,
-            progress: @escaping @Sendable (CacheClient.Endpoint, ProgressEvent) -> Void = { _, _ in }
+            progress: @escaping @Sendable (_ name: String, ProgressEvent) -> Void = { _, _ in }
         ) {
             self.deadline = deadline
             self.fetchesInFlight = fetchesInFlight

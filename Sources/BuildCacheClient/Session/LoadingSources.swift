@@ -39,14 +39,14 @@ final class LoadingSources: Sendable {
     }
 
     let changes = Changes()
-    private let sources: [CacheClient.Endpoint]
+    private let sources: [CacheClient.Source]
     private let logger: Logger?
     private let started = ContinuousClock.now
     private let state = Mutex(State())
 
     init(
-        _ sources: [CacheClient.Endpoint], deadline: Duration, clock: any Clock<Duration>,
-        logger: Logger?, progress: @escaping @Sendable (CacheClient.Endpoint, ProgressEvent) -> Void
+        _ sources: [CacheClient.Source], deadline: Duration, clock: any Clock<Duration>,
+        logger: Logger?, progress: @escaping @Sendable (_ name: String, ProgressEvent) -> Void
     ) {
         self.sources = sources
         self.logger = logger
@@ -57,10 +57,11 @@ final class LoadingSources: Sendable {
         for (place, source) in sources.enumerated() {
             let loading = Task { [self] in
                 do {
-                    let cache = try await source.backend.importCache(progress: ProgressSink { progress(source, $0) })
+                    let cache = try await source.importer.importCache(
+                        progress: ProgressSink { progress(source.name, $0) })
                     if let cache { try add(cache, place) } else { finish(place, .success(nil)) }
                 } catch {
-                    finish(place, .failure(.wrapping(error, of: source.backend, "import")))
+                    finish(place, .failure(.wrapping(error, of: source.importer.traits, .import)))
                 }
             }
             let waiting = Task { [self] in
@@ -72,7 +73,7 @@ final class LoadingSources: Sendable {
                             .unavailable,
                             "the cache was not loaded within \(deadline), so the build goes on without it; "
                                 + "check the network, or give the session a longer deadline",
-                            context: .init(backend: source.backend.traits.name, operation: "import"))))
+                            context: .init(backend: source.importer.traits.name, operation: "import"))))
             }
             let isOver = state.withLock { state in
                 state.tasks[place] = [loading, waiting]

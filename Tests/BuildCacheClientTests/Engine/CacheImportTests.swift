@@ -89,7 +89,7 @@ struct CacheImportTests {
         for (first, second, parts) in [(image[1], other, 1), (other, image[1], 0)] {
             let entries = [first, second].map { Self.entry($0.descriptor) }.joined(separator: ",")
             let index = Self.blob(.ociIndex, #"{"manifests":[\#(entries)]}"#)
-            let limits = CacheConfigLimits(maximumBytes: bytes + 100)
+            let limits = CacheConfigLimits(maximumBytes: Int64(bytes + 100))
             let cache = try await Self.cache(of: index, image + [other], limits: limits)
             #expect(cache.parts.count == parts)
             #expect(cache.problems.count == 1)

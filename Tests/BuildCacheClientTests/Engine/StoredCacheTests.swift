@@ -256,8 +256,8 @@ struct StoredCacheTests {
     func tooLarge() async throws {
         let sample = try SampleCache.diamond()
         try await withCache { cache in
-            var cache = cache
-            cache.limits = CacheConfigLimits(maximumBytes: 1000)
+            let cache = MemoryCache(
+                "main", in: MemoryStore(), scratch: cache.scratch, limits: CacheConfigLimits(maximumBytes: 1000))
             let error = await #expect(throws: CacheError.self) {
                 _ = try await cache.exportCache(sample.graph, from: sample.source, progress: .discarded)
             }
@@ -271,7 +271,7 @@ struct StoredCacheTests {
         let sound = SampleLayer("sound")
         try await ScratchStore.withTemporary { scratch in
             var scratch = scratch
-            scratch.decompressionLimit = DecompressionLimit(bytes: 100_000, ratio: 0)
+            scratch.decompressionLimit = DecompressionLimit(maximumBytes: 100_000, maximumRatio: 0)
             var cache = ScriptedCache(scratch: scratch)
             cache.export.compression = CompressionOptions(type: .zstd, force: true)
             let receipt = try await cache.exportCache(

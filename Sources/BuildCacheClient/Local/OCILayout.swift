@@ -1,7 +1,6 @@
 package import BuildCacheBytes
 package import BuildCacheCore
 package import BuildCacheOCI
-import BuildCacheClient
 import NIOCore
 
 /// A directory in the shape of an OCI image layout, as `type=local` keeps caches in.

@@ -1,10 +1,9 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
-import BuildCacheLocal
+import BuildCacheClient
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheClient
 import Foundation
 import TestTools
 import Testing

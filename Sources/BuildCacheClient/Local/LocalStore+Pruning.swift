@@ -1,7 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheOCI
-import BuildCacheClient
 
 extension LocalStore: PrunableStore {
     /// Exports are locked out while blobs are removed.

@@ -1,6 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheLocal
+import BuildCacheClient
 import Foundation
 import TestTools
 import Testing

@@ -1,5 +1,3 @@
-public import BuildCacheCore
-
 /// The options of `type=local`.
 ///
 /// - Source: `Documentation/Spec/spec-syntax.md` §4, local.
@@ -32,32 +30,5 @@ public struct LocalOptions: Hashable, Sendable {
         self.tag = tag
         self.digest = digest
         reset = false
-    }
-}
-
-extension LocalOptions: OptionTable {
-    static let table: [Option<LocalOptions>] = [
-        Option(\.dest, .export("dest", isRequired: true), .nonEmpty),
-        Option(\.src, .import("src", isRequired: true), .nonEmpty),
-        Option(\.tag, .both("tag"), .any),
-        Option(\.digest, .import("digest"), .digest),
-        Option(\.reset, .export("reset"), .bool),
-    ]
-
-    var defaults: LocalOptions { LocalOptions(dest: "") }
-
-    init(from reader: inout AttributeReader) throws(CacheError) {
-        self.init(dest: "")
-        dest = nil
-        try read(from: &reader)
-    }
-
-    func check(_ reader: inout AttributeReader) throws(CacheError) {
-        if digest != nil {
-            try reader.refuse(
-                "\"tag\" has no effect beside \"digest\": remove one of them", when: reader.attributes["tag"] != nil)
-        } else if reader.direction == .import, tag.isEmpty {
-            throw reader.fault("\"tag\" is empty: remove it, name a tag, or give the digest")
-        }
     }
 }

@@ -1,8 +1,6 @@
 public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheGraph
-@_exported public import BuildCacheSpec
-@_exported public import BuildCacheClient
 
 /// A cache in a directory: `type=local`.
 ///
@@ -21,10 +19,8 @@ public struct LocalCache: StoredCache, PrunableBackend {
     public let options: LocalOptions
     /// What an export takes and how it is written.
     public let export: ExportOptions
-    /// How much a cache config may hold, read or written.
-    ///
-    /// Default as `CacheConfigLimits.init(maximumBytes:maximumEntries:)`.
-    public var limits = CacheConfigLimits()
+    /// Limits for a cache config, read or written.
+    public let limits: CacheConfigLimits
     /// The store in which layers are converted.
     public let scratch: ScratchStore
     private let layout: OCILayout
@@ -37,23 +33,29 @@ public struct LocalCache: StoredCache, PrunableBackend {
     ///   - options: Where and under which name.
     ///   - export: What an export takes and how it is written.
     ///   - scratch: Where layers are converted. One store for all exports of a build converts each layer once.
+    ///   - limits: Limits for a cache config, read or written.
     /// - Throws: `CacheError` `.invalidSpec` if `options` name no directory.
-    public init(_ options: LocalOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore)
-        throws(CacheError)
-    {
+    public init(
+        _ options: LocalOptions, export: ExportOptions = ExportOptions(), scratch: ScratchStore,
+        limits: CacheConfigLimits = CacheConfigLimits()
+    ) throws(CacheError) {
         guard let path = options.dest ?? options.src, !path.isEmpty else {
             throw CacheError(
                 .invalidSpec, "no directory is named: set dest to export or src to import",
                 context: .init(backend: "local"))
         }
-        self.init(options, export: export, scratch: scratch, layout: OCILayout(path: path))
+        self.init(options, export: export, scratch: scratch, limits: limits, layout: OCILayout(path: path))
     }
 
     /// Works on a layout of the caller's, which may have a faulty file system.
-    package init(_ options: LocalOptions, export: ExportOptions, scratch: ScratchStore, layout: OCILayout) {
+    package init(
+        _ options: LocalOptions, export: ExportOptions, scratch: ScratchStore,
+        limits: CacheConfigLimits = CacheConfigLimits(), layout: OCILayout
+    ) {
         self.options = options
         self.export = export
         self.scratch = scratch
+        self.limits = limits
         self.layout = layout
     }
 

@@ -1,7 +1,6 @@
+import BuildCacheClient
 import TestTools
 import Testing
-
-@testable import BuildCacheLocal
 
 @Suite("The system's table of locks")
 struct LockTableTests {

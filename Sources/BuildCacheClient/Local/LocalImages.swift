@@ -1,7 +1,6 @@
 public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheOCI
-public import BuildCacheClient
 import Synchronization
 
 /// The images in a directory, an OCI image layout; names are its tags.

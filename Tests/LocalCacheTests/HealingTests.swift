@@ -1,9 +1,8 @@
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheLocal
+import BuildCacheClient
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheClient
 import Foundation
 import Testing
 

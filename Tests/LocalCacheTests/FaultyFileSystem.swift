@@ -1,5 +1,5 @@
 import BuildCacheCore
-import BuildCacheLocal
+import BuildCacheClient
 import Synchronization
 
 /// The real file system, until operation number `n`.

@@ -1,10 +1,9 @@
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheLocal
+import BuildCacheClient
 import BuildCacheOCI
 import BuildCacheSpec
 import BuildCacheTesting
-import BuildCacheClient
 import Foundation
 import TestTools
 import Testing

@@ -1,8 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheOCI
-import BuildCacheSpec
-import BuildCacheClient
 import Synchronization
 
 /// A directory as the store of a cache, with the locks of one operation.

@@ -1,7 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheOCI
-import BuildCacheClient
 
 extension OCILayout {
     /// Adds a blob and all that it leads to, with sizes: a manifest its config and layers, an index its manifests.

@@ -1,9 +1,8 @@
 import BuildCacheBytes
 import BuildCacheCore
 import BuildCacheGraph
-import BuildCacheLocal
-import BuildCacheTesting
 import BuildCacheClient
+import BuildCacheTesting
 import Foundation
 import TestTools
 import Testing

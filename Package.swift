@@ -47,7 +47,10 @@ let package = Package(
         .library(name: "BuildCacheGitHubActions", targets: ["BuildCacheGitHubActions"]),
         .library(name: "BuildCacheHTTP", targets: ["BuildCacheHTTP"]),
         .library(name: "BuildCacheTesting", targets: ["BuildCacheTesting"]),
-        .library(name: "BuildCacheTestServers", targets: ["BuildCacheTestServers"]),
+        // For `IntegrationTests` and `Fuzz` in this repository; no part of the public surface.
+        .library(name: "_TestTools", targets: ["TestTools"]),
+        .library(name: "_TestServers", targets: ["TestServers", "BuildCacheTestServers"]),
+        .library(name: "_FuzzTargets", targets: ["FuzzTargets"]),
     ],
     traits: [
         .trait(name: "Libdeflate", description: "Compress gzip with libdeflate, about four times as fast as zlib."),
@@ -99,7 +102,7 @@ let package = Package(
         module(
             "BuildCacheHTTP",
             [
-                "BuildCacheCore", "BuildCacheBytes", "CPipe", asyncHTTPClient, logging, nioCore, nioPosix,
+                "BuildCacheCore", "BuildCacheBytes", "CPipe", asyncHTTPClient, nioCore, nioPosix,
                 nioHTTP1, nioSSL, logging, metrics, tracing, subprocess, systemPackage,
             ]),
 
@@ -141,17 +144,11 @@ let package = Package(
                 "BuildCacheClient", nioCore,
             ]),
 
-        // Beside BuildCacheTesting, because it needs an HTTP server.
-        module(
-            "BuildCacheTestServers",
-            ["BuildCacheCore", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure", "TestServers", nioHTTP1]),
-
         tests("BuildCacheCoreTests", ["BuildCacheCore", "TestTools"]),
         tests("BuildCacheSpecTests", ["BuildCacheSpec", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
-        tests("BuildCacheTests", ["BuildCache", "TestServers", "TestTools", nioCore]),
         tests(
             "BuildCacheClientTests",
             [
@@ -166,47 +163,34 @@ let package = Package(
             ]),
         tests(
             "BuildCacheHTTPTests",
-            [
-                "BuildCacheHTTP", "BuildCacheBytes", "BuildCacheCore", "BuildCacheSpec", "TestServers", "TestTools",
-                asyncHTTPClient, nioCore, nioPosix, nioHTTP1, nioSSL,
-            ]),
-        tests(
-            "BuildCacheRegistryTests",
-            [
-                "BuildCacheRegistry", "BuildCacheHTTP", "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph",
-                "BuildCacheOCI", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "TestServers", "TestTools",
-                nioCore,
-            ]),
+            ["BuildCacheHTTP", "BuildCacheCore", "BuildCacheBytes", "TestTools", nioCore, nioHTTP1]),
+        tests("BuildCacheRegistryTests", ["BuildCacheRegistry", "BuildCacheCore", "TestTools"]),
         tests(
             "BuildCacheS3Tests",
             [
-                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheOCI", "BuildCacheClient", "BuildCacheBytes",
-                "BuildCacheGraph", "BuildCacheSpec", "BuildCacheCore", "BuildCacheTesting", "BuildCacheTestServers",
-                "TestServers", "TestTools", nioCore, nioHTTP1,
+                "BuildCacheS3", "BuildCacheHTTP", "BuildCacheBytes", "BuildCacheSpec", "BuildCacheCore", "TestTools",
+                nioCore, nioHTTP1,
             ]),
-        tests(
-            "BuildCacheAzureTests",
-            [
-                "BuildCacheAzure", "BuildCacheHTTP", "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph",
-                "BuildCacheCore", "BuildCacheSpec", "BuildCacheTesting", "BuildCacheTestServers", "TestServers",
-                "TestTools", nioCore, nioHTTP1,
-            ]),
-        tests(
-            "BuildCacheGitHubActionsTests",
-            [
-                "BuildCacheGitHubActions", "BuildCacheHTTP", "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph",
-                "BuildCacheCore", "BuildCacheSpec", "BuildCacheTesting", "BuildCacheTestServers", "TestServers",
-                "TestTools",
-            ]),
-        // Servers that tests talk to, in this process and beside it; no product.
+        tests("BuildCacheAzureTests", ["BuildCacheAzure", "BuildCacheCore", "BuildCacheSpec", "TestTools", nioHTTP1]),
+        tests("BuildCacheGitHubActionsTests", ["BuildCacheGitHubActions", "BuildCacheCore", "TestTools"]),
+        tests("BuildCacheTests", ["BuildCache", "BuildCacheTesting", "TestTools", nioCore]),
+        // Servers that tests talk to, in this process and beside it.
         .target(
             name: "TestServers",
             dependencies: [
-                "BuildCacheCore", "BuildCacheHTTP", "TestTools", asyncHTTPClient, logging, nioCore, nioPosix,
-                nioHTTP1, nioSSL, subprocess, systemPackage,
+                "BuildCacheCore", "BuildCacheHTTP", "TestTools", asyncHTTPClient, logging, nioCore, nioPosix, nioHTTP1,
+                nioSSL,
+                subprocess, systemPackage,
             ],
             path: "Tests/TestServers", swiftSettings: settings),
-        // Programs that tests start; no product.
+        // Azure and GitHub in the process of a test: strict, and failing on demand.
+        .target(
+            name: "BuildCacheTestServers",
+            dependencies: [
+                "BuildCacheCore", "BuildCacheSpec", "BuildCacheHTTP", "BuildCacheAzure", "TestServers", nioHTTP1,
+            ],
+            path: "Tests/BuildCacheTestServers", swiftSettings: settings),
+        // Programs that tests start.
         .target(
             name: "TestTools", dependencies: ["CZstd", subprocess, systemPackage], path: "Tests/TestTools",
             swiftSettings: settings),
@@ -218,19 +202,6 @@ let package = Package(
                 "BuildCacheClient",
             ],
             path: "Tests/ExportProbe", swiftSettings: settings),
-        // A process that tests of parallel jobs start; no product.
-        .executableTarget(
-            name: "MergeProbe", dependencies: ["BuildCache", "BuildCacheTesting"], path: "Tests/MergeProbe",
-            swiftSettings: settings),
-        // A process in which servers misbehave, and caches are asked of them; no product.
-        .executableTarget(
-            name: "HostileProbe",
-            dependencies: [
-                "BuildCache", "BuildCacheCore", "BuildCacheTesting", "BuildCacheTestServers", "TestServers",
-                "TestTools", nioCore,
-            ],
-            path: "Tests/HostileProbe", swiftSettings: settings),
-        tests("HostileServerTests", ["HostileProbe", "TestTools"]),
         // The parsers of bytes from outside, for the fuzzer in `Fuzz/` and for the tests of its finds.
         .target(
             name: "FuzzTargets",
@@ -242,18 +213,7 @@ let package = Package(
             path: "Tests/FuzzTargets", swiftSettings: settings),
         tests("FuzzCorpusTests", ["FuzzTargets"]),
         tests("ArchitectureTests", []),
-        tests(
-            "InteropTests",
-            [
-                "BuildCache", "BuildCacheHTTP", "BuildCacheS3", "BuildCacheTesting",
-                "BuildCacheTestServers", "MergeProbe", "TestServers", "TestTools", nioCore, nioHTTP1,
-            ]),
         tests("BackendConformanceTests", ["BuildCache", "BuildCacheTesting"]),
     ],
     swiftLanguageModes: [.v6]
 )
-
-// A product for `Fuzz/` only.
-if Context.environment["BUILD_CACHE_FUZZ"] != nil {
-    package.products.append(.library(name: "FuzzTargets", targets: ["FuzzTargets"]))
-}

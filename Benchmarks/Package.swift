@@ -58,7 +58,7 @@ let package = Package(
             dependencies: [
                 "BenchSupport",
                 .product(name: "BuildCache", package: "swift-build-cache"),
-                .product(name: "BuildCacheTestServers", package: "swift-build-cache"),
+                .product(name: "_TestServers", package: "swift-build-cache"),
             ],
             swiftSettings: settings),
         .executableTarget(

@@ -1,14 +1,13 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+func product(_ name: String) -> Target.Dependency { .product(name: name, package: "swift-build-cache") }
+
 /// One program per folder; `make examples` builds them all.
-func example(_ name: String, _ more: [Target.Dependency] = []) -> Target {
+func example(_ name: String, _ library: [Target.Dependency] = [product("BuildCache")]) -> Target {
     .executableTarget(
         name: name,
-        dependencies: [
-            "ExampleSupport", .product(name: "BuildCache", package: "swift-build-cache"),
-            .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        ] + more)
+        dependencies: library + ["ExampleSupport", .product(name: "ArgumentParser", package: "swift-argument-parser")])
 }
 
 let package = Package(
@@ -19,8 +18,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     ],
     targets: [
-        .target(name: "ExampleSupport", dependencies: [.product(name: "BuildCache", package: "swift-build-cache")]),
-        example("quickstart"),
+        .target(name: "ExampleSupport", dependencies: [product("BuildCacheClient")]),
+        // Caches in directories need no more than this.
+        example("quickstart", [product("BuildCacheClient")]),
         example("multiple-caches"),
         example("follow-progress"),
         example("ci-pipeline"),
@@ -30,6 +30,6 @@ let package = Package(
         example("inline-cache"),
         example("prune-cache"),
         example("min-versus-max"),
-        example("own-backend", [.product(name: "BuildCacheTesting", package: "swift-build-cache")]),
+        example("own-backend", [product("BuildCacheClient"), product("BuildCacheTesting")]),
     ]
 )

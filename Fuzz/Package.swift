@@ -5,11 +5,10 @@ import PackageDescription
 let package = Package(
     name: "Fuzz",
     platforms: [.macOS(.v15)],
-    // The product of the targets is declared for this package only.
     dependencies: [.package(name: "swift-build-cache", path: "..")],
     targets: [
         .executableTarget(
-            name: "fuzz", dependencies: [.product(name: "FuzzTargets", package: "swift-build-cache")])
+            name: "fuzz", dependencies: [.product(name: "_FuzzTargets", package: "swift-build-cache")])
     ],
     swiftLanguageModes: [.v6]
 )

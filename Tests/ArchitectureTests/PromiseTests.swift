@@ -14,7 +14,7 @@ struct PromiseTests {
         let named = Set(text.matches(of: /`([A-Z][A-Za-z0-9]*(?:Tests|Checks|Conformance))`/).map { String($0.1) })
         #expect(!named.isEmpty)
         var found: Set<String> = []
-        for folder in ["Tests", "Sources"] {
+        for folder in ["Tests", "IntegrationTests/Sources", "IntegrationTests/Tests", "Sources"] {
             let files = FileManager.default.enumerator(
                 at: Self.package.appending(path: folder), includingPropertiesForKeys: nil)
             while let file = files?.nextObject() as? URL {
@@ -32,7 +32,7 @@ struct PromiseTests {
     func citations() throws {
         let files = FileManager.default
         var cited: Set<String> = []
-        for folder in ["Sources", "Tests", "Documentation"] {
+        for folder in ["Sources", "Tests", "IntegrationTests/Sources", "IntegrationTests/Tests", "Documentation"] {
             let found = files.enumerator(at: Self.package.appending(path: folder), includingPropertiesForKeys: nil)
             while let file = found?.nextObject() as? URL {
                 guard ["swift", "md"].contains(file.pathExtension) else { continue }

@@ -37,7 +37,7 @@ struct SourceRule: Sendable, CustomTestStringConvertible {
             modules: network, exceptions: ["CredentialForm.swift": "it is the one"]),
         SourceRule(
             name: "no XML parser but our own", pattern: "FoundationXML|XMLParser",
-            modules: network + ["BuildCacheTestServers"]),
+            modules: network),
         SourceRule(
             name: "no TLS but from one configuration", pattern: "makeClientConfiguration", modules: network,
             exceptions: ["TLSOptions.swift": "it is the one"]),

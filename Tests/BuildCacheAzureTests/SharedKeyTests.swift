@@ -2,6 +2,7 @@ import BuildCacheAzure
 import BuildCacheCore
 import Foundation
 import NIOHTTP1
+import TestTools
 import Testing
 
 @Suite("A signature with an account's key")
@@ -49,7 +50,9 @@ struct SharedKeyTests {
         let decoder = JSONDecoder()
         // Names of headers have no underscores.
         decoder.keyDecodingStrategy = .convertFromSnakeCase
-        guard let data = FileManager.default.contents(atPath: Fixtures.root + "/http-traces/signature-vectors.json"),
+        guard
+            let data = FileManager.default.contents(
+                atPath: FixtureArchive.buildkit.path + "/http-traces/signature-vectors.json"),
             let file = try? decoder.decode(File.self, from: data)
         else { return [] }
         let signed = file.azureSharedKey

@@ -30,15 +30,15 @@ struct SessionTests {
 
     @Test("declares a miss when the last source is past its deadline, and not before")
     func missesAfterDeadline() async throws {
-        let clock = HeldClock()
+        let clock = ManualClock()
         var options = CacheSession.Options(deadline: .seconds(7))
         options.clock = clock
         let session = session([source("hangs", HangingBackend())], options: options)
         let step = try Sample("step").record(in: session)
         async let answer = session.lookup(step)
-        await clock.waitForSleeper()
+        await clock.sleeper()
         #expect(session.report.misses == 0)
-        clock.release()
+        clock.setRunning(true)
         #expect(try await answer == nil)
         #expect(session.report.misses == 1)
         guard case .failed(let error) = session.report.sources[0].state else {
@@ -51,14 +51,14 @@ struct SessionTests {
 
     @Test("is not held up by a source that does not heed its cancellation")
     func ignoresStubbornSources() async throws {
-        let clock = HeldClock()
+        let clock = ManualClock()
         var options = CacheSession.Options()
         options.clock = clock
         let stubborn = StubbornBackend()
         let session = session([source("stubborn", stubborn)], options: options)
         let step = try Sample("step").record(in: session)
-        await clock.waitForSleeper()
-        clock.release()
+        await clock.sleeper()
+        clock.setRunning(true)
         #expect(try await session.lookup(step) == nil)
         session.close()
         stubborn.letGo()
@@ -66,13 +66,13 @@ struct SessionTests {
 
     @Test("ends a lookup that is cancelled while it waits")
     func cancelsLookup() async throws {
-        let clock = HeldClock()
+        let clock = ManualClock()
         var options = CacheSession.Options()
         options.clock = clock
         let session = session([source("hangs", HangingBackend())], options: options)
         let step = try Sample("step").record(in: session)
         let lookup = Task { try await session.lookup(step) }
-        await clock.waitForSleeper()
+        await clock.sleeper()
         lookup.cancel()
         await #expect(throws: CancellationError.self) { _ = try await lookup.value }
     }

@@ -105,25 +105,6 @@ struct FullStore: BlobStore {
     }
 }
 
-/// A clock whose sleeps all end when a test says so.
-final class HeldClock: Clock {
-    private let gate = AsyncStream<Void>.makeStream()
-    private let sleepers = AsyncStream<Void>.makeStream()
-    private let start = ContinuousClock.now
-
-    var now: ContinuousClock.Instant { start }
-    var minimumResolution: Duration { .zero }
-    func sleep(until deadline: ContinuousClock.Instant, tolerance: Duration?) async throws {
-        sleepers.continuation.yield()
-        for await _ in gate.stream {}
-        try Task.checkCancellation()
-    }
-    /// Returns when somebody sleeps.
-    func waitForSleeper() async { for await _ in sleepers.stream { return } }
-    /// Ends all sleeps, also those to come.
-    func release() { gate.continuation.finish() }
-}
-
 extension CacheSession {
     /// Returns when all sources have answered: a step that no cache has is waited for that long.
     func waitForSources() async {

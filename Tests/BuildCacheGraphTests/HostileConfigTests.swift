@@ -1,5 +1,6 @@
 import BuildCacheCore
 import BuildCacheGraph
+import TestTools
 import Testing
 
 @Suite("A hostile cache config")
@@ -110,7 +111,7 @@ struct HostileConfigTests {
 
     @Test("with any one byte changed is read or refused, never a crash")
     func flipped() throws {
-        var generator = SplitMix(state: 7)
+        var generator = SeededGenerator(seed: 7)
         let golden = Array(GoldenVectorTests.golden.utf8)
         for position in golden.indices {
             var bytes = golden
@@ -258,17 +259,5 @@ struct EscapedConfigTests {
         let graph = try LayerGraph(decodingConfig: escaped(json), layers: layers)
         #expect(try graph.recordIDs.map { try graph[$0].digest } == [a])
         #expect(try graph.recordIDs.map { try graph[$0].results.count } == [1])
-    }
-}
-
-/// A small generator with a seed, so that a failing test fails again.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -12,7 +12,7 @@ struct RetriesTests {
     private func pauses(_ policy: RetryPolicy, jitter: Double = 1, _ errors: [CacheError]) async -> (
         [Duration], CacheError?
     ) {
-        let clock = NotingClock()
+        let clock = ImmediateClock()
         let retries = Retries(policy, clock: clock) { jitter }
         for error in errors {
             do { try await retries.pause(after: error) } catch { return (clock.pauses, error as? CacheError) }
@@ -66,7 +66,7 @@ struct RetriesTests {
 
     @Test("starts over when something moved forward")
     func forgetsFailures() async throws {
-        let clock = NotingClock()
+        let clock = ImmediateClock()
         let policy = RetryPolicy(attempts: 2, firstPause: .seconds(1), longestPause: .seconds(5), budget: .seconds(60))
         let retries = Retries(policy, clock: clock) { 1 }
         for _ in 0..<5 {
@@ -99,7 +99,7 @@ struct RetriesTests {
     func tellsOfPauses() async throws {
         let told = Mutex<[String]>([])
         let retries = Retries(
-            RetryPolicy(attempts: 3, firstPause: .seconds(1), longestPause: .seconds(5)), clock: NotingClock()
+            RetryPolicy(attempts: 3, firstPause: .seconds(1), longestPause: .seconds(5)), clock: ImmediateClock()
         ) { 1 }
         let observer = PauseObserver { duration, reason in told.withLock { $0.append("\(duration): \(reason)") } }
         try await PauseObserver.$current.withValue(observer) { try await retries.pause(after: Self.passing) }
@@ -109,7 +109,7 @@ struct RetriesTests {
 
     @Test("fails at once with a single try, and does not count it")
     func single() async throws {
-        let clock = NotingClock()
+        let clock = ImmediateClock()
         let policy = RetryPolicy(attempts: 2, firstPause: .seconds(1), longestPause: .seconds(5))
         let retries = Retries(policy, clock: clock) { 1 }
         let error = await #expect(throws: CacheError.self) { try await retries.once.pause(after: Self.passing) }

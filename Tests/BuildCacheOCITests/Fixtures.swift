@@ -4,12 +4,9 @@ import TestTools
 
 /// Documents that BuildKit wrote.
 enum Fixtures {
-    private static let package = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent()
-
     /// A document of this repository, from `Tests/Fixtures/oci`.
     static func golden(_ name: String) throws -> [UInt8] {
-        Array(try Data(contentsOf: package.appending(path: "Tests/Fixtures/oci/\(name).json")))
+        Array(try Data(contentsOf: FixtureArchive.repository.appending(path: "oci/\(name).json")))
     }
 
     /// Whole caches that BuildKit wrote.

@@ -103,8 +103,7 @@ struct SignatureTests {
         var headers: [String: String]
     }
 
-    static let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .appending(path: "Fixtures/s3/botocore-requests.py").path
+    private static let script = FixtureArchive.repository.appending(path: "s3/botocore-requests.py").path
 
     @Test(
         "is botocore's for every shape of key, query, header and body, and so is the path",
@@ -143,7 +142,7 @@ struct SignatureTests {
             }
             var awsSigv4: Requests
         }
-        let file = Fixtures.traces.appending(path: "signature-vectors.json")
+        let file = FixtureArchive.buildkit.appending(path: "http-traces/signature-vectors.json")
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         let traces = try decoder.decode(Traces.self, from: try Data(contentsOf: file)).awsSigv4
@@ -194,7 +193,3 @@ struct SignatureTests {
 }
 
 /// Caches and requests of a real BuildKit.
-enum Fixtures {
-    static let root = FixtureArchive.buildkit
-    static let traces = root.appending(path: "http-traces")
-}

@@ -1,5 +1,6 @@
 import BuildCacheCore
 import BuildCacheSpec
+import TestTools
 import Testing
 
 @Suite("A rendered spec")
@@ -139,20 +140,7 @@ struct HostileInputTests {
     }
 }
 
-/// SplitMix64: the same specs from the same seed, everywhere.
-private struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-        return value ^ (value >> 31)
-    }
-
+extension SeededGenerator {
     mutating func flip() -> Bool { Bool.random(using: &self) }
 
     mutating func pick<Value>(_ values: [Value]) -> Value { values[Int.random(in: 0..<values.count, using: &self)] }

@@ -10,6 +10,10 @@ package enum FixtureArchive {
     /// The folder with inputs and right answers.
     package static let vectors = folder.appending(path: "spec/vectors")
 
+    /// `Tests/Fixtures`: files of this repository, which are not in the archive.
+    package static let repository = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .appending(path: "Fixtures")
+
     private static let folder: URL = {
         do { return try unpack() } catch { fatalError("the fixtures cannot be unpacked: \(error)") }
     }()
@@ -19,9 +23,8 @@ package enum FixtureArchive {
     }
 
     private static func unpack() throws -> URL {
-        let package = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
-        let archive = package.appending(path: "Tests/Fixtures/fixtures.tar.zst")
+        let package = repository.deletingLastPathComponent().deletingLastPathComponent()
+        let archive = repository.appending(path: "fixtures.tar.zst")
         let compressed = try Data(contentsOf: archive)
         let version = String(checksum(compressed), radix: 16)
         let target = package.appending(path: ".build/fixtures-\(version)")

@@ -1,4 +1,4 @@
-public import BuildCache
+public import BuildCacheClient
 import NIOCore
 
 extension CacheSession.ResultLayer {

@@ -1,9 +1,9 @@
-public import BuildCache
+public import BuildCacheClient
 import Foundation
 
-/// The graph of caches that must all be there; what is left out of them goes to standard error.
-public func readGraph(of specs: [String], _ scratch: ScratchStore) async throws -> LayerGraph {
-    let report = try await CacheClient(cacheFrom: specs, scratch: scratch).importCaches()
+/// The graph of the sources of a client, which must all be there; problems go to standard error.
+public func readGraph(from client: CacheClient) async throws -> LayerGraph {
+    let report = try await client.importCaches()
     for outcome in report.outcomes {
         guard let cache = try outcome.result.get() else {
             throw CacheError(.notFound, "\(outcome.source) has no cache yet")

@@ -1,4 +1,4 @@
-import BuildCache
+import BuildCacheClient
 import Foundation
 
 /// A progress bar on standard error, drawn on a terminal only.

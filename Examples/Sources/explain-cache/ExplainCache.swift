@@ -24,8 +24,8 @@ struct ExplainCache: AsyncParsableCommand {
 
     func run() async throws {
         try await ScratchStore.withTemporary { scratch in
-            let lookup = CacheLookup(try await readGraph(of: from, scratch))
-            let built = try await readGraph(of: [build], scratch)
+            let lookup = CacheLookup(try await readGraph(from: CacheClient(cacheFrom: from, scratch: scratch)))
+            let built = try await readGraph(from: CacheClient(cacheFrom: [build], scratch: scratch))
             // The records that each record of the build is in the cache.
             var known: [RecordID: [RecordID]] = [:]
             var rows: [(id: RecordID, row: Row)] = []

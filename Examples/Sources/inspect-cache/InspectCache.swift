@@ -31,9 +31,10 @@ struct InspectCache: AsyncParsableCommand {
 
     func run() async throws {
         try await ScratchStore.withTemporary { scratch in
-            let graph = try await readGraph(of: [from], scratch)
+            let graph = try await readGraph(from: CacheClient(cacheFrom: [from], scratch: scratch))
             if let diff {
-                let difference = try Difference(of: graph, from: try await readGraph(of: [diff], scratch))
+                let older = try await readGraph(from: CacheClient(cacheFrom: [diff], scratch: scratch))
+                let difference = try Difference(of: graph, from: older)
                 print(try asJSON ? json(difference) : difference.text)
                 return
             }

@@ -1,7 +1,7 @@
 // A backend of your own, with manifests, merging and pruning, and the proof that it keeps every promise that the library's backends keep.
 //
 //     swift run own-backend
-import BuildCache
+import BuildCacheClient
 import BuildCacheTesting
 import Synchronization
 

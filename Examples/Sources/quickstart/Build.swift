@@ -1,4 +1,4 @@
-import BuildCache
+import BuildCacheClient
 import ExampleSupport
 
 /// One build: asks the session for each step, and runs what no cache knows.

@@ -12,14 +12,14 @@
 //     CACHED sources    …
 //     RUN    documents  …
 import ArgumentParser
-import BuildCache
+import BuildCacheClient
 import ExampleSupport
 import Foundation
 
 @main
 struct Quickstart: AsyncParsableCommand {
     @Option(help: "The directory of the cache. It is emptied first.") var cache = ".quickstart-cache"
-    @Option(help: "Which layers to keep: min or max.") var mode = "max"
+    @Option(help: "Which layers to keep: min or max.") var mode = CacheMode.max
     @Flag(help: "Keep what an earlier run left in the cache.") var keep = false
 
     func run() async throws {
@@ -36,9 +36,11 @@ struct Quickstart: AsyncParsableCommand {
 
     /// Runs what the cache does not know, and writes down all of it.
     private func build(in scratch: ScratchStore, changed: String?) async throws {
-        let client = try CacheClient(
-            cacheFrom: ["type=local,\"src=\(cache)\""], cacheTo: ["type=local,\"dest=\(cache)\",mode=\(mode)"],
-            scratch: scratch)
+        let source = try LocalCache(LocalOptions(src: cache), scratch: scratch)
+        let destination = try LocalCache(
+            LocalOptions(dest: cache), export: ExportOptions(mode: mode), scratch: scratch)
+        let client = CacheClient(
+            sources: [.init(name: cache, importer: source)], destinations: [.init(name: cache, exporter: destination)])
         let meter = ProgressMeter()
         var options = CacheSession.Options()
         options.progress = { name, event in meter.report(event, of: name) }
@@ -61,3 +63,5 @@ struct Quickstart: AsyncParsableCommand {
         }
     }
 }
+
+extension CacheMode: @retroactive ExpressibleByArgument {}

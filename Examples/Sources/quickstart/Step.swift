@@ -1,4 +1,4 @@
-import BuildCache
+import BuildCacheClient
 import ExampleSupport
 import Foundation
 

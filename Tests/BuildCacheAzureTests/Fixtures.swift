@@ -1,7 +1,0 @@
-import Foundation
-import TestTools
-
-/// The files that BuildKit wrote.
-enum Fixtures {
-    static let root = FixtureArchive.buildkit.path
-}

@@ -45,6 +45,7 @@ let package = Package(
         .library(name: "BuildCacheS3", targets: ["BuildCacheS3"]),
         .library(name: "BuildCacheAzure", targets: ["BuildCacheAzure"]),
         .library(name: "BuildCacheGitHubActions", targets: ["BuildCacheGitHubActions"]),
+        .library(name: "BuildCacheKeys", targets: ["BuildCacheKeys"]),
         .library(name: "BuildCacheHTTP", targets: ["BuildCacheHTTP"]),
         .library(name: "BuildCacheTesting", targets: ["BuildCacheTesting"]),
         // For `IntegrationTests` and `Fuzz` in this repository; no part of the public surface.
@@ -83,6 +84,8 @@ let package = Package(
         module("BuildCacheSpec", ["BuildCacheCore"]),
         module("BuildCacheGraph", ["BuildCacheCore"]),
         module("BuildCacheOCI", ["BuildCacheCore"]),
+        // The keys that BuildKit makes of a step.
+        module("BuildCacheKeys", ["BuildCacheCore", "BuildCacheGraph"]),
 
         // Bytes: opening, hashing, converting and moving them.
         module(
@@ -147,6 +150,7 @@ let package = Package(
         tests("BuildCacheCoreTests", ["BuildCacheCore", "TestTools"]),
         tests("BuildCacheSpecTests", ["BuildCacheSpec", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore", "TestTools"]),
+        tests("BuildCacheKeysTests", ["BuildCacheKeys", "BuildCacheGraph", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
         tests(

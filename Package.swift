@@ -46,6 +46,7 @@ let package = Package(
         .library(name: "BuildCacheAzure", targets: ["BuildCacheAzure"]),
         .library(name: "BuildCacheGitHubActions", targets: ["BuildCacheGitHubActions"]),
         .library(name: "BuildCacheKeys", targets: ["BuildCacheKeys"]),
+        .library(name: "BuildCacheDockerfile", targets: ["BuildCacheDockerfile"]),
         .library(name: "BuildCacheHTTP", targets: ["BuildCacheHTTP"]),
         .library(name: "BuildCacheTesting", targets: ["BuildCacheTesting"]),
         // For `IntegrationTests` and `Fuzz` in this repository; no part of the public surface.
@@ -84,8 +85,9 @@ let package = Package(
         module("BuildCacheSpec", ["BuildCacheCore"]),
         module("BuildCacheGraph", ["BuildCacheCore"]),
         module("BuildCacheOCI", ["BuildCacheCore"]),
-        // The keys that BuildKit makes of a step.
+        // The keys that BuildKit makes of a step; a front end of its own needs no Dockerfiles.
         module("BuildCacheKeys", ["BuildCacheCore", "BuildCacheGraph"]),
+        module("BuildCacheDockerfile", ["BuildCacheCore", "BuildCacheKeys"]),
 
         // Bytes: opening, hashing, converting and moving them.
         module(
@@ -151,6 +153,9 @@ let package = Package(
         tests("BuildCacheSpecTests", ["BuildCacheSpec", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheGraphTests", ["BuildCacheGraph", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheKeysTests", ["BuildCacheKeys", "BuildCacheGraph", "BuildCacheCore", "TestTools"]),
+        tests(
+            "BuildCacheDockerfileTests",
+            ["BuildCacheDockerfile", "BuildCacheKeys", "BuildCacheGraph", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
         tests(

@@ -1,0 +1,236 @@
+import BuildCacheCore
+
+/// Expands variables, quotes and escapes of a word, as BuildKit's front end does, which is not quite as a shell does.
+///
+/// - Source: BuildKit `frontend/dockerfile/shell/lex.go`.
+struct ShellLexer {
+    /// `\` or a backquote.
+    var escape: Unicode.Scalar
+    /// Whether quotes are plain characters.
+    var ignoresQuotes = false
+    /// Whether quotes stay where they are.
+    var keepsQuotes = false
+    /// Whether escapes stay where they are.
+    var keepsEscapes = false
+    /// Whether a variable that is not set stays as it is written.
+    var keepsUnset = false
+
+    private static let maximumDepth = 64
+
+    init(escape: Unicode.Scalar = "\\") { self.escape = escape }
+
+    /// The word with all that is in it expanded.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` for quotes and braces that are not closed, `.unsupported` for substitutions by pattern.
+    func expand(_ word: Text, _ environment: (Text) -> Text?) throws(CacheError) -> Text {
+        var cursor = Cursor(text: word)
+        return try process(&cursor, until: nil, keepsEscapes: keepsEscapes, depth: 0, environment).text
+    }
+
+    /// The words of a line.
+    func words(_ line: Text) throws(CacheError) -> [Text] {
+        var cursor = Cursor(text: line)
+        return try process(&cursor, until: nil, keepsEscapes: keepsEscapes, depth: 0) { _ in nil }.words
+    }
+
+    private struct Cursor {
+        let text: Text
+        var index = 0
+        var next: Unicode.Scalar? { index < text.count ? text[index] : nil }
+
+        mutating func take() -> Unicode.Scalar? {
+            defer { index += 1 }
+            return next
+        }
+    }
+
+    /// Collects words as they go by.
+    private struct Words {
+        var words: [Text] = []
+        var word: Text = []
+
+        mutating func add(_ scalar: Unicode.Scalar) {
+            guard scalar.isSpace else { return word.append(scalar) }
+            if !word.isEmpty { words.append(word) }
+            word = []
+        }
+
+        var all: [Text] { word.isEmpty ? words : words + [word] }
+    }
+
+    private func process(
+        _ cursor: inout Cursor, until end: Unicode.Scalar?, keepsEscapes: Bool, depth: Int,
+        _ environment: (Text) -> Text?
+    ) throws(CacheError) -> (text: Text, words: [Text]) {
+        var text: Text = []
+        var words = Words()
+        while let next = cursor.next {
+            if next == end {
+                cursor.index += 1
+                return (text, words.all)
+            }
+            switch next {
+            case "$":
+                let value = try variable(&cursor, keepsEscapes: keepsEscapes, depth: depth, environment)
+                text += value
+                for scalar in value { words.add(scalar) }
+            case "<":
+                let marker = heredocMarker(&cursor)
+                text += marker
+                words.word += marker
+            case "'" where !ignoresQuotes:
+                let quoted = try singleQuoted(&cursor)
+                text += quoted
+                words.word += quoted
+            case "\"" where !ignoresQuotes:
+                let quoted = try doubleQuoted(&cursor, keepsEscapes: keepsEscapes, depth: depth, environment)
+                text += quoted
+                words.word += quoted
+            case escape:
+                cursor.index += 1
+                if keepsEscapes {
+                    text.append(next)
+                    words.word.append(next)
+                }
+                guard let escaped = cursor.take() else { break }
+                text.append(escaped)
+                words.word.append(escaped)
+            default:
+                cursor.index += 1
+                text.append(next)
+                words.add(next)
+            }
+        }
+        guard let end else { return (text, words.all) }
+        throw CacheError(.invalidSpec, "the substitution has no closing \(String(end).quoted)")
+    }
+
+    /// `<<` and the blanks behind it belong to the word that follows.
+    private func heredocMarker(_ cursor: inout Cursor) -> Text {
+        cursor.index += 1
+        guard cursor.next == "<" else { return ["<"] }
+        cursor.index += 1
+        var marker = Text("<<")
+        while let next = cursor.next, next == "\t" || next == "\r" || next == " " {
+            marker.append(next)
+            cursor.index += 1
+        }
+        return marker
+    }
+
+    private func singleQuoted(_ cursor: inout Cursor) throws(CacheError) -> Text {
+        cursor.index += 1
+        var text: Text = keepsQuotes ? ["'"] : []
+        while let next = cursor.take() {
+            guard next == "'" else {
+                text.append(next)
+                continue
+            }
+            return keepsQuotes ? text + ["'"] : text
+        }
+        throw CacheError(.invalidSpec, "a single quote is not closed")
+    }
+
+    private func doubleQuoted(
+        _ cursor: inout Cursor, keepsEscapes: Bool, depth: Int, _ environment: (Text) -> Text?
+    ) throws(CacheError) -> Text {
+        cursor.index += 1
+        var text: Text = keepsQuotes ? ["\""] : []
+        while let next = cursor.next {
+            switch next {
+            case "\"":
+                cursor.index += 1
+                return keepsQuotes ? text + ["\""] : text
+            case "$": text += try variable(&cursor, keepsEscapes: keepsEscapes, depth: depth, environment)
+            case escape:
+                cursor.index += 1
+                if keepsEscapes { text.append(next) }
+                // Only these can be escaped; in front of anything else the escape is a character.
+                if let escaped = cursor.next {
+                    let isEscaped = escaped == "\"" || escaped == "$" || escaped == escape
+                    if isEscaped { cursor.index += 1 }
+                    text.append(isEscaped ? escaped : next)
+                }
+            default:
+                cursor.index += 1
+                text.append(next)
+            }
+        }
+        throw CacheError(.invalidSpec, "a double quote is not closed")
+    }
+
+    // MARK: Variables
+
+    private func variable(
+        _ cursor: inout Cursor, keepsEscapes: Bool, depth: Int, _ environment: (Text) -> Text?
+    ) throws(CacheError) -> Text {
+        guard depth < ShellLexer.maximumDepth else {
+            throw CacheError(.limitExceeded, "substitutions nest deeper than \(ShellLexer.maximumDepth)")
+        }
+        cursor.index += 1
+        guard cursor.next == "{" else {
+            let name = name(&cursor)
+            if name.isEmpty { return ["$"] }
+            return environment(name) ?? (keepsUnset ? ["$"] + name : [])
+        }
+        cursor.index += 1
+        if let next = cursor.next, next == "{" || next == "}" || next == ":" {
+            throw CacheError(.invalidSpec, "invalid substitution: expected a variable behind ${")
+        }
+        let name = name(&cursor)
+        let value = environment(name)
+        var modifier = cursor.take()
+        if modifier == "}" { return value ?? (keepsUnset ? Text("${") + name + ["}"] : []) }
+        var shown: Text = modifier.map { [$0] } ?? []
+        let countsEmpty = modifier == ":"
+        if countsEmpty {
+            modifier = cursor.take()
+            shown += modifier.map { [$0] } ?? []
+        }
+        switch modifier {
+        case "-", "+", "?": break
+        case nil: throw CacheError(.invalidSpec, "a substitution has no closing }")
+        default:
+            throw CacheError(
+                .unsupported,
+                "the substitution ${\(name.string)\(shown.string)…} is not supported: expected :-, :+ or :?")
+        }
+        let word = try process(
+            &cursor, until: "}", keepsEscapes: false, depth: depth + 1, environment
+        ).text
+        if value == nil, keepsUnset { return Text("${") + name + shown + word + ["}"] }
+        let isUnset = value == nil || countsEmpty && value?.isEmpty == true
+        switch modifier {
+        case "-": return isUnset ? word : value ?? []
+        case "+": return isUnset ? [] : word
+        default:
+            guard !isUnset else {
+                let message = word.isEmpty ? "is not set" : word.string
+                throw CacheError(.invalidSpec, "the variable \(name.string.quoted) is required: \(message)")
+            }
+            return value ?? []
+        }
+    }
+
+    /// A name, a number, or one special character.
+    private func name(_ cursor: inout Cursor) -> Text {
+        var name: Text = []
+        while let next = cursor.next {
+            if name.isEmpty, next.isNumber {
+                while let digit = cursor.next, digit.isNumber {
+                    name.append(digit)
+                    cursor.index += 1
+                }
+                return name
+            }
+            if name.isEmpty, Text("@*#?-$!").contains(next) {
+                cursor.index += 1
+                return [next]
+            }
+            guard next == "_" || next.isNumber || next.isLetter else { break }
+            name.append(next)
+            cursor.index += 1
+        }
+        return name
+    }
+}

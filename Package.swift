@@ -79,6 +79,7 @@ let package = Package(
         .systemLibrary(
             name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"]), .brew(["libdeflate"])]),
         .systemLibrary(name: "CPipe"),
+        .systemLibrary(name: "CAttributes"),
 
         // Pure: values and documents, no input or output.
         module("BuildCacheCore", ["CCrypto"]),
@@ -86,7 +87,7 @@ let package = Package(
         module("BuildCacheGraph", ["BuildCacheCore"]),
         module("BuildCacheOCI", ["BuildCacheCore"]),
         // The keys that BuildKit makes of a step; a front end of its own needs no Dockerfiles.
-        module("BuildCacheKeys", ["BuildCacheCore", "BuildCacheGraph"]),
+        module("BuildCacheKeys", ["BuildCacheCore", "BuildCacheGraph", "CAttributes"]),
         module("BuildCacheDockerfile", ["BuildCacheCore", "BuildCacheKeys"]),
 
         // Bytes: opening, hashing, converting and moving them.

@@ -113,6 +113,13 @@ public struct ContentTreeBuilder: Sendable {
         nodes.append(node)
     }
 
+    /// Adds a file that a directory was found to have, and returns its index.
+    mutating func append(_ found: DirectoryReader.Found, to parent: Int) -> Int {
+        nodes[parent].children[found.name] = nodes.count
+        nodes.append(Node(kind: found.kind, digest: found.digest, target: found.target, layer: layer))
+        return nodes.count - 1
+    }
+
     // MARK: Paths
 
     private func find(_ path: [UInt8]) throws(CacheError) -> Int? {

@@ -218,7 +218,7 @@ let package = Package(
             dependencies: [
                 "BuildCacheCore", "BuildCacheHTTP", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI",
                 "BuildCacheBytes", "BuildCacheClient", "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure",
-                "BuildCacheGitHubActions", nioCore,
+                "BuildCacheGitHubActions", "BuildCacheKeys", "BuildCacheDockerfile", nioCore,
             ],
             path: "Tests/FuzzTargets", swiftSettings: settings),
         tests("FuzzCorpusTests", ["FuzzTargets"]),

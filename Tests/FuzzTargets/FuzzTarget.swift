@@ -23,7 +23,7 @@ public struct FuzzTarget: Sendable, CustomStringConvertible {
     }
 
     /// All targets.
-    public static let all = text + documents + layers + servers
+    public static let all = text + documents + layers + servers + keys
 
     /// Reads one input.
     ///

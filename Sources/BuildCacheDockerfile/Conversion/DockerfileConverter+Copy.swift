@@ -109,6 +109,7 @@ extension DockerfileConverter {
             var lexer = ShellLexer()
             lexer.ignoresQuotes = true
             body = try lexer.expand(body) { state.value(of: $0) }
+            try DockerfileConverter.spend(body.count, of: &budget)
         }
         var file = LLB.MakeFile()
         file.path = UnixPath.absolute(document.name.string)

@@ -9,7 +9,13 @@ extension DockerfileConverter {
         let origin = OperationGraph.Origin(line: instruction.line, text: instruction.text.string, stage: stage)
         // All words of an instruction see the variables before it.
         let (before, lexer) = (state, self.lexer)
-        func expand(_ word: Text) throws(CacheError) -> Text { try lexer.expand(word) { before.value(of: $0) } }
+        var budget = self.budget
+        func expand(_ word: Text) throws(CacheError) -> Text {
+            let text = try lexer.expand(word) { before.value(of: $0) }
+            try DockerfileConverter.spend(text.count, of: &budget)
+            return text
+        }
+        defer { self.budget = min(self.budget, budget) }
         switch instruction.kind {
         case .from, .onBuild, .maintainer, .healthcheck: break
         case .environment(let assignments):
@@ -56,12 +62,13 @@ extension DockerfileConverter {
     }
 
     /// Sets an `ARG`: to the caller's value, else to its default, else to that of an `ARG` above the first stage.
-    private func apply(_ variable: Instruction.Variable, _ state: inout StageState) throws(CacheError) {
+    private mutating func apply(_ variable: Instruction.Variable, _ state: inout StageState) throws(CacheError) {
         var value = argument(variable.name)
         if value == nil {
             if let text = variable.value {
                 let before = state
                 value = try lexer.expand(text) { before.value(of: $0) }
+                try DockerfileConverter.spend(value?.count ?? 0, of: &budget)
             } else {
                 value = global(variable.name)
             }

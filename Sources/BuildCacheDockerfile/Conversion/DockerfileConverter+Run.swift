@@ -10,7 +10,7 @@ extension DockerfileConverter {
         _ expand: (Text) throws(CacheError) -> Text
     ) throws(CacheError) {
         var meta = LLB.Meta()
-        meta.environment = state.environment.map { "\($0.name.string)=\($0.value.string)" }
+        meta.environment = state.entries
         meta.workingDirectory = state.directory
         meta.user = state.user
         meta.hostname = options.hostname

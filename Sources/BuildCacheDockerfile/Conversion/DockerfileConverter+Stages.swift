@@ -84,6 +84,13 @@ extension DockerfileConverter {
                     usesOthers = usesOthers || !(sources.last ?? []).isEmpty
                 } catch { throw error.atLine(stages[stage].line) }
             }
+            instructionCount += instructions.count
+            guard instructionCount <= DockerfileConverter.maximumInstructions else {
+                throw CacheError.line(
+                    stages[stage].line,
+                    "ONBUILD makes more than \(DockerfileConverter.maximumInstructions) instructions",
+                    code: .limitExceeded)
+            }
             stages[stage].instructions = instructions + stages[stage].instructions
             stages[stage].sources = sources + stages[stage].sources
         }

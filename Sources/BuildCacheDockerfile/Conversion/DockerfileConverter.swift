@@ -29,6 +29,9 @@ struct DockerfileConverter {
     var stages: [Stage] = []
     private var names: [ExactText: Int] = [:]
     var globals: [(name: Text, value: Text)] = []
+    var instructionCount = 0
+    /// How many more characters words may expand to: a variable of a few lines could double with each of them.
+    var budget = DockerfileConverter.maximumText
     /// The time of new directories in nanoseconds, -1 for the present.
     var timestamp: Int64 = -1
     var graph = OperationGraph()
@@ -36,6 +39,16 @@ struct DockerfileConverter {
     /// The paths of the context that are used.
     var contextPaths: Set<ExactText> = []
     var images: [String: DockerfileImage] = [:]
+
+    static let maximumText = 16 << 20
+    static let maximumInstructions = 100_000
+
+    static func spend(_ count: Int, of budget: inout Int) throws(CacheError) {
+        budget -= count
+        guard budget >= 0 else {
+            throw CacheError(.limitExceeded, "the Dockerfile expands to more than \(maximumText) characters")
+        }
+    }
 
     init(_ dockerfile: Dockerfile, _ options: DockerfileOptions) throws(CacheError) {
         self.dockerfile = dockerfile
@@ -65,7 +78,10 @@ struct DockerfileConverter {
             for variable in variables {
                 var value = argument(variable.name)
                 if value == nil, let text = variable.value {
-                    do { value = try lexer.expand(text) { global($0) } } catch { throw error.atLine(instruction.line) }
+                    do throws(CacheError) {
+                        value = try lexer.expand(text) { global($0) }
+                        try DockerfileConverter.spend(value?.count ?? 0, of: &budget)
+                    } catch { throw error.atLine(instruction.line) }
                 }
                 guard let value else { continue }
                 globals.removeAll { $0.name == variable.name }
@@ -95,6 +111,7 @@ struct DockerfileConverter {
         for (index, parsed) in dockerfile.stages.enumerated() {
             do throws(CacheError) {
                 let base = try lexer.expand(parsed.from.base) { global($0) }
+                try DockerfileConverter.spend(base.count, of: &budget)
                 guard !base.isEmpty else {
                     throw CacheError(.invalidSpec, "the image \(parsed.from.base.string.quoted) expands to nothing")
                 }

@@ -63,6 +63,7 @@ struct OperationGraph {
         var definition = LLB.Definition()
         var origins: [Digest: [Origin]] = [:]
         var digests: [Node: Digest] = [:]
+        var size = 0
         guard let result else { return (definition, [:]) }
         // A stack, because a Dockerfile may have any number of steps.
         var stack: [(node: Node, next: Int)] = [(result, 0)]
@@ -75,6 +76,12 @@ struct OperationGraph {
                 continue
             }
             let op = op(node, context, digests)
+            size += op.encoded().count
+            guard size <= LLB.Definition.maximumBytes else {
+                throw CacheError(
+                    .limitExceeded,
+                    "the operations have more than \(LLB.Definition.maximumBytes) bytes, which no daemon takes")
+            }
             var metadata: LLB.Definition.Metadata?
             if let origin = operations[node].origin {
                 metadata = LLB.Definition.Metadata()

@@ -7,6 +7,8 @@ struct StageState {
     var output: OperationGraph.Node?
     /// Variables of processes, in the order in which they were set last.
     private(set) var environment: [(name: Text, value: Text)] = []
+    /// The variables as processes get them: made once, because all steps share them.
+    private(set) var entries: [String] = []
     var directory = "/"
     var user = ""
     var platform: LLB.Platform
@@ -23,8 +25,12 @@ struct StageState {
 
     /// Sets a variable, which moves behind all others.
     mutating func set(_ name: Text, _ value: Text) {
-        environment.removeAll { $0.name == name }
+        if let index = environment.firstIndex(where: { $0.name == name }) {
+            environment.remove(at: index)
+            entries.remove(at: index)
+        }
         environment.append((name, value))
+        entries.append("\(name.string)=\(value.string)")
     }
 
     /// Sets a variable of the image, at the place where it was.

@@ -16,6 +16,8 @@ struct ShellLexer {
     var keepsUnset = false
 
     private static let maximumDepth = 64
+    /// The longest text that variables may grow to.
+    private static let maximumLength = 2 << 20
 
     init(escape: Unicode.Scalar = "\\") { self.escape = escape }
 
@@ -65,6 +67,7 @@ struct ShellLexer {
         var text: Text = []
         var words = Words()
         while let next = cursor.next {
+            try ShellLexer.checkLength(text)
             if next == end {
                 cursor.index += 1
                 return (text, words.all)
@@ -105,6 +108,12 @@ struct ShellLexer {
         throw CacheError(.invalidSpec, "the substitution has no closing \(String(end).quoted)")
     }
 
+    private static func checkLength(_ text: Text) throws(CacheError) {
+        guard text.count <= maximumLength else {
+            throw CacheError(.limitExceeded, "variables expand to more than \(maximumLength) characters")
+        }
+    }
+
     /// `<<` and the blanks behind it belong to the word that follows.
     private func heredocMarker(_ cursor: inout Cursor) -> Text {
         cursor.index += 1
@@ -137,6 +146,7 @@ struct ShellLexer {
         cursor.index += 1
         var text: Text = keepsQuotes ? ["\""] : []
         while let next = cursor.next {
+            try ShellLexer.checkLength(text)
             switch next {
             case "\"":
                 cursor.index += 1

@@ -180,8 +180,9 @@ public struct ContentTreeBuilder: Sendable {
             index += 1
         }
         // Children stand behind their directory, so going backwards meets them first.
+        var budget = ContentTree.maximumRepetitions
         for index in sorted.indices.reversed() where sorted[index].kind == .directory {
-            sorted[index].contents = ContentTree.directoryDigest(of: index, in: sorted)
+            sorted[index].contents = ContentTree.directoryDigest(of: index, in: sorted, &budget)
         }
         return ContentTree(nodes: sorted)
     }
@@ -194,10 +195,14 @@ extension ContentTree.Node {
 }
 
 extension ContentTree {
+    /// How many names may be listed twice. Directories of such names inside of each other would take hours, in BuildKit too; past the
+    /// limit the digest is another one, which matches nothing.
+    fileprivate static let maximumRepetitions = 100_000
+
     /// The digest of a directory, from those of its children.
     ///
     /// - Source: `Documentation/Spec/cache-keys.md` §5.4.
-    fileprivate static func directoryDigest(of index: Int, in nodes: [Node]) -> Digest {
+    fileprivate static func directoryDigest(of index: Int, in nodes: [Node], _ budget: inout Int) -> Digest {
         var listing: [UInt8] = [0]
         listing += "\(nodes[index].digest)".utf8
         // A stack, because the quirk below goes as deep as the tree.
@@ -207,7 +212,9 @@ extension ContentTree {
             listing += name
             listing += "\(nodes[node].contents)".utf8
             // BuildKit goes on behind a directory at the name of byte 0xFF inside of it, and so lists such a child twice.
+            guard nodes[node].children.last.map({ nodes[$0].name.first == 0xFF }) == true, budget > 0 else { continue }
             let twice = nodes[node].children.filter { nodes[$0].name.first == 0xFF }
+            budget -= twice.count
             rest += twice.reversed().map { (node: $0, name: name + [0] + nodes[$0].name) }
         }
         return Digest(of: listing)

@@ -92,6 +92,12 @@ struct LayerTarHeader {
     /// The file that this header describes, together with those before it.
     func entry(_ pending: Pending) throws(CacheError) -> Entry {
         let path = pending.name ?? pending.text("path") ?? name
+        let target = pending.linkName ?? pending.text("linkpath") ?? text(157..<257)
+        for name in [path, target] where name.count > LayerTarHeader.maximumName {
+            throw CacheError(
+                .limitExceeded,
+                "the layer has a name of \(name.count) bytes: expected at most \(LayerTarHeader.maximumName)")
+        }
         var metadata = FileMetadata()
         metadata.permissions = UInt32(truncatingIfNeeded: try number(100..<108, "mode")) & 0o7777
         metadata.uid = UInt32(truncatingIfNeeded: try number(108..<116, "uid", pending.text("uid")))
@@ -104,7 +110,6 @@ struct LayerTarHeader {
         if pending.records.keys.contains(where: { $0.starts(with: "GNU.sparse.".utf8) }) {
             throw CacheError(.unsupported, "the layer has a sparse file, \(path.shown)")
         }
-        let target = pending.linkName ?? pending.text("linkpath") ?? text(157..<257)
         switch type {
         case 0 where path.last == BytePath.slash: metadata.kind = .directory
         case 0, UInt8(ascii: "0"):
@@ -123,6 +128,8 @@ struct LayerTarHeader {
     }
 
     private static let attribute = Array("SCHILY.xattr.".utf8)
+    /// The longest path that Linux takes.
+    private static let maximumName = 4096
 
     /// The name with its prefix, of which GNU's own form has none.
     private var name: [UInt8] {

@@ -14,10 +14,18 @@ package struct WildcardPattern: Sendable {
     }
     private var tokens: [Token] = []
 
+    /// As many as a path may have.
+    private static let maximumBytes = 4096
+
     /// Parses a wildcard.
     ///
     /// - Throws: `CacheError` `.invalidSpec` for a malformed one.
     init(_ pattern: [UInt8]) throws(CacheError) {
+        guard pattern.count <= WildcardPattern.maximumBytes else {
+            throw CacheError(
+                .limitExceeded,
+                "a pattern has \(pattern.count) bytes: expected at most \(WildcardPattern.maximumBytes)")
+        }
         var index = 0
         while index < pattern.count {
             let byte = pattern[index]

@@ -93,9 +93,13 @@ struct DirectoryReader: Sendable {
         if let known = previous?.entries[path], known.stamp == status.stamp { return known }
         result.hashedFiles += 1
         metadata.header.withUnsafeBytes { hasher.update($0) }
-        let size = try FileStatus.read(file, buffer: buffer) { chunk throws(CacheError) in hasher.update(chunk) }
+        var size: Int64 = 0
+        let stamp = try FileStatus.read(file, size: status.stamp.size, buffer: buffer) { chunk throws(CacheError) in
+            size += Int64(chunk.count)
+            hasher.update(chunk)
+        }
         let digest = hasher.finalize()
-        guard size == status.stamp.size, try FileStatus(file).stamp == status.stamp else {
+        guard size == status.stamp.size, stamp == status.stamp else {
             throw CacheError(
                 .unavailable, "the file \(file.shown) changed while it was read; build again", retry: .worthwhile)
         }

@@ -178,19 +178,20 @@ struct FileStatus {
         }
     }
 
-    /// Hands the data of a file to `body` in chunks, at most `maximum` bytes.
+    /// Hands the data of a file to `body` in chunks.
     ///
-    /// - Returns: How many bytes there were.
+    /// - Parameter size: How many bytes are wanted; `nil` for all that there are.
+    /// - Returns: The stamp of the file behind the last read.
     static func read(
-        _ path: [UInt8], buffer: UnsafeMutableRawBufferPointer,
+        _ path: [UInt8], size: Int64? = nil, buffer: UnsafeMutableRawBufferPointer,
         _ body: (UnsafeRawBufferPointer) throws(CacheError) -> Void
-    ) throws(CacheError) -> Int64 {
+    ) throws(CacheError) -> Stamp {
         // Non-blocking, because a pipe that took the file's place would wait for its writer.
         let file = withPath(path) { open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) }
         guard file >= 0 else { throw failure("open", path) }
         defer { close(file) }
         var total: Int64 = 0
-        while true {
+        while size.map({ total < $0 }) ?? true {
             #if canImport(Glibc)
                 let count = Glibc.read(file, buffer.baseAddress, buffer.count)
             #elseif canImport(Musl)
@@ -202,10 +203,13 @@ struct FileStatus {
                 if errno == EINTR { continue }
                 throw failure("read", path)
             }
-            if count == 0 { return total }
+            if count == 0 { break }
             total += Int64(count)
             try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         }
+        var status = stat()
+        guard fstat(file, &status) == 0 else { throw failure("read the status of", path) }
+        return FileStatus(status).stamp
     }
 
     /// The bytes of a small file.

@@ -94,15 +94,20 @@ public struct OperationKeys: Sendable {
     /// The paths without those that occur twice or lie below another, sorted; a single one stays as it is.
     static func reduced(_ paths: [[UInt8]]) -> [[UInt8]] {
         guard paths.count > 1 else { return paths }
-        let different = Set(paths)
-        return different.filter { path in
-            // Each parent is looked up, which takes no longer for many paths than for few.
-            let parents = path.indices.filter { path[$0] == BytePath.slash }
-            return !parents.contains { end in
-                let parent = Array(path[..<end])
-                return end + 1 < path.count && different.contains(parent + [BytePath.slash])
-                    || !parent.isEmpty && parent != path && different.contains(parent)
+        var kept: [[UInt8]] = []
+        // With the slash before all other bytes, what is below a path follows it at once.
+        for path in Set(paths).sorted(by: precedesBySlash) {
+            if let last = kept.last, path.starts(with: last.last == BytePath.slash ? last : last + [BytePath.slash]) {
+                continue
             }
-        }.sorted { $0.precedes($1) }
+            kept.append(path)
+        }
+        return kept.sorted { $0.precedes($1) }
+    }
+
+    private static func precedesBySlash(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+        left.lexicographicallyPrecedes(right) { first, second in
+            first != second && (first == BytePath.slash || second != BytePath.slash && first < second)
+        }
     }
 }

@@ -5,11 +5,13 @@ extension CacheError {
     ///
     /// - Parameter code: `.invalidSpec` for what no Dockerfile may have, `.unsupported` for what this module does not convert.
     static func line(_ number: Int, _ problem: String, code: Code = .invalidSpec) -> CacheError {
-        CacheError(code, "line \(number) of the Dockerfile: \(problem)", context: Context(subject: "line \(number)"))
+        CacheError(code, "\(linePrefix)\(number): \(problem)")
     }
 
     /// The same fault with the number of its line in front, unless it has one.
     func atLine(_ number: Int) -> CacheError {
-        context.subject?.hasPrefix("line ") == true ? self : .line(number, message, code: code)
+        message.hasPrefix(CacheError.linePrefix) ? self : .line(number, message, code: code)
     }
+
+    private static let linePrefix = "Dockerfile line "
 }

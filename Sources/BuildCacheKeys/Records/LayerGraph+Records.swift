@@ -67,20 +67,16 @@ extension BuildRecords {
     /// - Parameters:
     ///   - definition: The build for one platform.
     ///   - contents: What the operations do not say themselves.
-    ///   - epoch: The versions of BuildKit that shall find the content. Default the newest.
+    ///   - epochs: The versions of BuildKit that shall find the content. Default the newest alone.
     ///   - defaultPlatform: The platform of processes that name none. Default that of this machine.
     /// - Throws: `CacheError` `.notFound` if a step uses a file that does not exist, which fails the build; as ``OperationKeys`` and
     ///   ``ContentTree``; the errors of `contents`, and `CancellationError`.
     /// - Source: `Documentation/Spec/cache-keys.md` §1.
     public mutating func add(
-        _ definition: LLB.Definition, contents: some BuildContents, epoch: KeyEpoch = .current,
+        _ definition: LLB.Definition, contents: some BuildContents, epochs: [KeyEpoch] = [.current],
         defaultPlatform: LLB.Platform = .host
     ) async throws {
-        var used: [Digest: Set<Int>] = [:]
-        for vertex in definition.vertices {
-            for input in vertex.op.inputs { used[input.vertex, default: []].insert(input.index) }
-        }
-        if let result = definition.result { used[result.vertex, default: []].insert(result.index) }
+        let used = definition.usedOutputs
         for vertex in definition.vertices {
             try Task.checkCancellation()
             let outputs = (used[vertex.digest] ?? []).sorted()
@@ -91,29 +87,54 @@ extension BuildRecords {
                 continue
             }
             let keys = try OperationKeys(of: vertex.op, defaultPlatform: defaultPlatform)
-            var digests: [Int: Digest] = [:]
+            var digests: [Int: [Digest]] = [:]
             for (index, input) in keys.inputs.enumerated() {
-                let output = vertex.op.inputs[index]
                 guard let selectors = input.content else { continue }
-                var tree = try definition[output.vertex].flatMap { try ContentTree(madeBy: $0.op) }
-                if tree == nil { tree = try await contents.tree(of: output, selectors: selectors, steps: steps) }
-                digests[index] = try tree?.contentKey(of: selectors, epoch: epoch)
+                digests[index] = try await definition.contentKeys(
+                    of: vertex.op.inputs[index], selectors, contents, epochs, steps)
             }
             try add(StepKeys(vertex, operation: keys, contents: digests), outputs: outputs)
         }
     }
 }
 
+extension LLB.Definition {
+    /// The content keys of an output, one for each epoch in which it differs; `nil` if its files are not known.
+    func contentKeys(
+        of output: LLB.Output, _ selectors: [ContentSelector], _ contents: some BuildContents, _ epochs: [KeyEpoch],
+        _ steps: [StepKeys]
+    ) async throws -> [Digest]? {
+        var tree = try self[output.vertex].flatMap { try ContentTree(madeBy: $0.op) }
+        if tree == nil { tree = try await contents.tree(of: output, selectors: selectors, steps: steps) }
+        guard let tree else { return nil }
+        var keys: [Digest] = []
+        for epoch in epochs {
+            let key = try tree.contentKey(of: selectors, epoch: epoch)
+            if !keys.contains(key) { keys.append(key) }
+        }
+        return keys
+    }
+
+    /// The outputs that operations use, and the result.
+    var usedOutputs: [Digest: Set<Int>] {
+        var used: [Digest: Set<Int>] = [:]
+        for input in vertices.map(\.op.inputs).joined() + (result.map { [$0] } ?? []) {
+            used[input.vertex, default: []].insert(input.index)
+        }
+        return used
+    }
+}
+
 extension LayerGraph {
     /// The records, links and selectors that BuildKit would make of a build, without results.
     ///
-    /// - Throws: As ``BuildRecords/add(_:contents:epoch:defaultPlatform:)``.
+    /// - Throws: As ``BuildRecords/add(_:contents:epochs:defaultPlatform:)``.
     public static func records(
-        of definition: LLB.Definition, contents: some BuildContents, epoch: KeyEpoch = .current,
+        of definition: LLB.Definition, contents: some BuildContents, epochs: [KeyEpoch] = [.current],
         defaultPlatform: LLB.Platform = .host
     ) async throws -> BuildRecords {
         var records = BuildRecords()
-        try await records.add(definition, contents: contents, epoch: epoch, defaultPlatform: defaultPlatform)
+        try await records.add(definition, contents: contents, epochs: epochs, defaultPlatform: defaultPlatform)
         return records
     }
 }

@@ -42,14 +42,14 @@ public struct StepKeys: Sendable {
 
     /// The keys of any other operation.
     ///
-    /// - Parameter contents: The content keys of inputs, by index, as far as they are known.
-    public init(_ vertex: LLB.Definition.Vertex, operation: OperationKeys, contents: [Int: Digest] = [:]) {
+    /// - Parameter contents: The content keys of inputs, by index, as far as they are known: one for each epoch.
+    public init(_ vertex: LLB.Definition.Vertex, operation: OperationKeys, contents: [Int: [Digest]] = [:]) {
         self.vertex = vertex.digest
         digests = [operation.digest]
         inputs = vertex.op.inputs.enumerated().map { index, output in
             let selector = operation.inputs.indices.contains(index) ? operation.inputs[index].selector : nil
             var links = [Link(.output(output), selector: selector.map { "\($0)" } ?? "")]
-            if let content = contents[index] { links.append(Link(.content(content))) }
+            links += (contents[index] ?? []).map { Link(.content($0)) }
             return links
         }
     }

@@ -28,6 +28,26 @@ public struct StepMatcher: Sendable {
     /// - Throws: `CacheError` as `CacheLookup.matches(_:inputs:)`.
     @discardableResult
     public mutating func matches(_ step: StepKeys, output index: Int = 0) throws(CacheError) -> [RecordID] {
+        let inputs = try links(of: step)
+        var found: [RecordID] = []
+        for digest in step.digests {
+            found += try lookup.matches(.record(operation: digest, output: index), inputs: inputs)
+        }
+        let output = LLB.Output(step.vertex, index: index)
+        known[output] = Array(Set((known[output] ?? []) + found)).sorted()
+        return matches(of: output)
+    }
+
+    /// Why a step was not found.
+    ///
+    /// - Throws: `CacheError` as `CacheLookup.matches(_:inputs:)`.
+    public func explainMiss(_ step: StepKeys, output index: Int = 0) throws(CacheError) -> MissExplanation? {
+        guard let digest = step.digests.first else { return nil }
+        return try lookup.explainMiss(.record(operation: digest, output: index), inputs: try links(of: step))
+    }
+
+    /// The records of the cache that each input of a step may be.
+    private func links(of step: StepKeys) throws(CacheError) -> [[Link]] {
         var inputs: [[Link]] = []
         for alternatives in step.inputs {
             var links: [Link] = []
@@ -40,12 +60,6 @@ public struct StepMatcher: Sendable {
             }
             inputs.append(links)
         }
-        var found: [RecordID] = []
-        for digest in step.digests {
-            found += try lookup.matches(.record(operation: digest, output: index), inputs: inputs)
-        }
-        let output = LLB.Output(step.vertex, index: index)
-        known[output] = Array(Set((known[output] ?? []) + found)).sorted()
-        return matches(of: output)
+        return inputs
     }
 }

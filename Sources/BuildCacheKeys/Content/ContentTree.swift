@@ -2,7 +2,7 @@ public import BuildCacheCore
 
 /// A tree of files as its content digests see it: names, types and digests, without the data.
 ///
-/// It takes some hundred bytes per file. A ``ContentTreeBuilder`` makes it of layers or of single files, and `ContentTree.scan` of a
+/// It takes some hundred bytes per file. A ``ContentTreeBuilder`` makes it of layers or of single files, a ``DirectoryScan`` of a
 /// directory. Names are bytes: two names are one only if all their bytes are equal.
 ///
 /// - Source: `Documentation/Spec/cache-keys.md` §5; BuildKit `cache/contenthash/checksum.go`.

@@ -195,7 +195,9 @@ extension ContentTree.Node {
 }
 
 extension ContentTree {
-    /// How many names may be listed twice. Directories of such names inside of each other would take hours, in BuildKit too; past the
+    /// How many names may be listed twice.
+    ///
+    /// Directories of such names inside of each other would take hours, in BuildKit too; past the
     /// limit the digest is another one, which matches nothing.
     fileprivate static let maximumRepetitions = 100_000
 

@@ -22,7 +22,7 @@ extension ContentTreeBuilder {
 
     /// Adds a layer on top of those before, from the bytes of its uncompressed tar.
     ///
-    /// - Throws: `CacheError` as ``addLayer(tar:)-(Chunks)``.
+    /// - Throws: `CacheError` as for a stream of chunks.
     public mutating func addLayer(tar bytes: some Collection<UInt8>) throws(CacheError) {
         beginLayer()
         var reader = LayerTar()

@@ -47,7 +47,6 @@ struct DirectoryReader: Sendable {
     let now: Int64
 
     func run(_ job: Job) throws -> Result {
-        try Task.checkCancellation()
         let folder = job.path.isEmpty ? root : root + [BytePath.slash] + job.path
         var names = try job.names ?? FileStatus.names(in: folder)
         var result = Result(job: job)

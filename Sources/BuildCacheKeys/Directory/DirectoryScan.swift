@@ -1,4 +1,5 @@
 public import BuildCacheCore
+import Dispatch
 
 /// The files of a directory, read and hashed as the context of a build.
 ///
@@ -8,7 +9,7 @@ public import BuildCacheCore
 /// let key = try scan.tree.contentKey(of: [ContentSelector("/src")])
 /// ```
 ///
-/// Files are read by as many tasks as there are processors, each of which blocks its thread while a disk answers.
+/// Files are read on threads of their own, at most two for each processor.
 public struct DirectoryScan: Sendable {
     /// The tree of the files that are not ignored.
     public let tree: ContentTree
@@ -41,7 +42,7 @@ public struct DirectoryScan: Sendable {
             var running = 0
             while true {
                 while running < FileStatus.processors * 2, let job = waiting.popLast() {
-                    group.addTask { try reader.run(job) }
+                    group.addTask { try await DirectoryScan.onOwnThread { try reader.run(job) } }
                     running += 1
                 }
                 guard let result = try await group.next() else { break }
@@ -50,6 +51,18 @@ public struct DirectoryScan: Sendable {
             }
         }
         (tree, index, hashedFiles) = assembly.finish()
+    }
+
+    private static let threads = DispatchQueue(label: "build-cache-directory-scan", attributes: .concurrent)
+
+    /// Runs what blocks while a disk answers where it does not hold up Swift's own threads.
+    private static func onOwnThread<Value: Sendable>(
+        _ body: @escaping @Sendable () throws -> Value
+    ) async throws -> Value {
+        try Task.checkCancellation()
+        return try await withCheckedThrowingContinuation { continuation in
+            threads.async { continuation.resume(with: Result { try body() }) }
+        }
     }
 
     /// The patterns of a context's ignore file: that of the Dockerfile's own name if it exists, else `.dockerignore`; `nil` without either.

@@ -2,11 +2,11 @@ public import BuildCacheCore
 
 /// A Dockerfile, parsed.
 ///
-/// What BuildKit's own front end makes of the instructions listed here, ``build(_:images:)`` makes too, byte for byte: `FROM` of `scratch`, of an
-/// image and of a stage; `COPY` and `ADD` of files, with `--from`, `--chown`, `--chmod`, `--link`, `--parents`, `--exclude` and `--unpack`;
-/// `RUN` in both forms, with mounts, `--network` and `--security`; `ENV`, `ARG`, `WORKDIR`, `USER`, `SHELL`, `ONBUILD`; documents; and the
-/// instructions that change only the image's settings. Anything else is an error that names the line, because a step that is only similar to
-/// BuildKit's would be found by others.
+/// ``build(_:images:)`` makes the operations that BuildKit's own front end makes of these instructions, byte for byte: `FROM` of
+/// `scratch`, of an image and of a stage; `COPY` and `ADD` of files, with `--from`, `--chown`, `--chmod`, `--link`, `--parents`,
+/// `--exclude` and `--unpack`; `RUN` in both forms, with mounts, `--network` and `--security`; `ENV`, `ARG`, `WORKDIR`, `USER`,
+/// `SHELL`, `ONBUILD`; documents; and the instructions that change only the image's settings. Anything else is an error that names the
+/// line, because a step that is only similar to BuildKit's would be found by others.
 ///
 /// - Source: `Documentation/Spec/cache-keys.md` §7; BuildKit `frontend/dockerfile`.
 public struct Dockerfile: Sendable {

@@ -3,7 +3,7 @@ public import BuildCacheKeys
 
 /// A Dockerfile as a build: the operations that BuildKit's client would send, and where each comes from.
 public struct DockerfileBuild: Sendable {
-    /// Where an operation comes from.
+    /// The origin of an operation.
     public struct Step: Sendable {
         /// The line of the instruction, counted from 1.
         public var line: Int
@@ -23,7 +23,7 @@ public struct DockerfileBuild: Sendable {
     var images: [String: DockerfileImage] = [:]
     var steps: [Digest: [Step]] = [:]
 
-    /// Where an operation comes from; equal instructions of several stages are one operation.
+    /// The origins of an operation; equal instructions of several stages are one operation.
     public func steps(of vertex: Digest) -> [Step] { steps[vertex] ?? [] }
 
     /// The keys of a source of this build: of its context, or of one of its images.

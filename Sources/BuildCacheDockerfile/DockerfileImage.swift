@@ -1,7 +1,7 @@
 public import BuildCacheCore
 public import BuildCacheKeys
 
-/// What a Dockerfile needs to know of an image that it begins with or copies from.
+/// The digest, layers and settings of an image that a Dockerfile begins with or copies from.
 public struct DockerfileImage: Sendable {
     /// The digest of what the name resolves to: the index of an image for several platforms.
     public var digest: Digest

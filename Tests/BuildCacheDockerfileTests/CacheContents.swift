@@ -66,7 +66,7 @@ struct GraphParts: Equatable {
         }
     }
 
-    /// How many of the expected parts are here, and how many parts are here that nobody expects.
+    /// The number of expected parts that are here, of all expected parts, and of all parts that are here.
     func matched(
         _ expected: GraphParts, _ parts: KeyPath<GraphParts, [String: Int]>
     ) -> (matched: Int, expected: Int, made: Int) {

@@ -4,7 +4,7 @@ import BuildCacheGraph
 @testable import BuildCacheKeys
 
 extension FuzzTarget {
-    /// What keys are made of: definitions, Dockerfiles, patterns, trees.
+    /// The inputs of keys: definitions, Dockerfiles, patterns, trees.
     static let keys = [llb, dockerfile, patterns, tree]
 
     /// A definition, which is the same when it is read again, and whose keys and records can be made.
@@ -65,7 +65,7 @@ extension FuzzTarget {
     }
 }
 
-/// An image for every name, and sources that nobody else knows.
+/// An image for every name, and sources of this build alone.
 private struct FuzzContents: BuildContents, DockerfileImages {
     func keys(of source: LLB.SourceOp, platform: LLB.Platform) async throws -> SourceKeys {
         source.identifier.hasPrefix("local://")

@@ -81,7 +81,7 @@ extension DockerfileConverter {
         step.unpacksArchives = copy.unpacks ?? copy.isAdd
         var source = path.string
         if copy.keepsParents {
-            // What stands before the pivot is not kept.
+            // The path before the pivot is not kept.
             var pattern = source
             source = "/"
             if let pivot = path.indices.first(where: { path[$0...].starts(with: "/./".unicodeScalars) }) {

@@ -30,7 +30,7 @@ struct DockerfileConverter {
     private var names: [ExactText: Int] = [:]
     var globals: [(name: Text, value: Text)] = []
     var instructionCount = 0
-    /// How many more characters words may expand to: a variable of a few lines could double with each of them.
+    /// The number of characters that words may still expand to: a variable could double with each line.
     var budget = DockerfileConverter.maximumText
     /// The time of new directories in nanoseconds, -1 for the present.
     var timestamp: Int64 = -1

@@ -40,7 +40,7 @@ struct OperationGraph {
         var change: LLB.FileChange
     }
 
-    /// Where an operation comes from.
+    /// The origin of an operation.
     struct Origin {
         var line: Int
         var text: String

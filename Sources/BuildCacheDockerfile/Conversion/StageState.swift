@@ -1,7 +1,7 @@
 import BuildCacheCore
 import BuildCacheKeys
 
-/// What the instructions of a stage have made so far.
+/// The state of a stage behind some of its instructions.
 struct StageState {
     /// The file system; `nil` for an empty one.
     var output: OperationGraph.Node?

@@ -30,7 +30,7 @@ struct Heredoc: Sendable {
         expands = quotes(name) == quotes(quoted.first ?? [])
     }
 
-    /// The documents that a line announces; a line that is no sequence of words has none.
+    /// The documents that a line announces: none if the line cannot be split into words.
     static func all(in line: Text) throws(CacheError) -> [Heredoc] {
         var lexer = ShellLexer()
         lexer.keepsQuotes = true

@@ -3,7 +3,8 @@ import BuildCacheCore
 extension Instruction {
     /// Parses an instruction.
     ///
-    /// - Throws: `CacheError` `.invalidSpec` for what BuildKit refuses too, `.unsupported` for what is not converted here; both name the line.
+    /// - Throws: `CacheError` `.invalidSpec` for what BuildKit refuses too, `.unsupported` for what is not converted here; both name
+    ///   the line.
     init(_ line: DockerfileLine, escape: Unicode.Scalar) throws(CacheError) {
         self.line = line.number
         text = line.original.trimmed

@@ -1,6 +1,7 @@
 import BuildCacheCore
 
-/// Text of a Dockerfile, scalar by scalar: strings of Swift would take `e` and its accent for one character, and a quote with one for another.
+/// Text of a Dockerfile, scalar by scalar: strings of Swift would take `e` and its accent for one character, and a quote with one for
+/// another.
 typealias Text = [Unicode.Scalar]
 
 extension Text {
@@ -51,7 +52,7 @@ extension Text {
 }
 
 extension Unicode.Scalar {
-    /// What Go's `unicode.IsSpace` takes for space.
+    /// Whether Go's `unicode.IsSpace` counts this as space.
     var isSpace: Bool {
         switch value {
         case 0x09...0x0D, 0x20, 0x85, 0xA0, 0x1680, 0x2000...0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000: true
@@ -59,7 +60,7 @@ extension Unicode.Scalar {
         }
     }
 
-    /// What separates words of most instructions: space but the line break.
+    /// Whether this separates the words of most instructions: space but the line break.
     var isBlank: Bool {
         switch value {
         case 0x09, 0x0B, 0x0C, 0x0D, 0x20: true
@@ -69,10 +70,10 @@ extension Unicode.Scalar {
 
     var isDigit: Bool { (0x30...0x39).contains(value) }
 
-    /// What Go's `unicode.IsDigit` takes for a digit.
+    /// Whether Go's `unicode.IsDigit` counts this as a digit.
     var isNumber: Bool { properties.generalCategory == .decimalNumber }
 
-    /// What Go's `unicode.IsLetter` takes for a letter.
+    /// Whether Go's `unicode.IsLetter` counts this as a letter.
     var isLetter: Bool {
         switch properties.generalCategory {
         case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter: true

@@ -1,6 +1,6 @@
 import BuildCacheCore
 
-/// What of an input's files a step uses, as its content key hashes them.
+/// The files of an input that a step uses, as its content key hashes them.
 public struct ContentSelector: Hashable, Sendable {
     /// The path, or the wildcard, relative to the input's root.
     public var path: [UInt8]

@@ -130,7 +130,7 @@ extension ContentTree {
         return (prefix, listed)
     }
 
-    /// Where the walk begins, if that exists, and what the names begin with.
+    /// The file at which the walk begins, if it exists, and the prefix of all names.
     private func start(
         of selector: ContentSelector, _ path: [UInt8]
     ) throws(CacheError) -> (prefix: [UInt8], node: Int?) {

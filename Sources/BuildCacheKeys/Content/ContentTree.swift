@@ -40,8 +40,8 @@ public struct ContentTree: Sendable {
     /// The digest of what the selectors of one input select: an input's content key.
     ///
     /// - Parameter epoch: The versions of BuildKit whose digest is made. Default the newest.
-    /// - Throws: `CacheError` `.notFound` for a path that must be there, `.corrupted` for a loop of links, `.invalidSpec` for a pattern that is
-    ///   not valid, `.unsupported` for one that only BuildKit can read.
+    /// - Throws: `CacheError` `.notFound` for a path that must be there, `.corrupted` for a loop of links, `.invalidSpec` for a
+    ///   pattern that is not valid, `.unsupported` for one that only BuildKit can read.
     public func contentKey(
         of selectors: [ContentSelector], epoch: KeyEpoch = .current
     ) throws(CacheError) -> Digest {
@@ -98,7 +98,7 @@ enum LinkResolver {
 
     /// The file at an absolute path, or `nil`; the root is 0.
     ///
-    /// What does not exist is passed over by name, as BuildKit does: `missing/../a` is `a`.
+    /// Missing directories are passed over by name, as BuildKit does: `missing/../a` is `a`.
     ///
     /// - Throws: `CacheError` `.corrupted` for more than 255 links.
     static func resolve(

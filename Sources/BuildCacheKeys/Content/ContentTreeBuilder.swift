@@ -7,7 +7,7 @@ public import BuildCacheCore
 ///
 /// - Source: `Documentation/Spec/cache-keys.md` §5.3.
 public struct ContentTreeBuilder: Sendable {
-    /// Where the files come from, which decides how the root counts.
+    /// The origin of the files, which decides how the root counts.
     @nonexhaustive
     public enum Origin: Hashable, Sendable {
         /// Layers of an image or a step.
@@ -195,7 +195,7 @@ extension ContentTree.Node {
 }
 
 extension ContentTree {
-    /// How many names may be listed twice.
+    /// The number of names that may be listed twice.
     ///
     /// Directories of such names inside of each other would take hours, in BuildKit too; past the
     /// limit the digest is another one, which matches nothing.

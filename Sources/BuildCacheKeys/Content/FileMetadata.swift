@@ -1,6 +1,6 @@
 public import BuildCacheCore
 
-/// What a content digest knows of a file beside its data: neither its name nor its times.
+/// The metadata of a file that a content digest holds: neither its name nor its times.
 public struct FileMetadata: Hashable, Sendable {
     /// The type of a file.
     @nonexhaustive

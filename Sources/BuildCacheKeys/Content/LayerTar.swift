@@ -6,8 +6,8 @@ extension ContentTreeBuilder {
     /// Memory does not grow with the layer's files: their data is hashed as it passes.
     ///
     /// - Parameter tar: The chunks of the tar, of any length.
-    /// - Throws: `CacheError` `.corrupted` for bytes that are not a tar, `.unsupported` for entries that no layer has, `.limitExceeded` for
-    ///   headers beyond 1 MiB; the errors of `tar`, and `CancellationError`.
+    /// - Throws: `CacheError` `.corrupted` for bytes that are not a tar, `.unsupported` for entries that no layer has,
+    ///   `.limitExceeded` for headers beyond 1 MiB; the errors of `tar`, and `CancellationError`.
     public mutating func addLayer<Chunks: AsyncSequence>(
         tar: Chunks
     ) async throws where Chunks.Element: Collection<UInt8> {
@@ -149,7 +149,7 @@ struct LayerTar {
 extension ContentTreeBuilder {
     private static let whiteout = Array(".wh.".utf8)
     private static let opaque = Array(".wh..wh..opq".utf8)
-    /// Files of eStargz, which are no part of the tree.
+    /// Files of eStargz, which do not belong to the tree.
     private static let unseen = ["/stargz.index.json", "/.prefetch.landmark", "/.no.prefetch.landmark"]
         .map { Array($0.utf8) }
 

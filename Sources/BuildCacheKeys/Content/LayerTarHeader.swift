@@ -13,7 +13,7 @@ struct LayerTarHeader {
         var linkTarget: [UInt8]?
     }
 
-    /// What the headers before an entry's own said of it.
+    /// The extensions that stand before an entry's own header.
     struct Pending {
         private(set) var records: [[UInt8]: [UInt8]] = [:]
         private(set) var name: [UInt8]?

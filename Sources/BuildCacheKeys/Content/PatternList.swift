@@ -2,8 +2,8 @@ public import BuildCacheCore
 
 /// A list of patterns, as of `--exclude` and of a `.dockerignore` file: later ones beat earlier ones, and `!` takes back.
 ///
-/// The grammar is that of moby/patternmatcher: as for wildcards, and `**` crosses slashes. A pattern that its regular expressions read in a
-/// way of their own, such as `\d` or `[[:alpha:]]`, is an error here: it would select other files than BuildKit does.
+/// The grammar is that of moby/patternmatcher: as for wildcards, and `**` crosses slashes. A pattern that its regular expressions read
+/// in a way of their own, such as `\d` or `[[:alpha:]]`, is an error here: it would select other files than BuildKit does.
 ///
 /// - Source: `Documentation/Spec/cache-keys.md` §5.6.
 public struct PatternList: Sendable {
@@ -65,7 +65,7 @@ public struct PatternList: Sendable {
     /// Whether a pattern takes back what others match.
     public var hasNegations: Bool { patterns.contains { $0.isNegated } }
 
-    /// Which patterns matched a directory, for what is in it.
+    /// The patterns that matched a directory, which match the files in it, too.
     struct Matches: Sendable {
         fileprivate var flags: [Bool] = []
     }
@@ -114,7 +114,7 @@ public struct PatternList: Sendable {
         }
     }
 
-    /// What Go's `unicode.IsSpace` takes for space beyond ASCII.
+    /// The characters beyond ASCII that Go's `unicode.IsSpace` counts as space.
     private static let wideSpaces: [[UInt8]] =
         ([0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000] + Array(0x2000...0x200A)).compactMap {
             Unicode.Scalar(UInt32($0)).map { Array(String($0).utf8) }

@@ -55,7 +55,7 @@ package struct WildcardPattern: Sendable {
     func matches(_ name: [UInt8]) -> Bool {
         var token = 0
         var index = 0
-        // Where to go on if the rest does not match: behind the last `*`, one byte further.
+        // The place of the next attempt if the rest does not match: behind the last `*`, one byte further.
         var retry: (token: Int, index: Int)?
         while true {
             if token == tokens.count, index == name.count { return true }

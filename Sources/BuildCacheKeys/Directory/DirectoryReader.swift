@@ -37,7 +37,7 @@ struct DirectoryReader: Sendable {
 
     private static let maximumNames = 256
     private static let maximumBytes: Int64 = 8 << 20
-    /// How long after a change a file may change again without another time, in seconds: two on some file systems.
+    /// The seconds within which a file may change twice and keep its time: two on some file systems.
     private static let clockTick: Int64 = 2
 
     let root: [UInt8]
@@ -62,7 +62,7 @@ struct DirectoryReader: Sendable {
             let isIgnored = ignored?.matches(path, below: job.matches, &matches) ?? false
             let file = folder + [BytePath.slash] + name
             let status = try FileStatus(file)
-            // What is ignored is not read, but a directory may hold files that are not.
+            // Ignored files are not read, but an ignored directory may hold files that stay.
             if isIgnored, !status.isDirectory || ignored?.hasNegations != true { continue }
             let metadata = try status.metadata(of: file, origin: origin)
             var found = Found(

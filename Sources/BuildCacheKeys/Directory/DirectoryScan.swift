@@ -23,11 +23,11 @@ public struct DirectoryScan: Sendable {
     /// - Parameters:
     ///   - path: The directory.
     ///   - ignored: Patterns of files that are left out; a directory stays if anything in it stays.
-    ///   - previous: The index of an earlier scan. A file counts as unchanged if its size, times and inode are the same. Default `nil`, which
-    ///     reads all files.
+    ///   - previous: The index of an earlier scan. A file counts as unchanged if its size, times and inode are the same. Default
+    ///     `nil`, which reads all files.
     ///   - origin: Whether the files count as sent by a client, which is the default, or as they are.
-    ///   - now: The present in seconds since 1970, for the index: a file that changed just now may change again within the same tick of the
-    ///     file system's clock, so it is read again next time. Default the system's clock.
+    ///   - now: The present in seconds since 1970, for the index: a file that changed just now may change again within the same tick
+    ///     of the file system's clock, so it is read again next time. Default the system's clock.
     /// - Throws: `CacheError` `.notFound`, `.denied`; `.unavailable` if a file changes while it is read; `CancellationError`.
     public init(
         _ path: String, ignoring ignored: PatternList? = nil, previous: DirectoryIndex? = nil,
@@ -65,7 +65,8 @@ public struct DirectoryScan: Sendable {
         }
     }
 
-    /// The patterns of a context's ignore file: that of the Dockerfile's own name if it exists, else `.dockerignore`; `nil` without either.
+    /// The patterns of a context's ignore file: that of the Dockerfile's own name if it exists, else `.dockerignore`; `nil` without
+    /// either.
     ///
     /// - Throws: `CacheError` `.invalidSpec` for a malformed pattern, `.limitExceeded` for a file beyond 16 MiB, `.denied`.
     public static func ignorePatterns(
@@ -81,7 +82,7 @@ public struct DirectoryScan: Sendable {
     }
 }
 
-/// What a scan knows of the files it read, so that the next one reads only those that changed.
+/// The stamps and digests of the files that a scan read, so that the next scan reads only those that changed.
 public struct DirectoryIndex: Sendable {
     struct Entry: Sendable {
         var stamp: FileStatus.Stamp

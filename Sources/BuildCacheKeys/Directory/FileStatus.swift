@@ -9,9 +9,9 @@ import CAttributes
     import Darwin
 #endif
 
-/// What the system says of a file, links not followed.
+/// The status of a file, links not followed.
 struct FileStatus {
-    /// What tells whether a file is the one that was read: every write changes one of these numbers.
+    /// The identity and the version of a file: every write changes one of these numbers.
     struct Stamp: Hashable, Sendable {
         var size: Int64
         var inode: UInt64
@@ -58,7 +58,7 @@ struct FileStatus {
     var isDirectory: Bool { status.st_mode & S_IFMT == S_IFDIR }
     var isRegular: Bool { status.st_mode & S_IFMT == S_IFREG }
 
-    /// What a content digest knows of the file.
+    /// The metadata that a content digest holds.
     ///
     /// - Throws: `CacheError` if a link or an attribute cannot be read.
     func metadata(of path: [UInt8], origin: ContentTreeBuilder.Origin) throws(CacheError) -> FileMetadata {

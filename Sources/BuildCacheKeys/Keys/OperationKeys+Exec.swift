@@ -41,7 +41,7 @@ extension LLB.Mount {
 }
 
 extension OperationKeys {
-    /// How a process uses its inputs.
+    /// The inputs of a process, as its mounts use them.
     ///
     /// - Source: `Documentation/Spec/cache-keys.md` §3.2; BuildKit `solver/llbsolver/ops/exec.go: getMountDeps`.
     static func inputs(of exec: LLB.ExecOp, count: Int) throws(CacheError) -> [Input] {

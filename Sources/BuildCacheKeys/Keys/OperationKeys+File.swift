@@ -54,12 +54,12 @@ extension LLB.FileAction {
 }
 
 extension OperationKeys {
-    /// How changes of files use their inputs.
+    /// The inputs of changes of files.
     ///
     /// - Source: `Documentation/Spec/cache-keys.md` §3.3; BuildKit `solver/llbsolver/ops/file.go: CacheMap`.
     static func inputs(of file: LLB.FileOp, count: Int) throws(CacheError) -> [Input] {
         var selected: [Int64: [ContentSelector]] = [:]
-        // What is changed is in the result as a whole, so no part of it can be selected.
+        // A changed input is in the result as a whole, so no part of it can be selected.
         let bases = Set(file.actions.map(\.input))
         for action in file.actions {
             switch action.change {

@@ -1,17 +1,17 @@
 public import BuildCacheCore
 
-/// The keys that BuildKit makes of an operation alone: its digest, and how it uses each input.
+/// The keys that BuildKit makes of an operation alone: its digest, and the selector and content of each input.
 ///
 /// A step that is published under these keys must do exactly what BuildKit would do. One that does something else hands wrong results to
 /// everyone whose builds share the cache.
 ///
 /// - Source: `Documentation/Spec/cache-keys.md` §3; BuildKit `solver/llbsolver/ops`, each `CacheMap`.
 public struct OperationKeys: Sendable {
-    /// How an operation uses one of its inputs.
+    /// The use that an operation makes of one of its inputs.
     public struct Input: Sendable {
         /// The selector of links to the input's own records; `nil` for none.
         public var selector: Digest?
-        /// What of the input's files the content key is made of; `nil` if the step is not found by content.
+        /// The files that the content key of the input is made of; `nil` if the step is not found by content.
         public var content: [ContentSelector]?
 
         /// Uses the whole input by its records alone.

@@ -2,8 +2,8 @@ public import BuildCacheCore
 
 /// The keys of a source: what it resolved to, never its name.
 ///
-/// An image has two keys, of its manifest and of its layers, which are alternatives; a directory of the client has none that another build
-/// could have.
+/// An image has two keys, of its manifest and of its layers, which are alternatives; a directory of the client has none that another
+/// build could have.
 ///
 /// - Source: `Documentation/Spec/cache-keys.md` §4.
 public struct SourceKeys: Hashable, Sendable {

@@ -32,7 +32,7 @@ extension LLB {
             }
         }
 
-        /// What is known of an operation beside itself; keys do not depend on it.
+        /// Facts about an operation beside itself; keys do not depend on them.
         public struct Metadata: Sendable {
             /// Whether the operation runs even if there is a result.
             public var ignoresCache = false
@@ -57,8 +57,8 @@ extension LLB {
         /// The definition that these bytes encode.
         ///
         /// - Parameter maximumBytes: The most bytes that are read. Default ``maximumBytes``, 16 MiB.
-        /// - Throws: `CacheError` `.corrupted` for bytes that are not a definition, or whose operations use others that do not come before them;
-        ///   `.limitExceeded` for too many bytes.
+        /// - Throws: `CacheError` `.corrupted` for bytes that are not a definition, or whose operations use others that do not come
+        ///   before them; `.limitExceeded` for too many bytes.
         public init(
             decoding bytes: some Collection<UInt8>, maximumBytes: Int = Definition.maximumBytes
         ) throws(CacheError) {
@@ -108,7 +108,7 @@ extension LLB {
         /// The operation of a digest, or `nil`.
         public subscript(digest: Digest) -> Vertex? { places[digest].map { vertices[$0] } }
 
-        /// What is known of an operation beside itself.
+        /// The metadata of an operation, or `nil`.
         public func metadata(of vertex: Digest) -> Metadata? { metadata[vertex] }
 
         /// The bytes that a daemon takes.

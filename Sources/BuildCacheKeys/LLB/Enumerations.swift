@@ -25,7 +25,7 @@ extension LLB {
         public static let insecure = SecurityMode(rawValue: 1)
     }
 
-    /// What is mounted.
+    /// The kind of a mount.
     public struct MountKind: RawRepresentable, Hashable, Sendable, LLBEnumeration {
         /// The number in the definition.
         public var rawValue: Int32

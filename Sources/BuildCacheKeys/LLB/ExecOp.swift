@@ -61,7 +61,7 @@ extension LLB {
         public var output: Int64 = 0
         /// Whether the process cannot write to it.
         public var isReadOnly = false
-        /// What is mounted.
+        /// The kind of the mount.
         public var kind = MountKind.bind
         /// Of a temporary file system.
         public var tmpfs: TmpfsOptions?

@@ -2,7 +2,8 @@ import BuildCacheCore
 
 /// A message of the definition.
 ///
-/// One list of its fields, ``visit(_:)``, serves the reader, the writer and the JSON that keys are hashed from, so that they cannot differ.
+/// One list of its fields, ``visit(_:)``, serves the reader, the writer and the JSON that keys are hashed from, so that they cannot
+/// differ.
 protocol LLBMessage: Sendable {
     init()
     /// The bytes of fields that are not listed, tags included.

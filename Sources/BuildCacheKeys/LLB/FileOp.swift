@@ -1,7 +1,7 @@
 extension LLB {
     /// Changes of files without a process.
     public struct FileOp: Sendable {
-        /// What is done, in this order.
+        /// The changes, in this order.
         public var actions: [FileAction] = []
         var unknownFields: [UInt8] = []
         /// No actions.
@@ -34,7 +34,7 @@ extension LLB {
         }
     }
 
-    /// What a ``FileAction`` does.
+    /// The change that a ``FileAction`` makes.
     @nonexhaustive
     public enum FileChange: Sendable {
         /// Files are copied.
@@ -137,7 +137,7 @@ extension LLB {
 
     /// A new symbolic link.
     public struct Symlink: Sendable {
-        /// What the link points to.
+        /// The target of the link.
         public var target = ""
         /// The link's path.
         public var path = ""
@@ -173,7 +173,7 @@ extension LLB {
         /// The number.
         public var id: UInt32?
         var unknownFields: [UInt8] = []
-        /// Nobody.
+        /// An empty user.
         public init() {}
         /// By number.
         public init(id: UInt32) { self.id = id }

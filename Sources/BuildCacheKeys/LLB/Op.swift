@@ -5,17 +5,17 @@ extension LLB {
     public struct Op: Sendable {
         /// The outputs of other operations that it uses, each once.
         public var inputs: [Output] = []
-        /// What is done; `nil` for the last operation of a definition, which only names the result.
+        /// The operation itself; `nil` for the last one of a definition, which only names the result.
         public var kind: Kind?
         /// The platform, on processes and images only.
         public var platform: Platform?
-        /// What a worker must offer; BuildKit writes an empty list.
+        /// Requirements on the worker; BuildKit writes an empty list.
         public var constraints: Constraints?
         var unknownFields: [UInt8] = []
         // Inputs in the form of the message.
         var inputMessages: [InputMessage] = []
 
-        /// What an operation does.
+        /// The kind of an operation, with its message.
         @nonexhaustive
         public enum Kind: Sendable {
             /// A process.
@@ -28,13 +28,13 @@ extension LLB {
             case build(BuildOp)
             /// Several trees over each other.
             case merge(MergeOp)
-            /// What one tree has more than another.
+            /// The difference of two trees.
             case diff(DiffOp)
             /// Inputs that become outputs.
             case passthrough(PassthroughOp)
         }
 
-        // What is decoded has constraints only if its bytes do.
+        // A decoded operation has constraints only if its bytes do.
         init() { constraints = nil }
 
         /// An operation on inputs.
@@ -68,7 +68,7 @@ extension LLB {
         }
     }
 
-    /// What a worker must offer.
+    /// Requirements on the worker.
     public struct Constraints: Sendable {
         /// Filters of workers.
         public var filters: [String] = []
@@ -102,7 +102,7 @@ extension LLB {
         public init(count: Int = 0) { inputs = (0..<max(0, count)).map { InputIndex(Int64($0)) } }
     }
 
-    /// What the upper tree has more than the lower.
+    /// The difference between an upper and a lower tree.
     public struct DiffOp: Sendable {
         /// The index of the lower tree, or -1 for nothing.
         public var lower: InputIndex?

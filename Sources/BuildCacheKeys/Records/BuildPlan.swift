@@ -1,12 +1,12 @@
 public import BuildCacheCore
 public import BuildCacheGraph
 
-/// What a cache knows of a build: which steps need not run, and why the others must.
+/// The steps of a build that a cache has, and the reasons why the others must run.
 ///
 /// Steps are looked up as BuildKit does: by what their inputs are made of first, and by the content of their inputs only if that finds no
 /// result. So no layer is read unless a content key needs it.
 public struct BuildPlan: Sendable {
-    /// What the cache knows of a step.
+    /// The answer of the cache about a step.
     @nonexhaustive
     public enum State: Sendable {
         /// An image, a repository, or a directory of the client.
@@ -23,9 +23,9 @@ public struct BuildPlan: Sendable {
     public struct Step: Sendable {
         /// The digest of the operation's bytes.
         public var vertex: Digest
-        /// What the step is recognised by, with as many links as its lookup needed.
+        /// The keys of the step, with as many links as its lookup needed.
         public var keys: StepKeys
-        /// What the cache knows of it.
+        /// The answer of the cache.
         public var state: State
         /// The inputs, by index, whose content was hashed.
         public var hashedInputs: [Int] = []
@@ -87,7 +87,7 @@ public struct BuildPlan: Sendable {
         }
     }
 
-    /// What the cache knows of a step; an explanation is made only if no other lookup follows.
+    /// The answer of the cache about a step; an explanation is made only if no other lookup follows.
     private mutating func state(of keys: StepKeys, _ outputs: [Int], isLast: Bool) throws(CacheError) -> State {
         var isKnown = true
         var best: CacheResult?

@@ -12,8 +12,8 @@ public struct BuildRecords: Sendable {
     /// Continues a graph: that of the same build for another platform, or an empty one.
     public init(_ graph: LayerGraph = LayerGraph()) { self.graph = graph }
 
-    /// The records of an output: none if an input of the step cannot be recognised, as for a process directly on a local directory; several
-    /// for an image.
+    /// The records of an output: none if an input of the step cannot be recognised, as for a process directly on a local directory;
+    /// several for an image.
     ///
     /// - Throws: `CacheError` `.invalidSpec` if the graph was replaced.
     public func records(of output: LLB.Output) throws(CacheError) -> [RecordID] {

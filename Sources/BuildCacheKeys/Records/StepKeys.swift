@@ -1,22 +1,22 @@
 public import BuildCacheCore
 
-/// What a step of a build is recognised by: its digests, and per input everything that the input may be.
+/// The keys by which a step of a build is found: its digests, and for each input all records that the input may be.
 ///
 /// It names inputs by the build's own outputs, so that it can be looked up in any cache (``StepMatcher``) and added to any graph
 /// (`LayerGraph.addRecords(of:)`).
 public struct StepKeys: Sendable {
     /// One way to recognise an input.
     public struct Link: Hashable, Sendable {
-        /// What is linked to.
+        /// The target of a link.
         public enum Source: Hashable, Sendable {
             /// Any record of an output of this build.
             case output(LLB.Output)
             /// The record of a content key.
             case content(Digest)
         }
-        /// What is linked to.
+        /// The target.
         public var source: Source
-        /// What of it is used; empty for content.
+        /// The selector: the part of the input that is used; empty for content.
         public var selector: String
 
         /// Links to an output or to content.
@@ -55,7 +55,7 @@ public struct StepKeys: Sendable {
     }
 }
 
-/// What the operations of a build do not say themselves: what its sources resolve to, and the files that content keys are made of.
+/// The facts about a build that its operations do not hold: the keys of its sources, and the files that content keys are made of.
 public protocol BuildContents: Sendable {
     /// The keys of a source; ``SourceKeys/local`` for a directory of the client.
     ///

@@ -1,0 +1,2 @@
+// The API names operations, keys and errors.
+@_exported public import BuildCacheKeys

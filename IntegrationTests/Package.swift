@@ -14,8 +14,8 @@ let settings: [SwiftSetting] =
 func own(_ name: String) -> Target.Dependency { .product(name: name, package: "swift-build-cache") }
 func nio(_ name: String) -> Target.Dependency { .product(name: name, package: "swift-nio") }
 
-/// The whole library, its checks of backends, and what tests start and ask. These tests look at what modules keep to themselves, so that they are
-/// built for testing only: `@testable`.
+// The whole library, its checks of backends, and what tests start and ask. These tests look at what modules keep to themselves, so that they are
+// built for testing only: `@testable`.
 let library = [
     own("BuildCache"), own("BuildCacheTesting"), own("_TestTools"), own("_TestServers"), nio("NIOCore"),
     nio("NIOHTTP1"),

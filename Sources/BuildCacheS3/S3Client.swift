@@ -18,7 +18,7 @@ public struct S3Client: Sendable {
     package var leftoverAge: Int64 = 24 * 3600
     /// What time it is.
     package var now: @Sendable () -> Timestamp = { Timestamp.now() }
-    private let provider: any AWSCredentialProvider
+    private let source: AWSCredentialSource
     private let known: Known
     /// Parts of large blobs that wait for their upload or are under way, all together.
     let budget = Budget(48 << 20)
@@ -30,13 +30,13 @@ public struct S3Client: Sendable {
     ///
     /// - Parameters:
     ///   - credentials: The source of credentials that the options of a cache do not have; `nil`, the default, for
-    ///     ``CredentialChain/standard(environment:transport:)``. Its keys sign requests to any `endpoint_url` and are never sent; its
+    ///     ``AWSCredentialSource/standard(environment:transport:)``. Its keys sign requests to any `endpoint_url` and are never sent; its
     ///     session tokens are sent over TLS, to this machine, or to a host that the environment or the profile names.
     ///   - allowedHosts: Hosts that such session tokens may also be sent to without TLS; default none.
     ///   - environment: The source of `AWS_…` variables, and of the files with profiles.
     ///   - transport: The connections.
     public init(
-        credentials: (any AWSCredentialProvider)? = nil, allowedHosts: CredentialHosts = .none,
+        credentials: AWSCredentialSource? = nil, allowedHosts: CredentialHosts = .none,
         environment: Environment = .process, transport: HTTPTransport = .shared
     ) {
         sessionTokens = CredentialOrigin(
@@ -45,7 +45,7 @@ public struct S3Client: Sendable {
             remedy: "set AWS_ENDPOINT_URL_S3, give access_key_id with its secret and token", allowed: allowedHosts)
         self.transport = transport
         self.environment = environment
-        provider = credentials ?? CredentialChain.standard(environment: environment, transport: transport)
+        source = credentials ?? .standard(environment: environment, transport: transport)
         known = Known()
     }
 
@@ -69,11 +69,11 @@ public struct S3Client: Sendable {
         if let id = options.accessKeyID, let secret = options.secretAccessKey {
             let known = AWSCredentials(
                 accessKeyID: id, secretAccessKey: secret, sessionToken: options.sessionToken)
-            return CredentialCache(StaticCredentials(known), region: region, now: now)
+            return CredentialCache(.fixed(known), region: region, now: now)
         }
         return known.credentials.withLock { caches in
             if let cache = caches[region] { return cache }
-            let cache = CredentialCache(provider, region: region, now: now)
+            let cache = CredentialCache(source, region: region, now: now)
             caches[region] = cache
             return cache
         }

@@ -87,14 +87,14 @@ actor RequestParts {
     /// The head of the next request, when what is left of this one has been read; `nil` at the end of the connection.
     ///
     /// Bytes that are not HTTP, such as the first of TLS, get a response of 400.
-    func nextHead(refusingBy writer: NIOAsyncChannelOutboundWriter<ByteBuffer>) async throws -> HTTPRequestHead? {
+    func nextHead(refusingOn channel: any Channel) async throws -> HTTPRequestHead? {
         do {
             while try await nextChunk() != nil {}
             guard case .head(let head)? = try await next() else { return nil }
             isInBody = true
             return head
         } catch let error as HTTPParserError {
-            try await writer.write(ByteBuffer(bytes: ServerResponse(400).encoded(isHead: false)))
+            try await channel.writeAndFlush(ByteBuffer(bytes: ServerResponse(400).encoded(isHead: false)))
             throw error
         }
     }
@@ -115,12 +115,12 @@ private func serve(
     _ respond: @Sendable (ServerRequest) async throws -> RawResponse
 ) async {
     // The other side has closed the connection, or is to see that it is closed.
-    try? await connection.executeThenClose { inbound, outbound in
+    try? await connection.executeThenClose { inbound, _ in
         let parts = RequestParts(inbound)
-        while let head = try await parts.nextHead(refusingBy: outbound) {
+        while let head = try await parts.nextHead(refusingOn: connection.channel) {
             let response = try await respond(ServerRequest(head, parts))
             let steps = response.steps(isHead: head.method == .HEAD)
-            for step in steps.list { try await step.perform(on: connection.channel, outbound) }
+            for step in steps.list { try await step.perform(on: connection.channel) }
             guard steps.keepsConnection, head.isKeepAlive else { return }
         }
     }
@@ -147,17 +147,17 @@ extension RawResponse {
 }
 
 extension RawStep {
-    fileprivate func perform(
-        on channel: any Channel, _ outbound: NIOAsyncChannelOutboundWriter<ByteBuffer>
-    ) async throws {
+    /// Writes to the channel itself, which tells when bytes have gone: the writer beside it takes any number that do not go.
+    fileprivate func perform(on channel: any Channel) async throws {
         switch self {
         case .bytes(let bytes):
             for start in stride(from: 0, to: bytes.count, by: 64 << 10) {
-                try await outbound.write(ByteBuffer(bytes: bytes[start..<min(start + 64 << 10, bytes.count)]))
+                try await channel.writeAndFlush(
+                    ByteBuffer(bytes: bytes[start..<min(start + 64 << 10, bytes.count)]))
             }
         case .endless(let bytes, let pause):
             while true {
-                try await outbound.write(ByteBuffer(bytes: bytes))
+                try await channel.writeAndFlush(ByteBuffer(bytes: bytes))
                 if pause > .zero { try await ContinuousClock().sleep(for: pause) }
             }
         case .silence:

@@ -33,7 +33,7 @@ struct CredentialTests {
         // The machine's service is waited for a second, which a busy machine does not keep to.
         transport.clock = ManualClock()
         transport.retryClock = ImmediateClock()
-        return try await CredentialChain.standard(environment: Environment(variables), transport: transport)
+        return try await AWSCredentialSource.standard(environment: Environment(variables), transport: transport)
             .credentials(region: "eu-west-1")
     }
 
@@ -324,7 +324,7 @@ struct CredentialTests {
         let variables = ["AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:\(port)", "HOME": "/nonexistent"]
         try await expect(nil, variables)
         let cache = CredentialCache(
-            CredentialChain.standard(environment: Environment(variables)), region: "r", now: { .now() })
+            AWSCredentialSource.standard(environment: Environment(variables)), region: "r", now: { .now() })
         let error = await #expect(throws: CacheError.self) { try await cache.credentials() }
         #expect(error?.code == .denied)
         #expect(error?.message.contains("AWS_ACCESS_KEY_ID") == true)
@@ -333,7 +333,7 @@ struct CredentialTests {
     // MARK: Keeping them
 
     /// Lends keys that live for ten minutes, unless it is told to fail.
-    private final class Lender: AWSCredentialProvider {
+    private final class Lender: Sendable {
         let time = Mutex(Int64(1_000_000))
         let asked = Mutex(0)
         let fails = Mutex(false)
@@ -354,7 +354,8 @@ struct CredentialTests {
     func keeping() async throws {
         let lender = Lender()
         let cache = CredentialCache(
-            lender, region: "r", now: { Timestamp(seconds: lender.time.withLock { $0 }) ?? .zero })
+            AWSCredentialSource { try await lender.credentials(region: $0) }, region: "r",
+            now: { Timestamp(seconds: lender.time.withLock { $0 }) ?? .zero })
         try await withThrowingTaskGroup(of: String.self) { group in
             for _ in 0..<20 { group.addTask { try await cache.credentials().accessKeyID } }
             for try await id in group { #expect(id == "1") }

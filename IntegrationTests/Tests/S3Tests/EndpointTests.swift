@@ -284,7 +284,7 @@ struct EndpointTests {
 
     @Test("of the environment or the profile gets the session token without encryption, also in front of its host")
     func tokens() async throws {
-        let lent = StaticCredentials(
+        let lent = AWSCredentialSource.fixed(
             AWSCredentials(accessKeyID: "id", secretAccessKey: Secret("s"), sessionToken: Secret("hunter2")))
         func sends(_ example: EndpointCase) async throws -> Bool {
             try await example.run { environment in

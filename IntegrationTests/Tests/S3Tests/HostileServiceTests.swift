@@ -16,7 +16,7 @@ import Testing
 
 /// Runs `body` with a bucket of a server that responds with `respond`.
 private func withBucket<Value: Sendable>(
-    credentials: (any AWSCredentialProvider)? = nil, transport: HTTPTransport = .shared,
+    credentials: AWSCredentialSource? = nil, transport: HTTPTransport = .shared,
     _ respond: @escaping @Sendable (ServerRequest) async throws -> ServerResponse,
     _ body: @escaping @Sendable (S3Bucket) async throws -> Value
 ) async throws -> Value {
@@ -24,7 +24,7 @@ private func withBucket<Value: Sendable>(
     options.usePathStyle = true
     options.retryMaxAttempts = 1
     let given = options
-    let known = StaticCredentials(AWSCredentials(accessKeyID: "id", secretAccessKey: Secret("hunter2")))
+    let known = AWSCredentialSource.fixed(AWSCredentials(accessKeyID: "id", secretAccessKey: Secret("hunter2")))
     let client = S3Client(credentials: credentials ?? known, environment: .empty, transport: transport)
     return try await withServer(respond) { address in
         var options = given
@@ -228,7 +228,7 @@ struct HostileServiceTests {
 
     @Test("cannot put a token into an error by repeating it, be it in a response of success or in a header")
     func repeatedTokens() async throws {
-        let lent = StaticCredentials(
+        let lent = AWSCredentialSource.fixed(
             AWSCredentials(accessKeyID: "id", secretAccessKey: Secret("s"), sessionToken: Secret("hunter2")))
         for status in [200, 301] {
             try await withBucket(credentials: lent) { request in
@@ -357,7 +357,7 @@ struct RegionTests {
         let identity = Environment(
             files.merging(["AWS_ROLE_ARN": "r", "AWS_WEB_IDENTITY_TOKEN_FILE": folder + "/token"]) { $1 })
         let profile = Environment(files.merging(["AWS_PROFILE": "role"]) { $1 })
-        for chain in [CredentialChain.standard(environment: identity), .standard(environment: profile)] {
+        for chain in [AWSCredentialSource.standard(environment: identity), .standard(environment: profile)] {
             let error = await #expect(throws: CacheError.self) { try await chain.credentials(region: region) }
             #expect(error?.code == .invalidSpec)
             #expect(error?.debugDescription.contains("hunter2") == false)
@@ -425,7 +425,7 @@ struct HostTests {
 
 @Suite("A token for S3", .timeLimit(.minutes(10)))
 struct TokenOriginTests {
-    private static let lent = StaticCredentials(
+    private static let lent = AWSCredentialSource.fixed(
         AWSCredentials(accessKeyID: "id", secretAccessKey: Secret("s"), sessionToken: Secret("hunter2")))
 
     private func code(
@@ -498,7 +498,7 @@ struct TokenOriginTests {
         let lines = LogLines()
         var transport = HTTPTransport.shared
         transport.logger = lines.logger
-        let token = StaticCredentials(
+        let token = AWSCredentialSource.fixed(
             AWSCredentials(accessKeyID: "id", secretAccessKey: Secret("s"), sessionToken: Secret("hunter2" + end)))
         let requests = Mutex(0)
         try await withBucket(credentials: token, transport: transport) { _ in

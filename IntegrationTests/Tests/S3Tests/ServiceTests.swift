@@ -18,7 +18,7 @@ import Testing
 struct ServiceTests {
     /// Runs `body` with a bucket of a server that answers with `respond`.
     private func withBucket<Value: Sendable>(
-        credentials: (any AWSCredentialProvider)? = nil,
+        credentials: AWSCredentialSource? = nil,
         options: S3Options = S3Options(bucket: "cache", region: "eu-west-1"),
         _ respond: @escaping @Sendable (ServerRequest) async throws -> ServerResponse,
         _ body: @escaping @Sendable (S3Bucket) async throws -> Value
@@ -29,7 +29,7 @@ struct ServiceTests {
             options.usePathStyle = true
             var transport = HTTPTransport.shared
             transport.retry = RetryPolicy(firstPause: .milliseconds(1), longestPause: .milliseconds(2))
-            let known = StaticCredentials(AWSCredentials(accessKeyID: "id", secretAccessKey: Secret("hunter2")))
+            let known = AWSCredentialSource.fixed(AWSCredentials(accessKeyID: "id", secretAccessKey: Secret("hunter2")))
             return try await body(
                 try await S3Bucket(
                     options,
@@ -108,10 +108,12 @@ struct ServiceTests {
     // MARK: Trying again
 
     /// Gives another key each time it is asked.
-    private final class Renewing: AWSCredentialProvider {
+    private final class Renewing: Sendable {
         private let asked = Mutex(0)
         var count: Int { asked.withLock { $0 } }
-        func credentials(region: String) async throws -> AWSCredentials? {
+        var source: AWSCredentialSource { AWSCredentialSource { _ in self.next() } }
+
+        private func next() -> AWSCredentials {
             let number = asked.withLock { count in
                 count += 1
                 return count
@@ -123,7 +125,7 @@ struct ServiceTests {
     @Test("is shown new credentials once, when it says that the old ones have expired")
     func expired() async throws {
         let provider = Renewing()
-        try await withBucket(credentials: provider) { request in
+        try await withBucket(credentials: provider.source) { request in
             request.headers["authorization"]?.contains("key2") == true
                 ? ServerResponse(200, body: Array("x".utf8)) : Self.xml(400, "ExpiredToken")
         } _: { bucket in
@@ -133,7 +135,7 @@ struct ServiceTests {
             }
             #expect(provider.count == 2)
         }
-        let error = try await withBucket(credentials: Renewing()) { _ in
+        let error = try await withBucket(credentials: Renewing().source) { _ in
             Self.xml(400, "ExpiredToken")
         } _: { bucket in
             await #expect(throws: CacheError.self) {

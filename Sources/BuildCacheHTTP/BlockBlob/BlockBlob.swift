@@ -202,8 +202,8 @@ package struct BlockBlob: Sendable {
 
     /// The bytes of a document and its tag, `nil` if it is not there.
     package func document(limit: Int, retries: Retries) async throws -> (bytes: [UInt8], etag: String?)? {
-        while true {
-            do {
+        do {
+            return try await retries.retry {
                 let response = try await get(nil, retries: nil)
                 let bytes = try await response.collect(upTo: limit)
                 if let length = response.length, length != Int64(bytes.count) {
@@ -211,11 +211,9 @@ package struct BlockBlob: Sendable {
                         .unavailable, "GET \(url.base): \(bytes.count) of \(length) bytes arrived", retry: .worthwhile)
                 }
                 return (bytes, response.headers.first(name: "ETag"))
-            } catch let error as CacheError where error.code == .notFound && !(error.cause is ArchivedBlob) {
-                return nil
-            } catch let error as CacheError {
-                try await retries.pause(after: error)
             }
+        } catch let error as CacheError where error.code == .notFound && !(error.cause is ArchivedBlob) {
+            return nil
         }
     }
 }

@@ -1,11 +1,11 @@
-public import BuildCacheCore
-public import BuildCacheHTTP
+package import BuildCacheCore
+package import BuildCacheHTTP
 import NIOHTTP1
 
 /// The role of the container that this runs in: `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `…_FULL_URI`, as in ECS and EKS.
 ///
 /// - Source: AWS, "Container credential provider"; `Documentation/Spec/backends.md` §5.5.
-public struct ContainerCredentials: AWSCredentialProvider {
+package struct ContainerCredentials: Sendable {
     private let environment: Environment
     private let transport: HTTPTransport
 
@@ -14,7 +14,7 @@ public struct ContainerCredentials: AWSCredentialProvider {
     private static let hosts = [host, "169.254.170.23", "[fd00:ec2::23]"]
 
     /// Looks in `environment`, asks through `transport`.
-    public init(_ environment: Environment = .process, transport: HTTPTransport = .shared) {
+    package init(_ environment: Environment = .process, transport: HTTPTransport = .shared) {
         self.environment = environment
         var transport = transport
         transport.stallTimeout = .seconds(5)
@@ -24,7 +24,7 @@ public struct ContainerCredentials: AWSCredentialProvider {
     /// What the role of the container may do, `nil` without the variables.
     ///
     /// - Throws: `CacheError` `.invalidSpec` if the address would carry a token in the clear to somewhere else.
-    public func credentials(region: String) async throws -> AWSCredentials? {
+    package func credentials(region: String) async throws -> AWSCredentials? {
         guard let url = try url() else { return nil }
         var request = OutgoingRequest(.GET, url)
         if let token = try await token() { try request.credentials.set("Authorization", Secret(token)) }

@@ -222,8 +222,8 @@ struct GitHubEntries: BlobSource {
     /// The bytes of a version of an index, `nil` if it was evicted meanwhile.
     func read(_ entry: FoundEntry, limit: Int) async throws -> [UInt8]? {
         let retries = requests.makeRetries()
-        while true {
-            do {
+        do {
+            return try await retries.retry {
                 let response = try await get(nil) { isRefreshed in
                     guard isRefreshed else { return entry.url }
                     let found = try await service.find(entry.key, isPrefix: false, retries: retries)
@@ -234,11 +234,9 @@ struct GitHubEntries: BlobSource {
                     throw CacheError(.unavailable, "\(entry.key) arrives cut short", retry: .worthwhile)
                 }
                 return bytes
-            } catch let error as CacheError where error.code == .notFound {
-                return nil
-            } catch let error as CacheError {
-                try await retries.pause(after: error)
             }
+        } catch let error as CacheError where error.code == .notFound {
+            return nil
         }
     }
 

@@ -92,6 +92,15 @@ package final class Retries: Sendable {
         }
     }
 
+    /// Runs `body` until it succeeds, with a pause after each failure that another attempt may mend.
+    ///
+    /// - Throws: As ``pause(after:)``; other errors of `body` at once.
+    package func retry<Value>(_ body: () async throws -> Value) async throws -> Value {
+        while true {
+            do { return try await body() } catch let error as CacheError { try await pause(after: error) }
+        }
+    }
+
     /// Waits before the next try, and reports that to the ``PauseObserver`` of this task.
     ///
     /// - Throws: `error` itself if another try is not worth it; the same with `.exhausted` if there were enough; `CancellationError`.

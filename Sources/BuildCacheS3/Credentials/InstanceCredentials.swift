@@ -1,5 +1,5 @@
-public import BuildCacheCore
-public import BuildCacheHTTP
+package import BuildCacheCore
+package import BuildCacheHTTP
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -9,12 +9,12 @@ import NIOHTTP1
 /// Only the service's second version is spoken to, which asks for a token first.
 ///
 /// - Source: AWS, "Use the Instance Metadata Service"; `Documentation/Spec/backends.md` §5.5.
-public struct InstanceCredentials: AWSCredentialProvider {
+package struct InstanceCredentials: Sendable {
     private let environment: Environment
     private let transport: HTTPTransport
 
     /// Looks in `environment`, asks through `transport`, with a patience of a second.
-    public init(_ environment: Environment = .process, transport: HTTPTransport = .shared) {
+    package init(_ environment: Environment = .process, transport: HTTPTransport = .shared) {
         self.environment = environment
         var transport = transport
         // Elsewhere nobody answers at that address, and nobody should wait long for it.
@@ -25,7 +25,7 @@ public struct InstanceCredentials: AWSCredentialProvider {
     }
 
     /// What the role of the instance may do, `nil` where nobody answers or `AWS_EC2_METADATA_DISABLED` is `true`.
-    public func credentials(region: String) async throws -> AWSCredentials? {
+    package func credentials(region: String) async throws -> AWSCredentials? {
         if environment.first("AWS_EC2_METADATA_DISABLED")?.lowercased() == "true" { return nil }
         let base = try endpoint()
         let token: String

@@ -1,15 +1,15 @@
-public import BuildCacheCore
-public import BuildCacheHTTP
+package import BuildCacheCore
+package import BuildCacheHTTP
 
 /// A role lent for a token in a file: `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as in Kubernetes.
 ///
 /// - Source: `Documentation/Spec/backends.md` §5.5.
-public struct WebIdentityCredentials: AWSCredentialProvider {
+package struct WebIdentityCredentials: Sendable {
     private let environment: Environment
     private let transport: HTTPTransport
 
     /// Looks in `environment`, asks through `transport`.
-    public init(_ environment: Environment = .process, transport: HTTPTransport = .shared) {
+    package init(_ environment: Environment = .process, transport: HTTPTransport = .shared) {
         self.environment = environment
         self.transport = transport
     }
@@ -17,7 +17,7 @@ public struct WebIdentityCredentials: AWSCredentialProvider {
     /// What the role may do, `nil` unless both variables are there.
     ///
     /// The file is read each time, because its token is replaced before it expires.
-    public func credentials(region: String) async throws -> AWSCredentials? {
+    package func credentials(region: String) async throws -> AWSCredentials? {
         guard let file = environment.first("AWS_WEB_IDENTITY_TOKEN_FILE"), let arn = environment.first("AWS_ROLE_ARN")
         else { return nil }
         return try await WebIdentityCredentials.credentials(

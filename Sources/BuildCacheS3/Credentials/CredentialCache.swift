@@ -10,7 +10,7 @@ final class CredentialCache: Sendable {
         var refreshAt: Timestamp?
     }
 
-    private let provider: any AWSCredentialProvider
+    private let source: AWSCredentialSource
     private let region: String
     private let now: @Sendable () -> Timestamp
     private let state = Mutex(State())
@@ -19,8 +19,8 @@ final class CredentialCache: Sendable {
     /// Seconds before they expire; of credentials that live shorter, the last quarter of their life.
     private static let margin: Int64 = 300
 
-    init(_ provider: any AWSCredentialProvider, region: String, now: @escaping @Sendable () -> Timestamp) {
-        self.provider = provider
+    init(_ source: AWSCredentialSource, region: String, now: @escaping @Sendable () -> Timestamp) {
+        self.source = source
         self.region = region
         self.now = now
     }
@@ -42,7 +42,7 @@ final class CredentialCache: Sendable {
     }
 
     private func ask() async throws -> AWSCredentials {
-        guard let fresh = try await provider.credentials(region: region) else {
+        guard let fresh = try await source.credentials(region: region) else {
             throw CacheError(
                 .denied,
                 "there are no credentials: set access_key_id and secret_access_key, AWS_ACCESS_KEY_ID and "

@@ -66,13 +66,9 @@ package struct Download: Sendable {
 
     /// The first response, and whether it has the range and not the whole.
     private func first(_ range: Range<Int64>?, _ retries: Retries) async throws -> (IncomingResponse, Bool) {
-        while true {
-            do {
-                let response = try await fetch(range)
-                return (response, try offset(of: response) != nil)
-            } catch let error as CacheError {
-                try await retries.pause(after: error)
-            }
+        try await retries.retry {
+            let response = try await fetch(range)
+            return (response, try offset(of: response) != nil)
         }
     }
 

@@ -61,13 +61,10 @@ extension AzureContainer {
 
     private func page(_ request: OutgoingRequest) async throws -> BlobPage {
         let retries = requests.transport.retries()
-        while true {
+        return try await retries.retry {
             let response = try await requests.send(request, retries: retries)
             guard response.status == .ok else { throw await requests.failure(response, request).error }
-            do { return try BlobPage(try await response.collect(upTo: Self.pageLimit)) } catch let error as CacheError {
-                // What broke off is asked for again.
-                try await retries.pause(after: error)
-            }
+            return try BlobPage(try await response.collect(upTo: Self.pageLimit))
         }
     }
 }

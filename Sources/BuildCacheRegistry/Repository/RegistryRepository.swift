@@ -129,7 +129,7 @@ public struct RegistryRepository: BlobStore {
             .GET, try endpoint.url(path, "manifests/\(name)"),
             headers: ["Accept": RegistryRepository.acceptManifests, "Accept-Encoding": "identity"])
         let retries = client.transport.retries()
-        while true {
+        return try await retries.retry {
             let response = try await client.send(
                 request, to: endpoint, .pull(endpoint.repository(path)), retries: retries)
             guard response.status != .notFound else {
@@ -137,21 +137,17 @@ public struct RegistryRepository: BlobStore {
                 return nil
             }
             guard response.status == .ok else { throw await response.failure().error }
-            do {
-                let bytes = try await response.collect(upTo: limit)
-                if let length = response.headers.byteCount("Content-Length"), length != bytes.count {
-                    throw CacheError(
-                        .unavailable, "the manifest \(name) ends after \(bytes.count) of \(length) bytes",
-                        retry: .worthwhile)
-                }
-                let type = response.headers.first(name: "Content-Type").map { $0.prefix { $0 != ";" } } ?? ""
-                let document = RawDocument(mediaType: MediaType(String(type)), bytes: bytes)
-                try check(document, name, response.headers)
-                noteLayers(of: document, at: endpoint)
-                return document
-            } catch let error as CacheError {
-                try await retries.pause(after: error)
+            let bytes = try await response.collect(upTo: limit)
+            if let length = response.headers.byteCount("Content-Length"), length != bytes.count {
+                throw CacheError(
+                    .unavailable, "the manifest \(name) ends after \(bytes.count) of \(length) bytes",
+                    retry: .worthwhile)
             }
+            let type = response.headers.first(name: "Content-Type").map { $0.prefix { $0 != ";" } } ?? ""
+            let document = RawDocument(mediaType: MediaType(String(type)), bytes: bytes)
+            try check(document, name, response.headers)
+            noteLayers(of: document, at: endpoint)
+            return document
         }
     }
 

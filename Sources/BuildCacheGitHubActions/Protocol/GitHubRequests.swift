@@ -40,7 +40,7 @@ struct GitHubRequests: Sendable {
     ) async throws -> Answer {
         var request = OutgoingRequest(method, try base.appending("/\(path)"), headers: headers, body: body)
         try request.credentials.set("Authorization", Secret("Bearer \(token.text.exposed)"))
-        while true {
+        return try await retries.retry {
             try token.check(now())
             let response = try await transport.send(request, retries: retries)
             let status = response.status
@@ -49,15 +49,11 @@ struct GitHubRequests: Sendable {
                 return Answer(response: response, body: [])
             }
             guard (200..<300).contains(status.code) else { throw await failure(response) }
-            do {
-                let bytes = try await response.collect(upTo: GitHubRequests.answerLimit)
-                // A byte order mark is no JSON.
-                let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
-                return Answer(response: response, body: bytes.starts(with: mark) ? Array(bytes.dropFirst(3)) : bytes)
-            } catch let error as CacheError {
-                // What was asked was done, and asking for the rest of the answer is asking again.
-                try await retries.pause(after: error)
-            }
+            // A response that breaks off is requested again, though the service has acted.
+            let bytes = try await response.collect(upTo: GitHubRequests.answerLimit)
+            // A byte order mark is not JSON.
+            let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+            return Answer(response: response, body: bytes.starts(with: mark) ? Array(bytes.dropFirst(3)) : bytes)
         }
     }
 

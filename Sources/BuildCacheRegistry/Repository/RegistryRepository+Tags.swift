@@ -22,7 +22,7 @@ extension RegistryRepository {
 
     /// The tags of one page, and the URL of the next.
     private func tags(at url: ServiceURL, _ retries: Retries) async throws -> Paginator.Page<String, ServiceURL> {
-        while true {
+        try await retries.retry {
             let response = try await client.send(
                 OutgoingRequest(.GET, url), to: origin, .pull(origin.repository(path)), retries: retries)
             guard response.status != .notFound else {
@@ -30,16 +30,11 @@ extension RegistryRepository {
                 return Paginator.Page([], next: nil)
             }
             guard response.status == .ok else { throw await response.failure().error }
-            do {
-                let tags = try RegistryRepository.tags(in: try await response.collect(upTo: Self.pageLimit))
-                let next = try response.headers["Link"].lazy.compactMap(Self.nextPage).first.map {
-                    try upgraded(url.resolving($0))
-                }
-                return Paginator.Page(tags, next: next)
-            } catch let error as CacheError {
-                // A page that broke off is asked for again.
-                try await retries.pause(after: error)
+            let tags = try RegistryRepository.tags(in: try await response.collect(upTo: Self.pageLimit))
+            let next = try response.headers["Link"].lazy.compactMap(Self.nextPage).first.map {
+                try upgraded(url.resolving($0))
             }
+            return Paginator.Page(tags, next: next)
         }
     }
 

@@ -1,17 +1,17 @@
-public import BuildCacheCore
-public import BuildCacheHTTP
+package import BuildCacheCore
+package import BuildCacheHTTP
 
 /// A profile of the files that `aws configure` writes: `AWS_PROFILE`, else `default`.
 ///
 /// Knows keys, `source_profile` and `credential_source` with `role_arn`, `web_identity_token_file` and `credential_process`.
 ///
 /// - Source: AWS, "Configuration and credential file settings"; `Documentation/Spec/backends.md` §5.5.
-public struct ProfileCredentials: AWSCredentialProvider {
+package struct ProfileCredentials: Sendable {
     private let environment: Environment
     private let transport: HTTPTransport
 
     /// Finds the files by `environment`, asks through `transport`.
-    public init(_ environment: Environment = .process, transport: HTTPTransport = .shared) {
+    package init(_ environment: Environment = .process, transport: HTTPTransport = .shared) {
         self.environment = environment
         self.transport = transport
     }
@@ -20,7 +20,7 @@ public struct ProfileCredentials: AWSCredentialProvider {
     ///
     /// - Throws: `CacheError` `.invalidSpec` if there is no profile of that name, or profiles that lead to each other;
     ///   `.unsupported` for one that needs a person, as SSO does.
-    public func credentials(region: String) async throws -> AWSCredentials? {
+    package func credentials(region: String) async throws -> AWSCredentials? {
         let shared = try await SharedProfiles.read(environment)
         guard shared.profiles[shared.selected] != nil else {
             guard shared.isExplicit else { return nil }
@@ -109,7 +109,7 @@ public struct ProfileCredentials: AWSCredentialProvider {
     /// What `credential_source` means.
     private func source(_ text: String?, _ name: String, _ region: String) async throws -> AWSCredentials? {
         switch text {
-        case "Environment": return try await EnvironmentCredentials(environment).credentials(region: region)
+        case "Environment": return environment.awsCredentials
         case "Ec2InstanceMetadata":
             return try await InstanceCredentials(environment, transport: transport).credentials(region: region)
         case "EcsContainer":

@@ -52,7 +52,7 @@ struct CredentialTests {
         // The machine's answer is waited for a second, which passes when a test says so.
         transport.clock = ManualClock()
         transport.retryClock = ImmediateClock()
-        return try await AzureTokens(credentials, transport: transport, now: { .now() }).current()
+        return try await AzureTokens(credentials, transport: transport, now: { .now() }).current().text
     }
 
     /// Nobody answers there.
@@ -472,16 +472,16 @@ struct CredentialTests {
             now.withLock { $0 = Timestamp(seconds: $0.seconds + seconds) ?? $0 }
         }
         try await withThrowingTaskGroup(of: String.self) { group in
-            for _ in 0..<10 { group.addTask { try await tokens.current().exposed } }
+            for _ in 0..<10 { group.addTask { try await tokens.current().text.exposed } }
             for try await token in group { #expect(token == "token 1") }
         }
         advance(3200)
-        #expect(try await tokens.current().exposed == "token 1")
+        #expect(try await tokens.current().text.exposed == "token 1")
         advance(200)
-        #expect(try await tokens.current().exposed == "token 2")
+        #expect(try await tokens.current().text.exposed == "token 2")
         fails.withLock { $0 = true }
         advance(3400)
-        #expect(try await tokens.current().exposed == "token 2")
+        #expect(try await tokens.current().text.exposed == "token 2")
         advance(300)
         await #expect(throws: CacheError.self) { try await tokens.current() }
     }

@@ -325,7 +325,7 @@ struct CredentialTests {
         try await expect(nil, variables)
         let cache = CredentialCache(
             AWSCredentialSource.standard(environment: Environment(variables)), region: "r", now: { .now() })
-        let error = await #expect(throws: CacheError.self) { try await cache.credentials() }
+        let error = await #expect(throws: CacheError.self) { try await cache.current() }
         #expect(error?.code == .denied)
         #expect(error?.message.contains("AWS_ACCESS_KEY_ID") == true)
     }
@@ -357,20 +357,20 @@ struct CredentialTests {
             AWSCredentialSource { try await lender.credentials(region: $0) }, region: "r",
             now: { Timestamp(seconds: lender.time.withLock { $0 }) ?? .zero })
         try await withThrowingTaskGroup(of: String.self) { group in
-            for _ in 0..<20 { group.addTask { try await cache.credentials().accessKeyID } }
+            for _ in 0..<20 { group.addTask { try await cache.current().accessKeyID } }
             for try await id in group { #expect(id == "1") }
         }
         lender.time.withLock { $0 += 400 }
-        #expect(try await cache.credentials().accessKeyID == "1")
+        #expect(try await cache.current().accessKeyID == "1")
         lender.time.withLock { $0 += 100 }
         lender.fails.withLock { $0 = true }
-        #expect(try await cache.credentials().accessKeyID == "1")
+        #expect(try await cache.current().accessKeyID == "1")
         lender.fails.withLock { $0 = false }
-        let second = try await cache.credentials()
+        let second = try await cache.current()
         #expect(second.accessKeyID == "2")
-        #expect(try await cache.credentials(rejecting: second).accessKeyID == "3")
+        #expect(try await cache.current(rejecting: second).accessKeyID == "3")
         lender.time.withLock { $0 += 1000 }
         lender.fails.withLock { $0 = true }
-        await #expect(throws: CacheError.self) { try await cache.credentials() }
+        await #expect(throws: CacheError.self) { try await cache.current() }
     }
 }

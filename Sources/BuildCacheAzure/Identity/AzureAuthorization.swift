@@ -35,7 +35,7 @@ package enum AzureAuthorization: BlobAuthorization {
             }
             try origin.check(request.url, isAmbient: true)
             request.headers.replaceOrAdd(name: "x-ms-date", value: now.httpDate)
-            try request.credentials.set("Authorization", Secret("Bearer \(try await tokens.current().exposed)"))
+            try request.credentials.set("Authorization", Secret("Bearer \(try await tokens.current().text.exposed)"))
         }
     }
 

@@ -42,3 +42,14 @@ public struct AzureCredentials: Sendable {
         })
     }
 }
+
+/// The token in use, renewed in time: one for all requests.
+package typealias AzureTokens = RenewedValue<AzureToken>
+
+extension AzureTokens {
+    package convenience init(
+        _ credentials: AzureCredentials, transport: HTTPTransport, now: @escaping @Sendable () -> Timestamp
+    ) {
+        self.init(expiry: \.expires, now: now) { try await credentials.fetch(transport) }
+    }
+}

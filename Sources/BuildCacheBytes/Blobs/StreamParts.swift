@@ -31,7 +31,7 @@ extension BlobStream {
         of size: Int64, limit: Int, _ body: @escaping @Sendable (StreamPart) async throws -> Void
     ) async throws -> Int {
         try await withThrowingTaskGroup(of: Void.self) { group in
-            var iterator = makeAsyncIterator()
+            var pieces = PieceReader(self)
             var part = StreamPart(number: 0, offset: 0, length: 0)
             var running = 0
             func send(_ part: StreamPart) async throws {
@@ -39,16 +39,12 @@ extension BlobStream {
                 group.addTask { try await body(part) }
                 running += 1
             }
-            while var chunk = try await iterator.next() {
-                while chunk.readableBytes > 0,
-                    let piece = chunk.readSlice(length: Int(Swift.min(size - part.length, Int64(chunk.readableBytes))))
-                {
-                    part.chunks.append(piece)
-                    part.length += Int64(piece.readableBytes)
-                    guard part.length == size else { continue }
-                    try await send(part)
-                    part = StreamPart(number: part.number + 1, offset: part.offset + size, length: 0)
-                }
+            while let piece = try await pieces.some(upTo: Int(clamping: size - part.length)) {
+                part.chunks.append(piece)
+                part.length += Int64(piece.readableBytes)
+                guard part.length == size else { continue }
+                try await send(part)
+                part = StreamPart(number: part.number + 1, offset: part.offset + size, length: 0)
             }
             if part.length > 0 {
                 try await send(part)

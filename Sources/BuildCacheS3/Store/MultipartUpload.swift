@@ -87,7 +87,7 @@ struct MultipartUpload: Sendable {
     func send(_ stream: BlobStream, size: Int64) async throws -> [CompletedParts.Part] {
         let partSize = try bucket.client.parts.size(for: size)
         return try await withThrowingTaskGroup(of: CompletedParts.Part.self) { group in
-            var reader = PartReader(stream)
+            var reader = PieceReader(stream)
             var parts: [CompletedParts.Part] = []
             var position: Int64 = 0
             var number = 0
@@ -98,7 +98,12 @@ struct MultipartUpload: Sendable {
                 }
                 try await bucket.client.budget.acquire(length)
                 let bytes: ByteBuffer
-                do { bytes = try await reader.next(length) } catch {
+                do {
+                    guard let part = try await reader.next(length), part.readableBytes == length else {
+                        throw CacheError(.corrupted, "the source ends too early")
+                    }
+                    bytes = part
+                } catch {
                     bucket.client.budget.release(length)
                     throw error
                 }
@@ -228,31 +233,3 @@ private func uncancelled<Value: Sendable>(_ body: @escaping @Sendable () async t
 }
 
 private func uncancelled(_ body: @escaping @Sendable () async -> Void) async { await Task { await body() }.value }
-
-/// Cuts a stream into parts.
-private struct PartReader {
-    private static let largestReserve = 8 << 20
-
-    private var chunks: BlobStream.AsyncIterator
-    private var rest = ByteBuffer()
-
-    init(_ stream: BlobStream) { chunks = stream.makeAsyncIterator() }
-
-    /// The next so many bytes.
-    mutating func next(_ length: Int) async throws -> ByteBuffer {
-        var part = ByteBuffer()
-        // The length is a claim as long as the bytes are not there.
-        part.reserveCapacity(min(length, PartReader.largestReserve))
-        while part.readableBytes < length {
-            if rest.readableBytes == 0 {
-                guard let chunk = try await chunks.next() else {
-                    throw CacheError(.corrupted, "the source ends too early")
-                }
-                rest = chunk
-            }
-            let wanted = min(rest.readableBytes, length - part.readableBytes)
-            if var piece = rest.readSlice(length: wanted) { part.writeBuffer(&piece) }
-        }
-        return part
-    }
-}

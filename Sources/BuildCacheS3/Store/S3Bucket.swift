@@ -164,7 +164,7 @@ package struct S3Bucket: Sendable {
         var rejected: AWSCredentials?
         var isCorrected = false
         while true {
-            let credentials = try await credentials.credentials(rejecting: rejected)
+            let credentials = try await credentials.current(rejecting: rejected)
             if isAdaptive { try await service.pace.wait(transport.clock) }
             let time = now
             let response = try await transport.sendOnce(try signed(request, with: credentials, at: time))

@@ -69,6 +69,9 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings),
+        .executableTarget(
+            name: "scan-bench", dependencies: [.product(name: "BuildCacheKeys", package: "swift-build-cache")],
+            swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -28,5 +28,22 @@ static inline ssize_t attributes_get(const char *path, const char *name, void *v
 #endif
 }
 
+// The same of an open file.
+static inline ssize_t attributes_list_open(int file, char *names, size_t size) {
+#ifdef __linux__
+    return flistxattr(file, names, size);
+#else
+    return flistxattr(file, names, size, 0);
+#endif
+}
+
+static inline ssize_t attributes_get_open(int file, const char *name, void *value, size_t size) {
+#ifdef __linux__
+    return fgetxattr(file, name, value, size);
+#else
+    return fgetxattr(file, name, value, size, 0, 0);
+#endif
+}
+
 static inline unsigned attributes_major(dev_t device) { return (unsigned)major(device); }
 static inline unsigned attributes_minor(dev_t device) { return (unsigned)minor(device); }

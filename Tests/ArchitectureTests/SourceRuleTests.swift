@@ -21,7 +21,7 @@ struct SourceRule: Sendable, CustomTestStringConvertible {
     private static let everywhere =
         network + [
             "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-            "BuildCacheClient", "BuildCache",
+            "BuildCacheClient", "BuildCacheKeys", "BuildCacheDockerfile", "BuildCache",
         ]
 
     static let all = [

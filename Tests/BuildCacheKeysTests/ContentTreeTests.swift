@@ -94,6 +94,29 @@ struct ContentTreeTests {
         #expect(SourceKeys.chainID(diffIDs)?.description == document["chainID"].string)
     }
 
+    @Test("says with another which files differ")
+    func differences() throws {
+        func tree(_ files: [String: String]) throws -> ContentTree {
+            var builder = ContentTreeBuilder()
+            for (path, text) in files { try builder.add(Array(path.utf8), FileMetadata(), data: Array(text.utf8)) }
+            return builder.finish()
+        }
+        let old = try tree(["a": "1", "d/x": "1", "d/y": "1", "gone/z": "1", "same/s": "1"])
+        var new = try tree(["a": "1", "d/x": "2", "d/y": "1", "new": "1", "same/s": "1"])
+        func text(_ differences: [ContentTree.Difference]) -> [String] {
+            differences.map { "\($0.kind) \(String(decoding: $0.path, as: UTF8.self))" }
+        }
+        #expect(try text(new.differences(from: old)) == ["changed d/x", "removed gone", "added new"])
+        #expect(try text(new.differences(from: old, limit: 1)) == ["changed d/x"])
+        #expect(try text(old.differences(from: old)) == [])
+        new = try tree(["c/x": "2"])
+        #expect(
+            try text(new.differences(from: old, at: Array("d".utf8), and: Array("/c".utf8))) == [
+                "changed x", "removed y",
+            ])
+        #expect(throws: CacheError.self) { try new.differences(from: old, at: Array("nowhere".utf8)) }
+    }
+
     @Test("of a result without files is that of nothing")
     func absent() throws {
         #expect(try ContentTree.absent.digest(of: .everything) == Digest(of: []))

@@ -76,6 +76,30 @@ struct DirectoryScanTests {
         }
     }
 
+    @Test("has an index that can be kept, and that is refused if a byte of it is another")
+    func keptIndex() async throws {
+        try await Self.withFolder { folder in
+            for name in ["a", "b", "c/d"] { try Self.write(name, to: name, in: folder) }
+            let later = Int64(Date().timeIntervalSince1970) + 100
+            let scan = try await DirectoryScan(folder.path, now: later)
+            var bytes = scan.index.encoded()
+            let index = try DirectoryIndex(decoding: bytes)
+            #expect(index.entries == scan.index.entries)
+            #expect(try await DirectoryScan(folder.path, previous: index, now: later).hashedFiles == 0)
+            // With owners the digests are others.
+            let owned = try await DirectoryScan(folder.path, previous: index, origin: .layers, now: later)
+            #expect(owned.hashedFiles == 3)
+            for place in [0, bytes.count / 2, bytes.count - 1] {
+                bytes[place] ^= 1
+                #expect(throws: CacheError.self) { try DirectoryIndex(decoding: bytes) }
+                bytes[place] ^= 1
+            }
+            for count in [0, 10, 31, 40] {
+                #expect(throws: CacheError.self) { try DirectoryIndex(decoding: Array(bytes.prefix(count))) }
+            }
+        }
+    }
+
     @Test("does not trust a file that changed within a tick of the clock")
     func tick() async throws {
         try await Self.withFolder { folder in

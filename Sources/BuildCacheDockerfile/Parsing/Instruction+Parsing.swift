@@ -124,7 +124,8 @@ extension Instruction {
         guard !["onbuild", "from", "maintainer"].contains(first) else {
             throw CacheError(.invalidSpec, "\(first.uppercased()) is not possible behind ONBUILD")
         }
-        guard !trigger.contains("<") || ["env", "label"].contains(first) else {
+        let isDocument = trigger.indices.contains { trigger[$0...].starts(with: "<<".unicodeScalars) }
+        guard !isDocument || !["run", "copy", "add"].contains(first) else {
             throw CacheError(.unsupported, "ONBUILD with a document is not supported")
         }
         return trigger

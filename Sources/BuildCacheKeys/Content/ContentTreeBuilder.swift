@@ -29,7 +29,7 @@ public struct ContentTreeBuilder: Sendable {
     private(set) var nodes: [Node]
     private(set) var layer = 0
 
-    private static let rootDigest = FileMetadata(.directory, permissions: 0o755).digest()
+    fileprivate static let rootDigest = FileMetadata(.directory, permissions: 0o755).digest()
 
     /// An empty directory.
     public init(_ origin: Origin = .layers) {
@@ -113,13 +113,6 @@ public struct ContentTreeBuilder: Sendable {
         nodes.append(node)
     }
 
-    /// Adds a file that a directory was found to have, and returns its index.
-    mutating func append(_ found: DirectoryReader.Found, to parent: Int) -> Int {
-        nodes[parent].children[found.name] = nodes.count
-        nodes.append(Node(kind: found.kind, digest: found.digest, target: found.target, layer: layer))
-        return nodes.count - 1
-    }
-
     // MARK: Paths
 
     private func find(_ path: [UInt8]) throws(CacheError) -> Int? {
@@ -163,11 +156,7 @@ public struct ContentTreeBuilder: Sendable {
 
     /// The tree of all files so far, with the digests of its directories.
     public func finish() -> ContentTree {
-        var sorted: [ContentTree.Node] = [ContentTree.Node(self.nodes[0], name: [])]
-        if origin == .localContext, !self.nodes[0].children.isEmpty {
-            // A client sends no entry for the root itself.
-            sorted[0].digest = ContentTree.empty
-        }
+        var sorted = [ContentTree.Node(root: origin, isEmpty: self.nodes[0].children.isEmpty)]
         var sources = [0]
         var index = 0
         while index < sources.count {
@@ -179,22 +168,36 @@ public struct ContentTreeBuilder: Sendable {
             }
             index += 1
         }
-        // Children stand behind their directory, so going backwards meets them first.
-        var budget = ContentTree.maximumRepetitions
-        for index in sorted.indices.reversed() where sorted[index].kind == .directory {
-            sorted[index].contents = ContentTree.directoryDigest(of: index, in: sorted, &budget)
-        }
-        return ContentTree(nodes: sorted)
+        return ContentTree(sorted: sorted)
     }
 }
 
 extension ContentTree.Node {
+    /// The root of a tree.
+    init(root origin: ContentTreeBuilder.Origin, isEmpty: Bool) {
+        // A client sends no entry for the root itself, unless the context has nothing else.
+        let isUnsent = origin == .localContext && !isEmpty
+        let digest = isUnsent ? ContentTree.empty : ContentTreeBuilder.rootDigest
+        self.init(name: [], kind: .directory, digest: digest, contents: digest)
+    }
+
     fileprivate init(_ node: ContentTreeBuilder.Node, name: [UInt8]) {
         self.init(name: name, kind: node.kind, digest: node.digest, contents: node.digest, target: node.target)
     }
 }
 
 extension ContentTree {
+    /// Makes the digests of directories, whose children stand behind them, sorted and in a row.
+    init(sorted: [Node]) {
+        var nodes = sorted
+        var budget = ContentTree.maximumRepetitions
+        // Going backwards meets the children first.
+        for index in nodes.indices.reversed() where nodes[index].kind == .directory {
+            nodes[index].contents = ContentTree.directoryDigest(of: index, in: nodes, &budget)
+        }
+        self.init(nodes: nodes)
+    }
+
     /// The number of names that may be listed twice.
     ///
     /// Directories of such names inside of each other would take hours, in BuildKit too; past the

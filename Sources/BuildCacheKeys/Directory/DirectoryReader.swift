@@ -47,8 +47,8 @@ struct DirectoryReader: Sendable {
     let now: Int64
 
     func run(_ job: Job) throws -> Result {
-        let folder = job.path.isEmpty ? root : root + [BytePath.slash] + job.path
-        var names = try job.names ?? FileStatus.names(in: folder)
+        let folder = try OpenDirectory(job.path.isEmpty ? root : root + [BytePath.slash] + job.path)
+        var names = try job.names ?? folder.names()
         var result = Result(job: job)
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 16)
         defer { buffer.deallocate() }
@@ -60,23 +60,25 @@ struct DirectoryReader: Sendable {
             let path = job.path.isEmpty ? name : job.path + [BytePath.slash] + name
             var matches = PatternList.Matches()
             let isIgnored = ignored?.matches(path, below: job.matches, &matches) ?? false
-            let file = folder + [BytePath.slash] + name
-            let status = try FileStatus(file)
+            let status = try folder.status(of: name)
             // Ignored files are not read, but an ignored directory may hold files that stay.
             if isIgnored, !status.isDirectory || ignored?.hasNegations != true { continue }
-            let metadata = try status.metadata(of: file, origin: origin)
             var found = Found(
                 name: name, kind: .other, digest: ContentTree.empty, isIgnored: isIgnored, matches: matches)
-            if case .symlink(let target) = metadata.kind {
-                found.kind = .symlink
-                found.target = target
-            }
-            if status.isDirectory { found.kind = .directory }
             if status.isRegular {
-                found.entry = try read(file, path, status, metadata, hasher, buffer, &result)
-                found.digest = found.entry?.digest ?? ContentTree.empty
+                let entry = try entry(of: name, path, status, folder, hasher, buffer, &result)
+                found.entry = entry
+                found.digest = entry.digest
                 bytes += status.stamp.size
             } else {
+                var metadata = status.metadata(origin)
+                metadata.attributes = try FileAttributes.of(folder.path(of: name))
+                if case .symlink = metadata.kind {
+                    found.kind = .symlink
+                    found.target = try folder.target(of: name)
+                    metadata.kind = .symlink(found.target)
+                }
+                if status.isDirectory { found.kind = .directory }
                 found.digest = metadata.digest()
             }
             result.found.append(found)
@@ -85,22 +87,28 @@ struct DirectoryReader: Sendable {
         return result
     }
 
-    private func read(
-        _ file: [UInt8], _ path: [UInt8], _ status: FileStatus, _ metadata: FileMetadata, _ hasher: SHA256,
+    /// The entry of a file: that of the index if the file is the same, else made from its data.
+    private func entry(
+        of name: [UInt8], _ path: [UInt8], _ status: FileStatus, _ folder: borrowing OpenDirectory, _ hasher: SHA256,
         _ buffer: UnsafeMutableRawBufferPointer, _ result: inout Result
     ) throws -> DirectoryIndex.Entry {
-        if let known = previous?.entries[path], known.stamp == status.stamp { return known }
-        result.hashedFiles += 1
-        metadata.header.withUnsafeBytes { hasher.update($0) }
-        var size: Int64 = 0
-        let stamp = try FileStatus.read(file, size: status.stamp.size, buffer: buffer) { chunk throws(CacheError) in
-            size += Int64(chunk.count)
-            hasher.update(chunk)
+        // The digests of an index with owners are others. Attributes need no look: a change of them changes the times.
+        if let previous, previous.hasOwners == (origin == .layers), let known = previous.entries[path],
+            known.stamp == status.stamp
+        {
+            return known
         }
+        result.hashedFiles += 1
+        let file = try folder.open(name)
+        var metadata = status.metadata(origin)
+        metadata.attributes = try file.attributes()
+        metadata.header.withUnsafeBytes { hasher.update($0) }
+        let size = try file.read(size: status.stamp.size, buffer) { chunk throws(CacheError) in hasher.update(chunk) }
         let digest = hasher.finalize()
-        guard size == status.stamp.size, stamp == status.stamp else {
+        guard size == status.stamp.size, try file.stamp() == status.stamp else {
             throw CacheError(
-                .unavailable, "the file \(file.shown) changed while it was read; build again", retry: .worthwhile)
+                .unavailable, "the file \(folder.path(of: name).shown) changed while it was read; build again",
+                retry: .worthwhile)
         }
         return DirectoryIndex.Entry(stamp: status.stamp, digest: digest)
     }
@@ -108,84 +116,5 @@ struct DirectoryReader: Sendable {
     /// Whether a file may change again without a trace in its times.
     static func mayChangeUnseen(_ stamp: FileStatus.Stamp, now: Int64) -> Bool {
         max(stamp.changed, stamp.modified) > now - clockTick
-    }
-}
-
-/// Puts the results of a ``DirectoryReader`` together.
-struct DirectoryAssembly {
-    private struct Directory {
-        var path: [UInt8]
-        var parent: Int
-        /// The directory in its parent; `nil` for the root.
-        var own: DirectoryReader.Found?
-        var files: [DirectoryReader.Found] = []
-        var children: [Int] = []
-        /// Whether it is in the tree: not if it and all that is in it is ignored.
-        var isKept = true
-    }
-
-    private let origin: ContentTreeBuilder.Origin
-    private var directories: [Directory] = [Directory(path: [], parent: -1, own: nil)]
-    private var index = DirectoryIndex()
-    private var hashedFiles = 0
-
-    init(origin: ContentTreeBuilder.Origin) { self.origin = origin }
-
-    /// Takes a result and returns the jobs that follow from it.
-    mutating func take(_ result: DirectoryReader.Result, now: Int64) -> [DirectoryReader.Job] {
-        var jobs: [DirectoryReader.Job] = []
-        let (directory, path) = (result.job.directory, result.job.path)
-        hashedFiles += result.hashedFiles
-        for found in result.found {
-            let ownPath = path.isEmpty ? found.name : path + [BytePath.slash] + found.name
-            guard found.kind == .directory else {
-                directories[directory].files.append(found)
-                if let entry = found.entry, !DirectoryReader.mayChangeUnseen(entry.stamp, now: now) {
-                    index.entries[ownPath] = entry
-                }
-                continue
-            }
-            directories[directory].children.append(directories.count)
-            jobs.append(
-                DirectoryReader.Job(directory: directories.count, path: ownPath, names: nil, matches: found.matches))
-            directories.append(
-                Directory(path: ownPath, parent: directory, own: found, isKept: !found.isIgnored))
-        }
-        if !result.rest.isEmpty {
-            // Half for each, so that the names of a large directory are soon spread over all processors.
-            let middle = result.rest.count / 2
-            for names in [result.rest[..<middle], result.rest[middle...]] where !names.isEmpty {
-                var job = result.job
-                job.names = Array(names)
-                jobs.append(job)
-            }
-        }
-        return jobs
-    }
-
-    func finish() -> (ContentTree, DirectoryIndex, Int) {
-        var directories = directories
-        // Children have larger numbers, so going backwards meets them first.
-        for number in directories.indices.dropFirst().reversed() {
-            let hasFiles = !directories[number].files.isEmpty
-            if hasFiles || directories[number].isKept {
-                directories[number].isKept = true
-                directories[directories[number].parent].isKept = true
-            }
-        }
-        var builder = ContentTreeBuilder(origin)
-        var nodes = [0]
-        for number in directories.indices {
-            if number > 0 {
-                let directory = directories[number]
-                guard directory.isKept, let own = directory.own else {
-                    nodes.append(0)
-                    continue
-                }
-                nodes.append(builder.append(own, to: nodes[directory.parent]))
-            }
-            for file in directories[number].files { _ = builder.append(file, to: nodes[number]) }
-        }
-        return (builder.finish(), index, hashedFiles)
     }
 }

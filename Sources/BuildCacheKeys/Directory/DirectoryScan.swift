@@ -75,25 +75,9 @@ public struct DirectoryScan: Sendable {
         for name in ["\(dockerfile).dockerignore", ".dockerignore"] {
             let file = Array("\(path)/\(name)".utf8)
             do throws(CacheError) {
-                return try PatternList(ignoreFile: try FileStatus.read(file, maximumBytes: 16 << 20))
+                return try PatternList(ignoreFile: try OpenedFile(file).readAll(maximumBytes: 16 << 20))
             } catch  where error.code == .notFound { continue }
         }
         return nil
     }
-}
-
-/// The stamps and digests of the files that a scan read, so that the next scan reads only those that changed.
-public struct DirectoryIndex: Sendable {
-    struct Entry: Sendable {
-        var stamp: FileStatus.Stamp
-        var digest: Digest
-    }
-
-    var entries: [[UInt8]: Entry] = [:]
-
-    /// Knows nothing.
-    public init() {}
-
-    /// The number of files.
-    public var count: Int { entries.count }
 }

@@ -12,6 +12,14 @@ extension LLB.Platform {
             let architecture = "arm64"
         #elseif arch(arm)
             let architecture = "arm"
+        #elseif arch(i386)
+            let architecture = "386"
+        #elseif arch(riscv64)
+            let architecture = "riscv64"
+        #elseif arch(powerpc64le)
+            let architecture = "ppc64le"
+        #elseif arch(s390x)
+            let architecture = "s390x"
         #else
             let architecture = "amd64"
         #endif

@@ -61,6 +61,8 @@ struct PathPattern: Sendable {
                 tokens.append(.anyOne)
                 form = .tokens([])
             case 0x5C:  // \
+                // The other grammar has seen to it that something follows.
+                guard index < pattern.count else { continue }
                 let escaped = PathScalar.next(pattern, &index).scalar
                 isUnreadable = isUnreadable || !PathPattern.isPunctuation(escaped)
                 tokens.append(.scalar(escaped))

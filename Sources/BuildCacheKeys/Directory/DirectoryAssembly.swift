@@ -29,19 +29,16 @@ struct DirectoryAssembly {
     }
 
     /// Takes a result and returns the jobs that follow from it.
-    mutating func take(_ result: DirectoryReader.Result, now: Int64) -> [DirectoryReader.Job] {
+    mutating func take(_ result: DirectoryReader.Result) -> [DirectoryReader.Job] {
         var jobs: [DirectoryReader.Job] = []
         let (directory, path) = (result.job.directory, result.job.path)
         hashedFiles += result.hashedFiles
         for found in result.found {
-            let ownPath = path.isEmpty ? found.name : path + [BytePath.slash] + found.name
             guard found.kind == .directory else {
                 directories[directory].files.append(found)
-                if let entry = found.entry, !DirectoryReader.mayChangeUnseen(entry.stamp, now: now) {
-                    index.entries[ownPath] = entry
-                }
                 continue
             }
+            let ownPath = path.isEmpty ? found.name : path + [BytePath.slash] + found.name
             directories[directory].children.append(directories.count)
             jobs.append(
                 DirectoryReader.Job(directory: directories.count, path: ownPath, names: nil, matches: found.matches))
@@ -60,8 +57,7 @@ struct DirectoryAssembly {
         return jobs
     }
 
-    func finish() -> (ContentTree, DirectoryIndex, Int) {
-        var directories = directories
+    mutating func finish(now: Int64) -> (ContentTree, DirectoryIndex, Int) {
         // Children have larger numbers, so going backwards meets them first.
         for number in directories.indices.dropFirst().reversed() {
             let hasFiles = !directories[number].files.isEmpty
@@ -79,16 +75,25 @@ struct DirectoryAssembly {
                 place += 1
                 continue
             }
-            var children = directories[number].files.map { (found: $0, number: -1) }
+            var children = directories[number].files
+            var childNumbers = [Int](repeating: -1, count: children.count)
             for child in directories[number].children where directories[child].isKept {
-                if let own = directories[child].own { children.append((own, child)) }
+                guard let own = directories[child].own else { continue }
+                children.append(own)
+                childNumbers.append(child)
             }
-            children.sort { $0.found.name.precedes($1.found.name) }
+            let order = children.indices.sorted { children[$0].name.precedes(children[$1].name) }
             nodes[place].children = nodes.count..<(nodes.count + children.count)
-            for (found, number) in children {
-                nodes.append(ContentTree.Node(found))
-                numbers.append(number)
+            var files: [DirectoryIndex.File] = []
+            files.reserveCapacity(children.count)
+            for child in order {
+                nodes.append(ContentTree.Node(children[child]))
+                numbers.append(childNumbers[child])
+                if let entry = children[child].entry, !DirectoryReader.mayChangeUnseen(entry.stamp, now: now) {
+                    files.append(DirectoryIndex.File(name: children[child].name, entry: entry))
+                }
             }
+            if !files.isEmpty { index.directories[directories[number].path] = files }
             place += 1
         }
         return (ContentTree(sorted: nodes), index, hashedFiles)

@@ -9,8 +9,13 @@ public struct DirectoryIndex: Sendable {
         var stamp: FileStatus.Stamp
         var digest: Digest
     }
+    struct File: Hashable, Sendable {
+        var name: [UInt8]
+        var entry: Entry
+    }
 
-    var entries: [[UInt8]: Entry] = [:]
+    /// The files of each directory, sorted by the bytes of their names.
+    var directories: [[UInt8]: [File]] = [:]
     /// Whether the digests hold owners, as those of a local context do not.
     var hasOwners = false
 
@@ -18,7 +23,7 @@ public struct DirectoryIndex: Sendable {
     public init() {}
 
     /// The number of files.
-    public var count: Int { entries.count }
+    public var count: Int { directories.values.reduce(0) { $0 + $1.count } }
 
     private static let magic = Array("build-cache directory index 1\n".utf8)
     private static let digestSize = 32
@@ -29,11 +34,16 @@ public struct DirectoryIndex: Sendable {
         var bytes = DirectoryIndex.magic
         bytes.append(hasOwners ? 1 : 0)
         func append(_ number: UInt64) { withUnsafeBytes(of: number.littleEndian) { bytes.append(contentsOf: $0) } }
-        for (path, entry) in entries.sorted(by: { $0.key.precedes($1.key) }) {
+        for (path, files) in directories.sorted(by: { $0.key.precedes($1.key) }) {
             append(UInt64(path.count))
             bytes += path
-            for number in entry.stamp.numbers { append(number) }
-            bytes += DirectoryIndex.bytes(of: entry.digest)
+            append(UInt64(files.count))
+            for file in files {
+                append(UInt64(file.name.count))
+                bytes += file.name
+                for number in file.entry.stamp.numbers { append(number) }
+                bytes += DirectoryIndex.bytes(of: file.entry.digest)
+            }
         }
         return bytes + DirectoryIndex.bytes(of: Digest(of: bytes))
     }
@@ -54,19 +64,39 @@ public struct DirectoryIndex: Sendable {
             defer { rest = rest.dropFirst(DirectoryIndex.numberSize) }
             return rest.prefix(DirectoryIndex.numberSize).reversed().reduce(0) { $0 << 8 | UInt64($1) }
         }
-        while !rest.isEmpty {
+        func text() throws(CacheError) -> [UInt8] {
             guard let length = Int(exactly: try number()), length <= rest.count else { throw malformed }
-            let path = Array(rest.prefix(length))
-            rest = rest.dropFirst(length)
-            var numbers: [UInt64] = []
-            for _ in 0..<FileStatus.Stamp.numberCount { numbers.append(try number()) }
-            guard rest.count >= DirectoryIndex.digestSize, let stamp = FileStatus.Stamp(numbers) else {
-                throw malformed
-            }
-            let digest = rest.prefix(DirectoryIndex.digestSize).withUnsafeBytes { Digest(bytes: $0) }
-            rest = rest.dropFirst(DirectoryIndex.digestSize)
-            entries[path] = Entry(stamp: stamp, digest: digest)
+            defer { rest = rest.dropFirst(length) }
+            return Array(rest.prefix(length))
         }
+        while !rest.isEmpty {
+            let path = try text()
+            var files: [File] = []
+            var count = try number()
+            while count > 0 {
+                count -= 1
+                let name = try text()
+                var numbers: [UInt64] = []
+                for _ in 0..<FileStatus.Stamp.numberCount { numbers.append(try number()) }
+                guard rest.count >= DirectoryIndex.digestSize, let stamp = FileStatus.Stamp(numbers),
+                    files.last.map({ $0.name.precedes(name) }) ?? true
+                else { throw malformed }
+                let digest = rest.prefix(DirectoryIndex.digestSize).withUnsafeBytes { Digest(bytes: $0) }
+                rest = rest.dropFirst(DirectoryIndex.digestSize)
+                files.append(File(name: name, entry: Entry(stamp: stamp, digest: digest)))
+            }
+            directories[path] = files
+        }
+    }
+
+    /// The entry of a name among sorted files.
+    static func entry(of name: [UInt8], in files: [File]) -> Entry? {
+        var range = files.indices
+        while let middle = range.isEmpty ? nil : range.lowerBound + range.count / 2 {
+            if files[middle].name == name { return files[middle].entry }
+            range = files[middle].name.precedes(name) ? (middle + 1)..<range.upperBound : range.lowerBound..<middle
+        }
+        return nil
     }
 
     private static func bytes(of digest: Digest) -> [UInt8] {

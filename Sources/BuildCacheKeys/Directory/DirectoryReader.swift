@@ -50,6 +50,9 @@ struct DirectoryReader: Sendable {
         let folder = try OpenDirectory(job.path.isEmpty ? root : root + [BytePath.slash] + job.path)
         var names = try job.names ?? folder.names()
         var result = Result(job: job)
+        // The digests of an index with owners are others.
+        let hasIndex = previous.map { $0.hasOwners == (origin == .layers) } ?? false
+        let known = hasIndex ? previous?.directories[job.path] ?? [] : []
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 16)
         defer { buffer.deallocate() }
         let hasher = SHA256()
@@ -57,16 +60,19 @@ struct DirectoryReader: Sendable {
         while result.found.count < DirectoryReader.maximumNames, bytes < DirectoryReader.maximumBytes,
             let name = names.popLast()
         {
-            let path = job.path.isEmpty ? name : job.path + [BytePath.slash] + name
             var matches = PatternList.Matches()
-            let isIgnored = ignored?.matches(path, below: job.matches, &matches) ?? false
+            var isIgnored = false
+            if let ignored {
+                let path = job.path.isEmpty ? name : job.path + [BytePath.slash] + name
+                isIgnored = ignored.matches(path, below: job.matches, &matches)
+            }
             let status = try folder.status(of: name)
             // Ignored files are not read, but an ignored directory may hold files that stay.
             if isIgnored, !status.isDirectory || ignored?.hasNegations != true { continue }
             var found = Found(
                 name: name, kind: .other, digest: ContentTree.empty, isIgnored: isIgnored, matches: matches)
             if status.isRegular {
-                let entry = try entry(of: name, path, status, folder, hasher, buffer, &result)
+                let entry = try entry(of: name, known, status, folder, hasher, buffer, &result)
                 found.entry = entry
                 found.digest = entry.digest
                 bytes += status.stamp.size
@@ -89,15 +95,12 @@ struct DirectoryReader: Sendable {
 
     /// The entry of a file: that of the index if the file is the same, else made from its data.
     private func entry(
-        of name: [UInt8], _ path: [UInt8], _ status: FileStatus, _ folder: borrowing OpenDirectory, _ hasher: SHA256,
+        of name: [UInt8], _ known: [DirectoryIndex.File], _ status: FileStatus, _ folder: borrowing OpenDirectory,
+        _ hasher: SHA256,
         _ buffer: UnsafeMutableRawBufferPointer, _ result: inout Result
     ) throws -> DirectoryIndex.Entry {
-        // The digests of an index with owners are others. Attributes need no look: a change of them changes the times.
-        if let previous, previous.hasOwners == (origin == .layers), let known = previous.entries[path],
-            known.stamp == status.stamp
-        {
-            return known
-        }
+        // Attributes need no look: a change of them changes the times.
+        if let known = DirectoryIndex.entry(of: name, in: known), known.stamp == status.stamp { return known }
         result.hashedFiles += 1
         let file = try folder.open(name)
         var metadata = status.metadata(origin)

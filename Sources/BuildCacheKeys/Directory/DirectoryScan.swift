@@ -47,10 +47,10 @@ public struct DirectoryScan: Sendable {
                 }
                 guard let result = try await group.next() else { break }
                 running -= 1
-                waiting += assembly.take(result, now: reader.now)
+                waiting += assembly.take(result)
             }
         }
-        (tree, index, hashedFiles) = assembly.finish()
+        (tree, index, hashedFiles) = assembly.finish(now: reader.now)
     }
 
     private static let threads = DispatchQueue(label: "build-cache-directory-scan", attributes: .concurrent)

@@ -8,7 +8,7 @@ extension LLB {
 
         /// An operation, with the digest that names it.
         public struct Vertex: Sendable {
-            /// The digest of ``bytes``; no key is made of it.
+            /// The digest of ``LLB/Definition/Vertex/bytes``; no key is made of it.
             public let digest: Digest
             /// The operation as it was read or written.
             public let bytes: [UInt8]

@@ -19,7 +19,7 @@ extension LLB {
         public init() {}
     }
 
-    /// The command of an ``ExecOp``, its environment and user.
+    /// The command of an ``LLB/ExecOp``, its environment and user.
     public struct Meta: Sendable {
         /// The program and its arguments.
         public var arguments: [String] = []
@@ -49,7 +49,7 @@ extension LLB {
         public init() {}
     }
 
-    /// A file system at a path of an ``ExecOp``.
+    /// A file system at a path of an ``LLB/ExecOp``.
     public struct Mount: Sendable {
         /// The index of the input, or -1 for none.
         public var input: Int64 = 0

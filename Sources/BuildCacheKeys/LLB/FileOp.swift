@@ -34,7 +34,7 @@ extension LLB {
         }
     }
 
-    /// The change that a ``FileAction`` makes.
+    /// The change that a ``LLB/FileAction`` makes.
     @nonexhaustive
     public enum FileChange: Sendable {
         /// Files are copied.

@@ -26,7 +26,7 @@ public struct Dockerfile: Sendable {
 
     /// Parses a Dockerfile.
     ///
-    /// - Throws: `CacheError` `.invalidSpec` for what BuildKit refuses too, `.unsupported` for what is not converted, each with the line;
+    /// - Throws: `CacheError` `.invalidSpec` with the line for what BuildKit refuses too, `.unsupported` for another front end;
     ///   `.limitExceeded` beyond ``maximumBytes``, 4 MiB.
     public init(_ bytes: some Collection<UInt8>) throws(CacheError) {
         guard bytes.count <= Dockerfile.maximumBytes else {

@@ -18,6 +18,7 @@ extension DockerfileConverter {
         defer { self.budget = min(self.budget, budget) }
         switch instruction.kind {
         case .from, .onBuild, .maintainer, .healthcheck: break
+        case .unsupported(let error): throw error
         case .environment(let assignments):
             for assignment in assignments {
                 let (name, value) = (try expand(assignment.name), try expand(assignment.value))

@@ -3,12 +3,19 @@ import BuildCacheCore
 extension Instruction {
     /// Parses an instruction.
     ///
-    /// - Throws: `CacheError` `.invalidSpec` for what BuildKit refuses too, `.unsupported` for what is not converted here; both name
-    ///   the line.
+    /// An instruction that is valid and not converted is kept as such, because a build may not need it.
+    ///
+    /// - Throws: `CacheError` `.invalidSpec` with the line for what BuildKit refuses too.
     init(_ line: DockerfileLine, escape: Unicode.Scalar) throws(CacheError) {
         self.line = line.number
         text = line.original.trimmed
-        do { kind = try Instruction.kind(line, escape: escape) } catch { throw error.atLine(line.number) }
+        do throws(CacheError) {
+            kind = try Instruction.kind(line, escape: escape)
+        } catch {
+            let error = error.atLine(line.number)
+            guard error.code == .unsupported else { throw error }
+            kind = .unsupported(error)
+        }
     }
 
     private static func kind(_ line: DockerfileLine, escape: Unicode.Scalar) throws(CacheError) -> Kind {

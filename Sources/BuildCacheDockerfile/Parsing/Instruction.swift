@@ -26,6 +26,8 @@ struct Instruction: Sendable {
         case stopSignal(Text)
         case healthcheck(Text)
         case maintainer
+        /// One that is not converted: an error only if its stage is needed.
+        case unsupported(CacheError)
     }
 
     struct From: Sendable {

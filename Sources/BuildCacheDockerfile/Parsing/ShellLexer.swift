@@ -197,18 +197,26 @@ struct ShellLexer {
             modifier = cursor.take()
             shown += modifier.map { [$0] } ?? []
         }
+        let isPattern = modifier == "#" || modifier == "%"
         switch modifier {
         case "-", "+", "?": break
+        case "#" where !countsEmpty, "%" where !countsEmpty: break
         case nil: throw CacheError(.invalidSpec, "a substitution has no closing }")
         default:
             throw CacheError(
                 .unsupported,
-                "the substitution ${\(name.string)\(shown.string)…} is not supported: expected :-, :+ or :?")
+                "the substitution ${\(name.string)\(shown.string)…} is not supported: expected :-, :+, :?, # or %")
         }
-        let word = try process(
-            &cursor, until: "}", keepsEscapes: false, depth: depth + 1, environment
-        ).text
+        var word = try process(&cursor, until: "}", keepsEscapes: isPattern, depth: depth + 1, environment).text
         if value == nil, keepsUnset { return Text("${") + name + shown + word + ["}"] }
+        if isPattern {
+            let isLongest = word.first == modifier
+            if isLongest { word.removeFirst() }
+            let pattern = try ShellPattern(word)
+            return modifier == "#"
+                ? try pattern.removingPrefix(of: value ?? [], isLongest: isLongest)
+                : try pattern.removingSuffix(of: value ?? [], isLongest: isLongest)
+        }
         let isUnset = value == nil || countsEmpty && value?.isEmpty == true
         switch modifier {
         case "-": return isUnset ? word : value ?? []

@@ -40,7 +40,7 @@ struct DockerfileConverter {
     var contextPaths: Set<ExactText> = []
     var images: [String: DockerfileImage] = [:]
 
-    static let maximumText = 16 << 20
+    static let maximumText = 8 << 20
     static let maximumInstructions = 100_000
 
     static func spend(_ count: Int, of budget: inout Int) throws(CacheError) {

@@ -17,7 +17,7 @@ struct ShellLexer {
 
     private static let maximumDepth = 64
     /// The longest text that variables may grow to.
-    private static let maximumLength = 2 << 20
+    private static let maximumLength = 1 << 20
 
     init(escape: Unicode.Scalar = "\\") { self.escape = escape }
 
@@ -26,13 +26,17 @@ struct ShellLexer {
     /// - Throws: `CacheError` `.invalidSpec` for quotes and braces that are not closed, `.unsupported` for substitutions by pattern.
     func expand(_ word: Text, _ environment: (Text) -> Text?) throws(CacheError) -> Text {
         var cursor = Cursor(text: word)
-        return try process(&cursor, until: nil, keepsEscapes: keepsEscapes, depth: 0, environment).text
+        return try process(
+            &cursor, Words(isWanted: false), until: nil, keepsEscapes: keepsEscapes, depth: 0, environment
+        ).text
     }
 
     /// The words of a line.
     func words(_ line: Text) throws(CacheError) -> [Text] {
         var cursor = Cursor(text: line)
-        return try process(&cursor, until: nil, keepsEscapes: keepsEscapes, depth: 0) { _ in nil }.words
+        return try process(&cursor, Words(isWanted: true), until: nil, keepsEscapes: keepsEscapes, depth: 0) { _ in nil
+        }
+        .words
     }
 
     private struct Cursor {
@@ -48,10 +52,15 @@ struct ShellLexer {
 
     /// Collects words as they go by.
     private struct Words {
+        /// Whether anything asks for them: they cost as much as the text itself.
+        let isWanted: Bool
         var words: [Text] = []
         var word: Text = []
 
+        mutating func add(raw text: Text) { if isWanted { word += text } }
+
         mutating func add(_ scalar: Unicode.Scalar) {
+            guard isWanted else { return }
             guard scalar.isSpace else { return word.append(scalar) }
             if !word.isEmpty { words.append(word) }
             word = []
@@ -61,11 +70,10 @@ struct ShellLexer {
     }
 
     private func process(
-        _ cursor: inout Cursor, until end: Unicode.Scalar?, keepsEscapes: Bool, depth: Int,
+        _ cursor: inout Cursor, _ words: consuming Words, until end: Unicode.Scalar?, keepsEscapes: Bool, depth: Int,
         _ environment: (Text) -> Text?
     ) throws(CacheError) -> (text: Text, words: [Text]) {
         var text: Text = []
-        var words = Words()
         while let next = cursor.next {
             try ShellLexer.checkLength(text)
             if next == end {
@@ -76,28 +84,28 @@ struct ShellLexer {
             case "$":
                 let value = try variable(&cursor, keepsEscapes: keepsEscapes, depth: depth, environment)
                 text += value
-                for scalar in value { words.add(scalar) }
+                if words.isWanted { for scalar in value { words.add(scalar) } }
             case "<":
                 let marker = heredocMarker(&cursor)
                 text += marker
-                words.word += marker
+                words.add(raw: marker)
             case "'" where !ignoresQuotes:
                 let quoted = try singleQuoted(&cursor)
                 text += quoted
-                words.word += quoted
+                words.add(raw: quoted)
             case "\"" where !ignoresQuotes:
                 let quoted = try doubleQuoted(&cursor, keepsEscapes: keepsEscapes, depth: depth, environment)
                 text += quoted
-                words.word += quoted
+                words.add(raw: quoted)
             case escape:
                 cursor.index += 1
                 if keepsEscapes {
                     text.append(next)
-                    words.word.append(next)
+                    words.add(raw: [next])
                 }
                 guard let escaped = cursor.take() else { break }
                 text.append(escaped)
-                words.word.append(escaped)
+                words.add(raw: [escaped])
             default:
                 cursor.index += 1
                 text.append(next)
@@ -207,7 +215,9 @@ struct ShellLexer {
                 .unsupported,
                 "the substitution ${\(name.string)\(shown.string)…} is not supported: expected :-, :+, :?, # or %")
         }
-        var word = try process(&cursor, until: "}", keepsEscapes: isPattern, depth: depth + 1, environment).text
+        var word = try process(
+            &cursor, Words(isWanted: false), until: "}", keepsEscapes: isPattern, depth: depth + 1, environment
+        ).text
         if value == nil, keepsUnset { return Text("${") + name + shown + word + ["}"] }
         if isPattern {
             let isLongest = word.first == modifier

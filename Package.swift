@@ -24,6 +24,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioConcurrencyHelpers = Target.Dependency.product(name: "NIOConcurrencyHelpers", package: "swift-nio")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 // Subprocess names files by it; macOS has its own.
 let systemPackage = Target.Dependency.product(
@@ -80,6 +81,7 @@ let package = Package(
             name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"]), .brew(["libdeflate"])]),
         .systemLibrary(name: "CPipe"),
         .systemLibrary(name: "CAttributes"),
+        .systemLibrary(name: "CFiles"),
 
         // Pure: values and documents, no input or output.
         module("BuildCacheCore", ["CCrypto"]),
@@ -94,9 +96,9 @@ let package = Package(
         module(
             "BuildCacheBytes",
             [
-                "BuildCacheCore", "CZlib", "CZstd",
+                "BuildCacheCore", "CZlib", "CZstd", "CFiles",
                 .target(name: "CDeflate", condition: .when(traits: ["Libdeflate"])),
-                nioCore, nioPosix,
+                nioCore, nioPosix, nioConcurrencyHelpers,
             ]),
         // Stores, the engine over them, sessions, and what an image carries inline.
         module(
@@ -158,7 +160,9 @@ let package = Package(
             "BuildCacheDockerfileTests",
             ["BuildCacheDockerfile", "BuildCacheKeys", "BuildCacheGraph", "BuildCacheCore", "TestTools"]),
         tests("BuildCacheOCITests", ["BuildCacheOCI", "BuildCacheCore", "TestTools"]),
-        tests("BuildCacheBytesTests", ["BuildCacheBytes", "BuildCacheCore", "CZlib", "TestTools", nioCore]),
+        tests(
+            "BuildCacheBytesTests",
+            ["BuildCacheBytes", "BuildCacheCore", "CZlib", "CFiles", "LayerProbe", "TestTools", nioCore]),
         tests(
             "BuildCacheClientTests",
             [
@@ -212,6 +216,10 @@ let package = Package(
                 "BuildCacheClient",
             ],
             path: "Tests/ExportProbe", swiftSettings: settings),
+        // A process that unpacks as another user, or is killed meanwhile; no product.
+        .executableTarget(
+            name: "LayerProbe", dependencies: ["BuildCacheBytes", "BuildCacheCore", nioCore], path: "Tests/LayerProbe",
+            swiftSettings: settings),
         // The parsers of bytes from outside, for the fuzzer in `Fuzz/` and for the tests of its finds.
         .target(
             name: "FuzzTargets",

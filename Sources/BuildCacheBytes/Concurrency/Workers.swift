@@ -11,6 +11,9 @@ package struct Workers: Sendable {
     /// For hashing, compressing and decompressing: as many as there are cores.
     package static let processors = Workers(threads: System.coreCount)
 
+    /// For making and reading the files of trees: work that never waits for other work of these threads.
+    package static let trees = Workers(threads: 8)
+
     /// How many things run at once.
     package let threads: Int
     private let pool: NIOThreadPool

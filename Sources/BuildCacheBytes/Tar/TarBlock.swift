@@ -46,13 +46,19 @@ enum TarBlock {
     /// Some old writers summed signed bytes; readers accept both, Go's among them.
     static func hasValidChecksum(_ block: UnsafeRawBufferPointer) -> Bool {
         guard let expected = octal(block[checksum]) else { return false }
-        var unsigned: Int64 = 0
-        var signed: Int64 = 0
-        for (index, byte) in block.enumerated() {
-            let byte = checksum.contains(index) ? UInt8(ascii: " ") : byte
-            unsigned += Int64(byte)
-            signed += Int64(Int8(bitPattern: byte))
+        // Sums of machine words would overflow; the compiler makes vectors of this loop.
+        var sum: UInt32 = 0
+        var high: UInt32 = 0
+        for byte in block {
+            sum &+= UInt32(byte)
+            high &+= UInt32(byte >> 7)
         }
+        for byte in block[checksum] {
+            sum &-= UInt32(byte)
+            high &-= UInt32(byte >> 7)
+        }
+        let unsigned = Int64(sum) + 8 * Int64(UInt8(ascii: " "))
+        let signed = unsigned - 256 * Int64(high)
         return expected == unsigned || expected == signed
     }
 

@@ -12,8 +12,10 @@ struct TarEntry: Hashable, Sendable {
     /// As it stands in the tar, the slash behind a directory's name included.
     var name: [UInt8] = []
     var kind = Kind.file
-    /// How many bytes of data follow the headers, before padding; 0 for what is no file.
+    /// Bytes of data behind the headers, before padding; 0 for everything but files.
     var size: Int64 = 0
+    /// The places of the data in a sparse file, `nil` for any other.
+    var sparse: SparseForm?
     var mode: Int64 = 0
     var userID: Int64 = 0
     var groupID: Int64 = 0
@@ -21,12 +23,19 @@ struct TarEntry: Hashable, Sendable {
     var groupName: [UInt8] = []
     /// What a link points to.
     var linkName: [UInt8] = []
-    /// Seconds since 1970, rounded to the nearest.
-    var modified: Int64 = 0
+    /// Seconds since 1970, rounded down.
+    var modifiedSeconds: Int64 = 0
+    /// Nanoseconds into that second; more digits are cut.
+    var modifiedNanoseconds: Int32 = 0
     var deviceMajor: Int64 = 0
     var deviceMinor: Int64 = 0
     /// Extended attributes by name.
     var attributes: [[UInt8]: [UInt8]] = [:]
+
+    /// Seconds since 1970, rounded to the nearest.
+    var modified: Int64 { modifiedSeconds + (modifiedNanoseconds >= 500_000_000 ? 1 : 0) }
+    /// Bytes of the file with its holes.
+    var fullSize: Int64 { sparse?.size ?? size }
 }
 
 /// Puts the headers of a tar together to entries, one block after the other.
@@ -56,15 +65,18 @@ struct TarHeaders {
     private var longLinkName: [UInt8]?
     private var awaited: (kind: Extension, size: Int)?
     private var zeroBlocks = 0
+    // A sparse file whose map goes on in the next block.
+    private var unfinished: (entry: TarEntry, map: SparseMap.Reader)?
 
     /// Whether the headers of an entry have begun, so that a tar may not end here.
     private(set) var isInsideEntry = false
 
     /// Takes the next block.
     ///
-    /// - Throws: `CacheError` `.corrupted` for a block that is not a header, `.unsupported` for entries that no layer has, sparse
-    ///   files among them, `.limitExceeded` past ``ContentLimit``.
+    /// - Throws: `CacheError` `.corrupted` for a block that is not a header, `.unsupported` for entries that no layer has,
+    ///   `.limitExceeded` past ``ContentLimit``.
     mutating func take(_ block: ByteBuffer) throws(CacheError) -> Step {
+        if let (entry, map) = unfinished { return try goOn(with: entry, map, block) }
         let (header, isZero) = block.withUnsafeReadableBytes { bytes in
             (HeaderBlock(bytes), bytes.allSatisfy { $0 == 0 })
         }
@@ -81,9 +93,37 @@ struct TarHeaders {
         case UInt8(ascii: "L"): return try extend(.name, header)
         case UInt8(ascii: "K"): return try extend(.linkName, header)
         default:
+            if header.type == UInt8(ascii: "S") { return try beginSparse(header, block) }
             defer { forget() }
             return .entry(try entry(header))
         }
+    }
+
+    private mutating func beginSparse(_ header: HeaderBlock, _ block: ByteBuffer) throws(CacheError) -> Step {
+        let entry = try entry(header)
+        isInsideEntry = true
+        var map = try SparseMap.Reader(header: block, of: entry.name)
+        return try finish(entry, &map)
+    }
+
+    private mutating func goOn(
+        with entry: TarEntry, _ map: SparseMap.Reader, _ block: ByteBuffer
+    ) throws(CacheError) -> Step {
+        var map = map
+        try map.take(block)
+        return try finish(entry, &map)
+    }
+
+    private mutating func finish(_ entry: TarEntry, _ map: inout SparseMap.Reader) throws(CacheError) -> Step {
+        guard !map.isIncomplete else {
+            unfinished = (entry, map)
+            return .block
+        }
+        unfinished = nil
+        defer { forget() }
+        var entry = entry
+        entry.sparse = .map(try map.map(stored: entry.size))
+        return .entry(entry)
     }
 
     /// Forgets what the headers before an entry's own said.
@@ -138,6 +178,7 @@ struct TarHeaders {
     private static func records(_ bytes: [UInt8]) throws(CacheError) -> [[UInt8]: [UInt8]] {
         let malformed = CacheError(.corrupted, "a PAX header of the tar is malformed")
         var records: [[UInt8]: [UInt8]] = [:]
+        var sparse = SparseMap.Numbers()
         var count = 0
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -158,9 +199,10 @@ struct TarHeaders {
             let (key, value) = (Array(record[..<equals]), Array(record[(equals + 1)...]))
             // A zero byte would end the text for some readers and not for others.
             guard !(texts.contains(key) ? value : key).contains(0) else { throw malformed }
-            records[key] = value
+            if try !sparse.take(key, value) { records[key] = value }
             rest = rest[(rest.startIndex + length)...]
         }
+        if let map = sparse.map { records[SparseMap.key("map")] = map }
         return records
     }
 
@@ -187,7 +229,7 @@ struct TarHeaders {
         entry.mode = mode
         entry.userID = try number("uid", or: header.userID)
         entry.groupID = try number("gid", or: header.groupID)
-        entry.modified = try time("mtime", or: header.modified)
+        (entry.modifiedSeconds, entry.modifiedNanoseconds) = try time("mtime", or: header.modified)
         guard let major = header.deviceMajor, let minor = header.deviceMinor else {
             throw TarHeaders.badNumber("device")
         }
@@ -198,11 +240,11 @@ struct TarHeaders {
         // Some writers put a size into the headers of links and devices, whose data never follows.
         entry.size = entry.kind == .file ? size : 0
         for (key, value) in records {
-            if key.starts(with: "GNU.sparse.".utf8) { throw TarHeaders.sparse(entry.name) }
             if key.starts(with: TarHeaders.attributePrefix) {
                 entry.attributes[Array(key.dropFirst(TarHeaders.attributePrefix.count))] = value
             }
         }
+        if !records.isEmpty { try SparseMap.apply(records, to: &entry) }
         return entry
     }
 
@@ -219,10 +261,11 @@ struct TarHeaders {
         case UInt8(ascii: "4"): return .blockDevice
         case UInt8(ascii: "5"): return .directory
         case UInt8(ascii: "6"): return .fifo
-        case UInt8(ascii: "S"): throw TarHeaders.sparse(name)
+        case UInt8(ascii: "S"): return .file
         default:
             let type = String(decoding: [type], as: UTF8.self).debugDescription
-            throw CacheError(.unsupported, "the layer has an entry of the type \(type), which eStargz cannot list")
+            throw CacheError(
+                .unsupported, "the layer has an entry of type \(type): expected one of the types 0 to 6 of POSIX, or S")
         }
     }
 
@@ -240,8 +283,10 @@ struct TarHeaders {
         return value
     }
 
-    private func time(_ key: StaticString, or field: Int64?) throws(CacheError) -> Int64 {
-        guard let record = text(key) else { return try number(key, or: field) }
+    private func time(
+        _ key: StaticString, or field: Int64?
+    ) throws(CacheError) -> (seconds: Int64, nanoseconds: Int32) {
+        guard let record = text(key) else { return (try number(key, or: field), 0) }
         let parts = record.split(separator: UInt8(ascii: "."), maxSplits: 1, omittingEmptySubsequences: false)
         let fraction = parts.count == 2 ? parts[1] : []
         guard let whole = parts.first,
@@ -249,22 +294,17 @@ struct TarHeaders {
                 signedDecimal: String(decoding: whole, as: UTF8.self), in: Int64.min + 1...Int64.max - 1),
             fraction.allSatisfy({ (48...57).contains($0) })
         else { throw TarHeaders.badNumber(key) }
-        guard whole.first == UInt8(ascii: "-") else {
-            return (fraction.first ?? 48) >= 53 ? seconds + 1 : seconds
+        var nanoseconds: Int32 = 0
+        for place in 0..<9 {
+            let digit = fraction.dropFirst(place).first ?? 48
+            nanoseconds = nanoseconds * 10 + Int32(digit - 48)
         }
-        // Halves are rounded up, so here only what is more than a half goes down.
-        let isMoreThanHalf = fraction.first.map { $0 > 53 || $0 == 53 && fraction.dropFirst().contains { $0 > 48 } }
-        return isMoreThanHalf == true ? seconds - 1 : seconds
+        guard whole.first == UInt8(ascii: "-"), nanoseconds > 0 else { return (seconds, nanoseconds) }
+        return (seconds - 1, 1_000_000_000 - nanoseconds)
     }
 
     private static func badNumber(_ field: StaticString) -> CacheError {
         CacheError(.corrupted, "a header of the tar has no valid number for \(field)")
-    }
-
-    private static func sparse(_ name: [UInt8]) -> CacheError {
-        let name = String(decoding: name.prefix(256), as: UTF8.self).debugDescription
-        return CacheError(
-            .unsupported, "the layer holds a sparse file, \(name), which eStargz cannot list (use gzip or zstd)")
     }
 }
 

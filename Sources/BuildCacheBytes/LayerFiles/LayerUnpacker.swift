@@ -1,0 +1,249 @@
+public import BuildCacheCore
+import NIOCore
+import Synchronization
+
+/// Applies layers to a directory, and touches nothing outside of it, whatever the layers hold and whatever the directory holds already.
+///
+/// The directory is treated as the root of a file system: symbolic links of the tree lead where they would lead in a container, `..` does
+/// not lead above it, and the last component of a path is never followed.
+///
+///     let unpacker = LayerUnpacker()
+///     try await unpacker.unpack(hit.layers, from: hit.blobs, to: "rootfs")
+///
+/// - Source: OCI image-spec `layer.md`; containerd `pkg/archive/tar.go`, which BuildKit uses.
+public struct LayerUnpacker: Sendable {
+    /// The treatment of removals.
+    @nonexhaustive
+    public enum Removals: Hashable, Sendable {
+        /// Removed names are deleted: for one tree of several layers.
+        case deleted
+        /// Removed names become the marks of overlayfs: for a directory that holds one layer.
+        case overlay
+    }
+
+    /// The owners of unpacked files.
+    @nonexhaustive
+    public enum Owners: Hashable, Sendable {
+        /// The recorded ones for root; the caller for any other user, and then no file is setuid or setgid.
+        case ifPermitted
+        /// The caller, and no file is setuid or setgid.
+        case caller
+        /// The caller; the recorded owner and mode go to the attribute `user.containers.override_stat`, which fuse-overlayfs and
+        /// ``LayerPacker`` read.
+        case recorded
+    }
+
+    /// The treatment of character and block devices.
+    @nonexhaustive
+    public enum Devices: Hashable, Sendable {
+        /// Left out, and noted in the report.
+        case leftOut
+        /// Made, where the caller may.
+        case made
+        /// Refused with `.unsupported`.
+        case refused
+    }
+
+    /// The symbolic links that are accepted.
+    @nonexhaustive
+    public enum LinkTargets: Hashable, Sendable {
+        /// All, as images need it.
+        case anywhere
+        /// Those that cannot lead out of the directory: for trees that programs of the host read. Others are refused with `.denied`.
+        case inside
+    }
+
+    /// Limits for each layer.
+    public struct Limits: Hashable, Sendable {
+        /// Entries of a layer.
+        ///
+        /// Default 4 Mi.
+        public var entries: Int64
+        /// Levels of directories, 1 to 2048.
+        ///
+        /// Default 2048.
+        public var depth: Int
+        /// Bytes of the tar, and of all its files with their holes; memory of a zstd window.
+        public var decompression: DecompressionLimit
+
+        /// Creates limits.
+        public init(
+            entries: Int64 = 4 << 20, depth: Int = 2048, decompression: DecompressionLimit = DecompressionLimit()
+        ) {
+            self.entries = entries
+            self.depth = depth
+            self.decompression = decompression
+        }
+    }
+
+    /// The choices of a caller.
+    public struct Options: Hashable, Sendable {
+        /// The treatment of removals.
+        ///
+        /// Default ``Removals/deleted``.
+        public var removals = Removals.deleted
+        /// The owners of files.
+        ///
+        /// Default ``Owners/ifPermitted``.
+        public var owners = Owners.ifPermitted
+        /// The treatment of devices.
+        ///
+        /// Default ``Devices/leftOut``.
+        public var devices = Devices.leftOut
+        /// The symbolic links that are accepted.
+        ///
+        /// Default ``LinkTargets/anywhere``.
+        public var links = LinkTargets.anywhere
+        /// Limits for each layer.
+        public var limits = Limits()
+        /// Threads that make files, 1 to 8.
+        ///
+        /// `nil`, the default, means as many as there are cores.
+        public var workers: Int?
+        /// Whether the tree is on the disk before its name is.
+        ///
+        /// Default `false`: a tree that a crash of the machine damages can be unpacked again.
+        public var isDurable = false
+
+        /// Creates the default choices.
+        public init() {}
+
+        var workerCount: Int { min(8, max(1, workers ?? Workers.processors.threads)) }
+    }
+
+    /// The choices of the caller.
+    public var options: Options
+
+    /// Creates an unpacker.
+    public init(options: Options = Options()) { self.options = options }
+
+    /// Makes a directory of layers; it appears when all of them are in it, or not at all.
+    ///
+    /// Each layer is verified against its digest and its diffID. Until then the tree stands beside the directory, as `.NAME.….partial`; an
+    /// error and cancellation remove it, and the next call removes those of killed processes.
+    ///
+    /// - Parameters:
+    ///   - layers: The layers, the lowest first. With ``Removals/overlay`` at most one: each layer has its directory then.
+    ///   - blobs: The source of the layers.
+    ///   - directory: The directory to make. The directory above must exist.
+    ///   - replacing: Whether a directory of this name is replaced, in one step. Otherwise it is an error.
+    ///   - progress: Called at most 20 times a second.
+    /// - Returns: Counts, and the parts that were left out.
+    /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.unsupported`, `.notFound` for layers that cannot be applied; `.occupied` if
+    ///   the directory exists, `.busy` if another call is making it; `.denied`, `.storageFull`, `.unavailable` for what the file system
+    ///   refuses; what `blobs` throws; `CancellationError`.
+    @discardableResult
+    public func unpack(
+        _ layers: [Descriptor], from blobs: any BlobSource, to directory: String, replacing: Bool = false,
+        progress: @escaping @Sendable (FilesProgress) -> Void = { _ in }
+    ) async throws -> UnpackReport {
+        guard options.removals != .overlay || layers.count <= 1 else {
+            throw CacheError(
+                .invalidSpec,
+                "cannot unpack \(layers.count) layers to one directory for overlayfs: expected one directory for each layer"
+            )
+        }
+        let partial = try await Workers.files.run { () throws(CacheError) in
+            try PartialTree(for: directory, replacing: replacing)
+        }
+        do {
+            var report = UnpackReport()
+            for layer in layers {
+                do {
+                    let tar = try LayerDecoder(options.limits.decompression, stored: layer.size)
+                        .decode(try await VerifiedSource(blobs).open(layer, range: nil), mediaType: layer.mediaType)
+                        .verified(diffIDOf: layer)
+                    let maximum = options.limits.decompression.maximum(stored: layer.size)
+                    report.add(try await apply(tar, to: partial.root(), maximum, before: report, progress))
+                } catch let error as CacheError {
+                    throw error.adding(operation: "unpack", subject: "\(layer.digest)")
+                }
+            }
+            let isDurable = options.isDurable
+            try await Workers.files.run { () throws(CacheError) in try partial.publish(isDurable: isDurable) }
+            return report
+        } catch {
+            await Workers.files.run { partial.remove() }
+            throw error
+        }
+    }
+
+    /// Applies the tar of one layer to a directory that exists.
+    ///
+    /// This is done in place: an error and cancellation leave a part of the layer behind. For all or nothing see
+    /// ``unpack(_:from:to:replacing:progress:)``.
+    ///
+    /// - Parameters:
+    ///   - tar: The uncompressed tar.
+    ///   - directory: The directory.
+    ///   - progress: Called at most 20 times a second.
+    /// - Returns: Counts, and the parts that were left out.
+    /// - Throws: As ``unpack(_:from:to:replacing:progress:)``; `CacheError` `.notFound` if the directory does not exist.
+    @discardableResult
+    public func apply(
+        _ tar: BlobStream, onto directory: String, progress: @escaping @Sendable (FilesProgress) -> Void = { _ in }
+    ) async throws -> UnpackReport {
+        do {
+            let root = try await Workers.files.run { () throws(CacheError) in try TreeDirectory(root: directory) }
+            let maximum = options.limits.decompression.maximum(stored: tar.length ?? 0)
+            return try await apply(tar, to: root, maximum, before: UnpackReport(), progress)
+        } catch let error as CacheError {
+            throw error.adding(operation: "unpack", subject: directory)
+        }
+    }
+
+    private func apply(
+        _ tar: BlobStream, to root: TreeDirectory, _ maximum: Int64, before: UnpackReport,
+        _ progress: @escaping @Sendable (FilesProgress) -> Void
+    ) async throws -> UnpackReport {
+        let layer = LayerBeingApplied(LayerApplication(to: root, options, maximumBytes: maximum))
+        var ticker = ProgressTicker(progress)
+        do {
+            var chunks = tar.makeAsyncIterator()
+            var next = try await chunks.next()
+            while let chunk = next {
+                try Task.checkCancellation()
+                // The next chunk is fetched, hashed and decompressed while this one is applied.
+                async let applied = layer.take(chunk)
+                do { next = try await chunks.next() } catch {
+                    _ = try? await applied
+                    throw error
+                }
+                let state = try await applied
+                ticker.report(
+                    FilesProgress(
+                        entries: before.entries + state.entries, bytes: before.bytes + state.bytes, path: state.path))
+            }
+            return try await layer.finish()
+        } catch {
+            await layer.abandon()
+            throw error
+        }
+    }
+}
+
+/// A layer while several tasks take turns at it.
+private final class LayerBeingApplied: Sendable {
+    private let application: Mutex<LayerApplication>
+
+    init(_ application: LayerApplication) { self.application = Mutex(application) }
+
+    func take(_ chunk: ByteBuffer) async throws -> FilesProgress {
+        try await Workers.trees.run { () throws(CacheError) in
+            try self.application.withLock { application throws(CacheError) in
+                try application.take(chunk)
+                return application.progress
+            }
+        }
+    }
+
+    func finish() async throws -> UnpackReport {
+        try await Workers.trees.run { () throws(CacheError) in
+            try self.application.withLock { application throws(CacheError) in try application.finish() }
+        }
+    }
+
+    func abandon() async {
+        await Workers.trees.run { self.application.withLock { $0.jobs.abandon() } }
+    }
+}

@@ -1,0 +1,115 @@
+#pragma once
+
+// System calls on files that Swift's modules of the C libraries do not declare, or declare as macros, in one form for Linux and macOS.
+// Each returns what the call returns and sets errno.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+struct files_open_how {
+    uint64_t flags, mode, resolve;
+};
+#endif
+
+// Flags of open. On Linux a directory can be held without the permission to list it.
+#ifdef __linux__
+#ifndef O_PATH
+#define O_PATH 010000000
+#endif
+enum { files_hold_directory = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
+#else
+enum { files_hold_directory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
+#endif
+
+// Opens a directory some levels below another without following any link; ENOSYS where the kernel cannot do that in one call.
+static inline int files_open_beneath(int directory, const char *path, int flags) {
+#ifdef __linux__
+    // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
+    struct files_open_how how = {(uint64_t)flags, 0, 0x02 | 0x04 | 0x08};
+    return (int)syscall(437, directory, path, &how, sizeof how);
+#else
+    (void)directory, (void)path, (void)flags;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+// Renames and fails with EEXIST if the new name is taken.
+static inline int files_rename_new(int from, const char *name, int to, const char *newName) {
+#ifdef __linux__
+    return (int)syscall(SYS_renameat2, from, name, to, newName, 1U);
+#else
+    return renameatx_np(from, name, to, newName, RENAME_EXCL);
+#endif
+}
+
+// Swaps two names.
+static inline int files_rename_exchange(int from, const char *name, int to, const char *newName) {
+#ifdef __linux__
+    return (int)syscall(SYS_renameat2, from, name, to, newName, 2U);
+#else
+    return renameatx_np(from, name, to, newName, RENAME_SWAP);
+#endif
+}
+
+static inline ssize_t files_get_attribute(int file, const char *name, void *value, size_t size) {
+#ifdef __linux__
+    return fgetxattr(file, name, value, size);
+#else
+    return fgetxattr(file, name, value, size, 0, 0);
+#endif
+}
+
+// The attribute of what stands under a name, nothing followed; ENOSYS where the kernel cannot do that in one call.
+static inline ssize_t files_get_attribute_at(int directory, const char *file, const char *name, void *value, size_t size) {
+#ifdef __linux__
+    struct {
+        uint64_t value;
+        uint32_t size, flags;
+    } arguments = {(uint64_t)(uintptr_t)value, (uint32_t)size, 0};
+    return syscall(464, directory, file, AT_SYMLINK_NOFOLLOW, name, &arguments, sizeof arguments);
+#else
+    (void)directory, (void)file, (void)name, (void)value, (void)size;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+static inline ssize_t files_list_attributes(int file, char *names, size_t size) {
+#ifdef __linux__
+    return flistxattr(file, names, size);
+#else
+    return flistxattr(file, names, size, 0);
+#endif
+}
+
+static inline int files_set_attribute(int file, const char *name, const void *value, size_t size) {
+#ifdef __linux__
+    return fsetxattr(file, name, value, size, 0);
+#else
+    return fsetxattr(file, name, value, size, 0, 0);
+#endif
+}
+
+static inline unsigned files_major(dev_t device) { return (unsigned)major(device); }
+static inline unsigned files_minor(dev_t device) { return (unsigned)minor(device); }
+static inline dev_t files_device(unsigned high, unsigned low) { return (dev_t)makedev(high, low); }
+
+// Writes all changes of the file system that a file is on to its disk.
+static inline int files_synchronize(int file) {
+#ifdef __linux__
+    return (int)syscall(SYS_syncfs, file);
+#else
+    return fcntl(file, F_FULLFSYNC);
+#endif
+}

@@ -30,6 +30,7 @@ let package = Package(
         example("inline-cache"),
         example("prune-cache"),
         example("min-versus-max"),
+        example("layer", [product("BuildCacheClient")]),
         example("own-backend", [product("BuildCacheClient"), product("BuildCacheTesting")]),
     ]
 )

@@ -16,8 +16,10 @@ import NIOCore
 ///     LayerProbe apply <user, 0 for this one> <workers> <mode> <directory> <tar>…
 ///     LayerProbe unpack <user> <workers> <mode> <directory> <tar>…
 ///
+///     LayerProbe pack <user> <workers> <mode> <directory> [<base>]
+///
 /// `apply` changes the directory in place, one tar after the other; `unpack` makes it of all of them. Modes are words, joined by commas:
-/// overlay, devices, inside, recorded, entries=N, bytes=N. It prints one line of JSON.
+/// overlay, devices, inside, recorded, entries=N, bytes=N, and for packing kept, recorded, latest=N. It prints one line of JSON.
 @main
 struct LayerProbe {
     struct Outcome: Codable {
@@ -25,6 +27,7 @@ struct LayerProbe {
         var message: String?
         var entries: Int64 = 0
         var skipped: [[String]] = []
+        var diffID: String?
     }
 
     static func main() async throws {
@@ -37,6 +40,7 @@ struct LayerProbe {
         }
         var outcome = Outcome()
         do {
+            if arguments[0] == "pack" { return try await pack(arguments) }
             let unpacker = LayerUnpacker(options: try options(arguments[3], workers))
             let directory = arguments[4]
             var report = UnpackReport()
@@ -53,7 +57,27 @@ struct LayerProbe {
         } catch let error as CacheError {
             (outcome.error, outcome.message) = ("\(error.code)", error.description)
         }
+        try show(outcome)
+    }
+
+    static func show(_ outcome: Outcome) throws {
         print(String(decoding: try JSONEncoder().encode(outcome), as: UTF8.self))
+    }
+
+    static func pack(_ arguments: [String]) async throws {
+        var options = LayerPacker.Options()
+        for word in arguments[3].split(separator: ",") {
+            switch word {
+            case "kept": options.owners = .kept
+            case "recorded": options.owners = .recorded
+            default: options.latestTime = Int64(word.drop { $0 != "=" }.dropFirst()).flatMap { Timestamp(seconds: $0) }
+            }
+        }
+        let directory = arguments[4]
+        let tree: LayerPacker.Tree =
+            arguments.count > 5 ? .difference(of: directory, from: arguments[5]) : .directory(directory)
+        let layer = try await LayerPacker(tree, options: options).pack { _ in }
+        try show(Outcome(entries: layer.entries, diffID: "\(layer.diffID)"))
     }
 
     enum Usage: Error { case wrong, noUser }

@@ -48,6 +48,8 @@ struct FileStatus: Hashable, Sendable {
     var userID: UInt32
     var groupID: UInt32
     var size: Int64
+    /// Whether the file takes less room than it has bytes, so that it has holes.
+    var isSparse: Bool
     var deviceMajor: UInt32
     var deviceMinor: UInt32
     var modified: FileTime
@@ -62,6 +64,7 @@ struct FileStatus: Hashable, Sendable {
         userID = status.st_uid
         groupID = status.st_gid
         size = Int64(status.st_size)
+        isSparse = Int64(status.st_blocks) < Int64(status.st_size) / 512
         deviceMajor = files_major(status.st_rdev)
         deviceMinor = files_minor(status.st_rdev)
         #if canImport(Darwin)
@@ -69,6 +72,13 @@ struct FileStatus: Hashable, Sendable {
         #else
             (modified, changed) = (FileTime(status.st_mtim), FileTime(status.st_ctim))
         #endif
+    }
+
+    /// A directory that exists in a layer only: 0755, of root.
+    init(directoryOf time: FileTime) {
+        self.init(stat())
+        mode = TypeBits.directory | 0o755
+        modified = time
     }
 
     /// Looks at an open file; `nil` with `errno` if that fails.

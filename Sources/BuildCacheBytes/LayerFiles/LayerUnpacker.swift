@@ -137,6 +137,33 @@ public struct LayerUnpacker: Sendable {
         _ layers: [Descriptor], from blobs: any BlobSource, to directory: String, replacing: Bool = false,
         progress: @escaping @Sendable (FilesProgress) -> Void = { _ in }
     ) async throws -> UnpackReport {
+        try await publish(layers, to: directory, replacing, progress) { layer in
+            try await VerifiedSource(blobs).open(layer, range: nil)
+        }
+    }
+
+    /// Makes a directory of layers that were opened already, compressed or not; otherwise as
+    /// ``unpack(_:from:to:replacing:progress:)``.
+    ///
+    /// Nothing says which bytes are expected: they are not verified.
+    ///
+    /// - Parameters:
+    ///   - layers: The stored bytes of the layers, the lowest first: tars, gzip or zstd.
+    ///   - directory: The directory to make. The directory above must exist.
+    ///   - replacing: Whether a directory of this name is replaced, in one step.
+    ///   - progress: Called at most 20 times a second.
+    @discardableResult
+    public func unpack(
+        _ layers: [BlobStream], to directory: String, replacing: Bool = false,
+        progress: @escaping @Sendable (FilesProgress) -> Void = { _ in }
+    ) async throws -> UnpackReport {
+        try await publish(layers, to: directory, replacing, progress) { $0 }
+    }
+
+    private func publish<Layer: UnpackableLayer>(
+        _ layers: [Layer], to directory: String, _ replacing: Bool,
+        _ progress: @escaping @Sendable (FilesProgress) -> Void, open: (Layer) async throws -> BlobStream
+    ) async throws -> UnpackReport {
         guard options.removals != .overlay || layers.count <= 1 else {
             throw CacheError(
                 .invalidSpec,
@@ -150,13 +177,14 @@ public struct LayerUnpacker: Sendable {
             var report = UnpackReport()
             for layer in layers {
                 do {
-                    let tar = try LayerDecoder(options.limits.decompression, stored: layer.size)
-                        .decode(try await VerifiedSource(blobs).open(layer, range: nil), mediaType: layer.mediaType)
-                        .verified(diffIDOf: layer)
-                    let maximum = options.limits.decompression.maximum(stored: layer.size)
+                    let (size, type) = layer.stored
+                    let tar = layer.verified(
+                        try LayerDecoder(options.limits.decompression, stored: size)
+                            .decode(try await open(layer), mediaType: type))
+                    let maximum = options.limits.decompression.maximum(stored: size)
                     report.add(try await apply(tar, to: partial.root(), maximum, before: report, progress))
                 } catch let error as CacheError {
-                    throw error.adding(operation: "unpack", subject: "\(layer.digest)")
+                    throw error.adding(operation: "unpack", subject: layer.label ?? directory)
                 }
             }
             let isDurable = options.isDurable
@@ -246,4 +274,27 @@ private final class LayerBeingApplied: Sendable {
     func abandon() async {
         await Workers.trees.run { self.application.withLock { $0.jobs.abandon() } }
     }
+}
+
+/// A layer that can be unpacked, as far as its bytes are known before they are read.
+private protocol UnpackableLayer: Sendable {
+    /// Stored bytes, and their type.
+    var stored: (size: Int64, type: MediaType) { get }
+    /// The layer's name in errors.
+    var label: String? { get }
+    /// The tar, checked for what is promised of it.
+    func verified(_ tar: BlobStream) -> BlobStream
+}
+
+extension Descriptor: UnpackableLayer {
+    fileprivate var stored: (size: Int64, type: MediaType) { (size, mediaType) }
+    fileprivate var label: String? { "\(digest)" }
+    fileprivate func verified(_ tar: BlobStream) -> BlobStream { tar.verified(diffIDOf: self) }
+}
+
+extension BlobStream: UnpackableLayer {
+    // Its compression is found out.
+    fileprivate var stored: (size: Int64, type: MediaType) { (length ?? 0, .layer(.uncompressed)) }
+    fileprivate var label: String? { nil }
+    fileprivate func verified(_ tar: BlobStream) -> BlobStream { tar }
 }

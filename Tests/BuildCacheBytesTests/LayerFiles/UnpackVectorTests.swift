@@ -103,6 +103,7 @@ struct ProbeOutcome: Decodable {
     var message: String?
     var entries: Int64
     var skipped: [[String]]
+    var diffID: String?
 }
 
 /// A directory with others around it, which must stay as they are.

@@ -3,31 +3,37 @@
 // System calls on files that Swift's modules of the C libraries do not declare, or declare as macros, in one form for Linux and macOS.
 // Each returns what the call returns and sets errno.
 
-#include <errno.h>
-#include <fcntl.h>
+#include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <sys/types.h>
-#include <sys/xattr.h>
-#include <unistd.h>
 
 #ifdef __linux__
+// Only numbers: the headers of the C library would become a part of this module, and with them the types that they declare.
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
+
+extern long syscall(long number, ...);
+extern int syncfs(int file);
+extern long fgetxattr(int file, const char *name, void *value, unsigned long size);
+extern long flistxattr(int file, char *names, unsigned long size);
+extern int fsetxattr(int file, const char *name, const void *value, unsigned long size, int flags);
 
 struct files_open_how {
     uint64_t flags, mode, resolve;
 };
-#endif
 
-// Flags of open. On Linux a directory can be held without the permission to list it.
-#ifdef __linux__
-#ifndef O_PATH
-#define O_PATH 010000000
-#endif
-enum { files_hold_directory = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
+// Holds a directory without the permission to list it: O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC.
+#if defined(__aarch64__) || defined(__arm__)
+enum { files_hold_directory = 010000000 | 040000 | 0100000 | 02000000 };
 #else
+enum { files_hold_directory = 010000000 | 0200000 | 0400000 | 02000000 };
+#endif
+#else
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/types.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
 enum { files_hold_directory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
 #endif
 
@@ -62,7 +68,7 @@ static inline int files_rename_exchange(int from, const char *name, int to, cons
 #endif
 }
 
-static inline ssize_t files_get_attribute(int file, const char *name, void *value, size_t size) {
+static inline long files_get_attribute(int file, const char *name, void *value, size_t size) {
 #ifdef __linux__
     return fgetxattr(file, name, value, size);
 #else
@@ -71,13 +77,14 @@ static inline ssize_t files_get_attribute(int file, const char *name, void *valu
 }
 
 // The attribute of what stands under a name, nothing followed; ENOSYS where the kernel cannot do that in one call.
-static inline ssize_t files_get_attribute_at(int directory, const char *file, const char *name, void *value, size_t size) {
+static inline long files_get_attribute_at(int directory, const char *file, const char *name, void *value, size_t size) {
 #ifdef __linux__
     struct {
         uint64_t value;
         uint32_t size, flags;
     } arguments = {(uint64_t)(uintptr_t)value, (uint32_t)size, 0};
-    return syscall(464, directory, file, AT_SYMLINK_NOFOLLOW, name, &arguments, sizeof arguments);
+    // AT_SYMLINK_NOFOLLOW
+    return syscall(464, directory, file, 0x100, name, &arguments, sizeof arguments);
 #else
     (void)directory, (void)file, (void)name, (void)value, (void)size;
     errno = ENOSYS;
@@ -85,7 +92,7 @@ static inline ssize_t files_get_attribute_at(int directory, const char *file, co
 #endif
 }
 
-static inline ssize_t files_list_attributes(int file, char *names, size_t size) {
+static inline long files_list_attributes(int file, char *names, size_t size) {
 #ifdef __linux__
     return flistxattr(file, names, size);
 #else
@@ -101,14 +108,24 @@ static inline int files_set_attribute(int file, const char *name, const void *va
 #endif
 }
 
+// The two numbers of a device, and back.
+#ifdef __linux__
+static inline unsigned files_major(unsigned long device) { return (unsigned)((device >> 8 & 0xfff) | (device >> 32 & ~0xfffu)); }
+static inline unsigned files_minor(unsigned long device) { return (unsigned)((device & 0xff) | (device >> 12 & ~0xffu)); }
+static inline unsigned long files_device(unsigned high, unsigned low) {
+    return (unsigned long)((uint64_t)(high & 0xfff) << 8 | (uint64_t)(high & ~0xfffu) << 32 | (low & 0xff) |
+                           (uint64_t)(low & ~0xffu) << 12);
+}
+#else
 static inline unsigned files_major(dev_t device) { return (unsigned)major(device); }
 static inline unsigned files_minor(dev_t device) { return (unsigned)minor(device); }
-static inline dev_t files_device(unsigned high, unsigned low) { return (dev_t)makedev(high, low); }
+static inline dev_t files_device(unsigned high, unsigned low) { return makedev(high, low); }
+#endif
 
 // Writes all changes of the file system that a file is on to its disk.
 static inline int files_synchronize(int file) {
 #ifdef __linux__
-    return (int)syscall(SYS_syncfs, file);
+    return syncfs(file);
 #else
     return fcntl(file, F_FULLFSYNC);
 #endif

@@ -69,18 +69,21 @@ struct EStargzInputTests {
         }
     }
 
-    @Test("is refused when it holds a sparse file, in any of the three ways to write one")
-    func refusesSparse() async {
-        let old = TarSample.block("sparse", "S", size: 0) + .zeros(1024)
-        let record = ByteBuffer(string: "22 GNU.sparse.major=1\n")
-        let new =
-            TarSample.block("x", "x", size: 22) + record + .zeros(490) + TarSample.block("sparse", "0", size: 0)
-            + .zeros(1024)
-        for tar in [old, new] {
-            let error = await error(tar)
-            #expect(error?.code == .unsupported)
-            #expect(error?.message.contains("sparse file, \"sparse\"") == true)
-        }
+    @Test("gets its sparse files with their zeros, in any of the four ways to write them", arguments: SparseSample.all)
+    func expandsSparse(_ sample: SparseSample) async throws {
+        let tar = sample.tar + TarSample.small
+        let (blob, encoded) = try await LayerEncoder(CompressionOptions(type: .estargz)).encode(tar)
+        // The digest of the tar as it was finds the layer again.
+        #expect(encoded.tar.digest == Digest(of: tar))
+        let reader = try EStargzReader(blob)
+        let entries = try #require(reader.contents.entries)
+        #expect(entries.first?.name == "sparse")
+        #expect(entries.first?.size == Int64(SparseSample.content.count))
+        let all = try reader.members().dropLast(2).reduce(ByteBuffer()) { $0 + $1.content }
+        #expect(all.readableBytesView.dropFirst(512).starts(with: SparseSample.content))
+        #expect(
+            all.readableBytesView.suffix(TarSample.small.readableBytes).elementsEqual(TarSample.small.readableBytesView)
+        )
     }
 
     /// A header of records or a long name, in front of an entry.

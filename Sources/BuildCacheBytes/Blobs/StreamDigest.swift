@@ -20,6 +20,8 @@ package final class StreamDigest: Sendable {
     private struct State {
         let hasher = SHA256()
         var size: Int64 = 0
+        /// Of the bytes that these were made of, since they are others.
+        var source: (hasher: SHA256, size: Int64)?
     }
 
     // A hop to another thread costs about as much as hashing this many bytes.
@@ -43,6 +45,30 @@ package final class StreamDigest: Sendable {
         state.withLock { state in
             chunk.withUnsafeReadableBytes { state.hasher.update($0) }
             state.size += Int64(chunk.readableBytes)
+        }
+    }
+
+    /// Takes the next bytes of the stream, which were made of others.
+    ///
+    /// - Parameter source: The others; `nil` for the same bytes.
+    func updateNow(_ chunk: ByteBuffer, source: ByteBuffer?) {
+        state.withLock { state in
+            if source != nil, state.source == nil { state.source = (state.hasher.copy(), state.size) }
+            if let original = state.source {
+                let bytes = source ?? chunk
+                bytes.withUnsafeReadableBytes { original.hasher.update($0) }
+                state.source?.size += Int64(bytes.readableBytes)
+            }
+            chunk.withUnsafeReadableBytes { state.hasher.update($0) }
+            state.size += Int64(chunk.readableBytes)
+        }
+    }
+
+    /// The digest and number of the bytes that all so far were made of.
+    var sourceValue: Value {
+        state.withLock { state in
+            let (hasher, size) = state.source ?? (state.hasher, state.size)
+            return Value(digest: hasher.digest(), size: size)
         }
     }
 

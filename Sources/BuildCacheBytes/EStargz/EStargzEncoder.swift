@@ -3,6 +3,8 @@ package import NIOCore
 
 /// Compresses the tar of a layer to eStargz, as BuildKit does: nothing in the tar is changed, moved or left out.
 ///
+/// Sparse files are the exception: the table of contents cannot hold them, so that they become files with their zeros.
+///
 /// Every 4 MiB of a file's data, and its rest, begin a gzip member, which also holds the padding and the headers up to the
 /// next data. Behind the tar stand a table of contents, itself a tar in a member of its own, and the footer. Headers of
 /// more than 1 MiB between two files are cut into several members: readers do not notice, and memory stays flat.
@@ -23,8 +25,7 @@ package struct EStargzEncoder: Sendable {
     /// Compresses `tar` and gives the stored bytes, in order, to `write`.
     ///
     /// - Throws: What `tar` and `write` throw; `CacheError` `.corrupted` for bytes that are not a tar, `.unsupported` for a tar with
-    ///   sparse files or other entries that the table of contents cannot hold, `.limitExceeded` past ``ContentLimit``;
-    ///   `CancellationError`.
+    ///   entries that the table of contents cannot hold, `.limitExceeded` past ``ContentLimit``; `CancellationError`.
     package func encode(
         _ tar: BlobStream, to write: (ByteBuffer) async throws -> Void
     ) async throws -> EncodedLayer {
@@ -37,7 +38,7 @@ package struct EStargzEncoder: Sendable {
         try await transformInOrder(limit: parallelism + 2) {
             guard let batch = try await cutter.next() else { return nil }
             return await Workers.processors.run {
-                uncompressed.updateNow(batch.bytes)
+                uncompressed.updateNow(batch.bytes, source: batch.source)
                 return batch.hashingFiles(with: file)
             }
         } transform: { batch throws(CacheError) in
@@ -47,7 +48,7 @@ package struct EStargzEncoder: Sendable {
             await stored.update(batch.bytes)
             try await write(batch.bytes)
         }
-        let original = uncompressed.value
+        let original = uncompressed.sourceValue
         let offset = stored.size
         let (toc, json) = try contents.finish()
         await uncompressed.update(toc)
@@ -65,7 +66,7 @@ package struct EStargzEncoder: Sendable {
 }
 
 /// A part of a tar that becomes one or more gzip members.
-private struct TarBatch: Sendable {
+struct TarBatch: Sendable {
     struct Member {
         /// How many bytes of the batch it has.
         var size = 0
@@ -87,6 +88,8 @@ private struct TarBatch: Sendable {
 
     /// All members, one after the other.
     var bytes = ByteBuffer()
+    /// The bytes of the tar that these were made of; `nil` for the same.
+    var source: ByteBuffer?
     var members: [Member] = []
 
     /// The members with their bytes.
@@ -107,114 +110,6 @@ private struct TarBatch: Sendable {
         }
         return batch
     }
-}
-
-/// Reads a tar and cuts it where gzip members begin.
-private struct TarCutter {
-    private static let batchSize = 1 << 20
-    private static let maximumHeaderSize = 1 << 20
-
-    private enum Position {
-        case headers
-        case data(of: TarEntry, offset: Int64)
-        // Behind the blocks that end a tar; all is preserved, whatever it is.
-        case remainder
-        case end
-    }
-
-    private var pieces: PieceReader
-    private var headers = TarHeaders()
-    private var position = Position.headers
-    private var isAtEnd: Bool { if case .end = position { true } else { false } }
-
-    init(_ tar: BlobStream) { pieces = PieceReader(tar) }
-
-    /// The next 1 to 6 MiB of the tar, less only at its end, or `nil` behind that.
-    mutating func next() async throws -> TarBatch? {
-        var batch = TarBatch()
-        while !isAtEnd, batch.bytes.readableBytes < TarCutter.batchSize {
-            let start = batch.bytes.readableBytes
-            var member = TarBatch.Member()
-            if case .data(let file, let offset) = position {
-                member.chunk = try await readChunk(of: file, at: offset, to: &batch.bytes)
-            }
-            let end = batch.bytes.readableBytes
-            while batch.bytes.readableBytes - end < TarCutter.maximumHeaderSize {
-                if case .headers = position {
-                    guard let entry = try await readHeaders(to: &batch.bytes) else { continue }
-                    if entry.size > 0 { position = .data(of: entry, offset: 0) } else { member.entries.append(entry) }
-                } else if case .remainder = position {
-                    if try await !copy(1 << 20, to: &batch.bytes, mayEnd: true) { position = .end }
-                } else {
-                    break
-                }
-            }
-            member.size = batch.bytes.readableBytes - start
-            if member.size > 0 { batch.members.append(member) }
-        }
-        return batch.members.isEmpty ? nil : batch
-    }
-
-    private mutating func readChunk(
-        of file: TarEntry, at offset: Int64, to bytes: inout ByteBuffer
-    ) async throws -> TarBatch.Chunk {
-        let chunk = TarBatch.Chunk(file: file, offset: offset, size: min(EStargz.chunkSize, file.size - offset))
-        bytes.reserveCapacity(minimumWritableBytes: Int(chunk.size) + 2 * TarBlock.size)
-        try await copy(Int(chunk.size), to: &bytes)
-        if chunk.isLast {
-            try await copy(TarBlock.padding(behind: file.size), to: &bytes)
-            position = .headers
-        } else {
-            position = .data(of: file, offset: offset + chunk.size)
-        }
-        return chunk
-    }
-
-    /// Reads one more header; returns the entry if it was its last.
-    private mutating func readHeaders(to bytes: inout ByteBuffer) async throws -> TarEntry? {
-        guard let block = try await pieces.next(TarBlock.size) else {
-            // Some writers leave the blocks out that end a tar.
-            guard !headers.isInsideEntry else { throw TarCutter.cutOff }
-            position = .end
-            return nil
-        }
-        guard block.readableBytes == TarBlock.size else { throw TarCutter.cutOff }
-        bytes.writeImmutableBuffer(block)
-        switch try headers.take(block) {
-        case .block: return nil
-        case .end:
-            position = .remainder
-            return nil
-        case .extension(let size):
-            let start = bytes.writerIndex
-            try await copy(size, to: &bytes)
-            try headers.takeExtension(bytes.getSlice(at: start, length: size) ?? ByteBuffer())
-            return nil
-        case .entry(let entry):
-            guard !EStargz.isTOC(entry.name) else {
-                throw CacheError(
-                    .unsupported, "the layer holds a file \(EStargz.tocName), the name of eStargz's table of contents")
-            }
-            return entry
-        }
-    }
-
-    /// Copies bytes of the tar; `false` if it ended before all of them, which is an error unless it `mayEnd`.
-    @discardableResult
-    private mutating func copy(_ count: Int, to bytes: inout ByteBuffer, mayEnd: Bool = false) async throws -> Bool {
-        var rest = count
-        while rest > 0 {
-            guard var piece = try await pieces.some(upTo: rest) else {
-                guard mayEnd else { throw TarCutter.cutOff }
-                return false
-            }
-            rest -= piece.readableBytes
-            bytes.writeBuffer(&piece)
-        }
-        return true
-    }
-
-    private static let cutOff = CacheError(.corrupted, "the tar ends inside an entry")
 }
 
 /// The gzip members that a part of a tar became.

@@ -23,8 +23,20 @@ final class FileJobs: Sendable {
     private struct State {
         var waiting: [[FileJob]] = []
         var bytes = 0
+        /// Threads asked for; they may not have begun.
         var runners = 0
+        /// Batches that threads are at.
+        var underWay = 0
         var failure: CacheError?
+
+        /// Takes the next batch.
+        mutating func take() -> [FileJob]? {
+            guard failure == nil, !waiting.isEmpty else { return nil }
+            let batch = waiting.removeFirst()
+            bytes -= FileJobs.size(batch)
+            underWay += 1
+            return batch
+        }
     }
 
     // Enough that no thread waits for another, few enough that the bytes stay below 32 MiB.
@@ -55,12 +67,8 @@ final class FileJobs: Sendable {
             if starts { state.runners += 1 }
             return (starts, state.waiting.count > 4 * (runnerLimit + 1) || state.bytes > FileJobs.maximumBytes)
         }
-        if startsRunner {
-            isIdle.lock()
-            isIdle.unlock(withValue: false)
-            Workers.trees.submit { [self] in run() }
-        }
-        if isFull { try takeOne() }
+        if startsRunner { Workers.trees.submit { [self] in run() } }
+        if isFull { try makeOne() }
         try throwFailure()
     }
 
@@ -68,8 +76,8 @@ final class FileJobs: Sendable {
     ///
     /// - Throws: The first error of any of them.
     func wait() throws(CacheError) {
-        while try takeOne() {}
-        guard runnerLimit > 0 else { return }
+        while try makeOne() {}
+        // Threads that are at a batch wait for nothing; those that have not begun are not waited for.
         isIdle.lock(whenValue: true)
         isIdle.unlock()
         try throwFailure()
@@ -81,7 +89,6 @@ final class FileJobs: Sendable {
             state.waiting = []
             state.failure = state.failure ?? CacheError(.unavailable, "the layer was abandoned")
         }
-        guard runnerLimit > 0 else { return }
         isIdle.lock(whenValue: true)
         isIdle.unlock()
     }
@@ -92,40 +99,42 @@ final class FileJobs: Sendable {
         if let failure = state.withLock({ $0.failure }) { throw failure }
     }
 
+    /// Makes the files of the next batch; `false` if none waits.
     @discardableResult
-    private func takeOne() throws(CacheError) -> Bool {
-        let batch = state.withLock { state -> [FileJob]? in
-            guard state.failure == nil, !state.waiting.isEmpty else { return nil }
-            let batch = state.waiting.removeFirst()
-            state.bytes -= FileJobs.size(batch)
-            return batch
+    private func makeOne() throws(CacheError) -> Bool {
+        guard let batch = change({ $0.take() }) else { return false }
+        do throws(CacheError) { try make(batch) } catch {
+            change { state in
+                state.failure = state.failure ?? error
+                state.underWay -= 1
+            }
+            throw error
         }
-        guard let batch else { return false }
-        try make(batch)
+        change { $0.underWay -= 1 }
         return true
     }
 
-    private func run() {
-        do throws(CacheError) {
-            while try takeOne() {}
-        } catch {
-            state.withLock { $0.failure = $0.failure ?? error }
+    /// Changes the state, and says whether any thread is at a batch.
+    private func change<Value: Sendable>(_ body: (inout State) -> Value) -> Value {
+        isIdle.lock()
+        let (value, isIdle) = state.withLock { state in
+            let value = body(&state)
+            return (value, state.underWay == 0)
         }
-        // A batch may have come between the last look and here.
-        let end = state.withLock { state -> (again: Bool, isIdle: Bool) in
-            if state.failure == nil, !state.waiting.isEmpty { return (true, false) }
-            state.runners -= 1
-            return (false, state.runners == 0)
-        }
-        if end.again { return Workers.trees.submit { [self] in run() } }
-        if end.isIdle { settle() }
+        self.isIdle.unlock(withValue: isIdle)
+        return value
     }
 
-    /// Says that no thread is working unless one has begun meanwhile.
-    private func settle() {
-        isIdle.lock()
-        let runners = state.withLock { $0.runners }
-        isIdle.unlock(withValue: runners == 0)
+    private func run() {
+        // The failure is kept for the reader.
+        while (try? makeOne()) == true {}
+        // A batch may have come between the last look and here.
+        let again = state.withLock { state in
+            if state.failure == nil, !state.waiting.isEmpty { return true }
+            state.runners -= 1
+            return false
+        }
+        if again { Workers.trees.submit { [self] in run() } }
     }
 
     private func make(_ batch: [FileJob]) throws(CacheError) {

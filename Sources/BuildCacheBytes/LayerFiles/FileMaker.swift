@@ -65,12 +65,7 @@ struct FileMaker: Sendable {
     ///
     /// - Throws: `CacheError` `.unsupported` if the name is not there by these bytes: the file system takes two names for one.
     func clear(_ name: ArraySlice<UInt8>, in directory: TreeDirectory, isRepeated: Bool) throws(CacheError) {
-        guard isRepeated || directory.wasListed(name) else {
-            throw CacheError(
-                .unsupported,
-                "\(directory.path(of: name).quotedPath) is already there under another spelling: "
-                    + "the file system takes the two names for one (unpack to one that tells them apart)")
-        }
+        if !isRepeated { try directory.checkListed(name) }
         try TreeRemoval.remove(name, in: directory.descriptor) { directory.path(of: name) }
     }
 

@@ -51,10 +51,7 @@ extension LayerApplication {
                 forgetDirectories()
                 continue
             }
-            if before.isEmpty, !parent.wasListed(name) {
-                // Fails, and says why.
-                try maker.clear(name, in: parent, isRepeated: false)
-            }
+            if before.isEmpty { try parent.checkListed(name) }
             if !policy.isPrivileged { try finder.openUp(name, in: parent) }
             isDone = true
         }

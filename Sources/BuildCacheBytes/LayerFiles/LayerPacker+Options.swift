@@ -129,9 +129,15 @@ extension LayerPacker {
         ///
         /// Default `false`: such a file is an error. Otherwise it is cut or filled with zeros to the length that it had, and noted.
         public var toleratesChanges = false
+        /// Threads that read files, 1 to 8.
+        ///
+        /// `nil`, the default, means as many as there are cores.
+        public var workers: Int?
 
         /// Creates the default choices.
         public init() {}
+
+        var workerCount: Int { min(8, max(1, workers ?? Workers.processors.threads)) }
 
         /// The time that goes into a layer.
         func time(_ modified: FileTime) -> Int64 {

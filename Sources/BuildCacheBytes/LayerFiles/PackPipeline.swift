@@ -7,6 +7,9 @@ import Synchronization
 /// The lister runs ahead as far as the bounds allow and stops there, until the reader of the tar comes up.
 final class PackPipeline: Sendable {
     private struct State {
+        /// Batches that wait to be read, and threads that read.
+        var waiting: [(number: Int, items: [PackItem])] = []
+        var readers = 0
         var results: [Int: Result<[PackReader.Piece], CacheError>] = [:]
         /// Batches listed, and batches handed out.
         var listed = 0
@@ -25,6 +28,7 @@ final class PackPipeline: Sendable {
 
     private let lister: Mutex<TreeLister>
     private let reader: PackReader
+    private let workers: Int
     private let state = Mutex(State())
     private let counts = Mutex((entries: Int64(0), path: [UInt8]()))
     let skipped: SkippedParts
@@ -33,6 +37,7 @@ final class PackPipeline: Sendable {
         let skipped = SkippedParts()
         let lister = try TreeLister(tree, options, skipped: skipped)
         reader = PackReader(options: options, attributes: lister.reader, skipped: skipped)
+        workers = options.workerCount
         self.lister = Mutex(lister)
         self.skipped = skipped
     }
@@ -101,11 +106,28 @@ final class PackPipeline: Sendable {
                     counts.entries += Int64(items.count)
                     counts.path = items.last?.path ?? []
                 }
-                Workers.trees.submit { [self] in
-                    finish(number, Result { () throws(CacheError) in try reader.pack(items) }, isLast: false)
+                let starts = state.withLock { state in
+                    state.waiting.append((number, items))
+                    guard state.readers < workers else { return false }
+                    state.readers += 1
+                    return true
                 }
+                if starts { Workers.trees.submit { [self] in read() } }
             case .failure(let error): return finish(number, .failure(error), isLast: true)
             }
+        }
+    }
+
+    /// Reads the files of batches for as long as any wait.
+    private func read() {
+        while true {
+            let next = state.withLock { state -> (number: Int, items: [PackItem])? in
+                guard state.waiting.isEmpty else { return state.waiting.removeFirst() }
+                state.readers -= 1
+                return nil
+            }
+            guard let (number, items) = next else { return }
+            finish(number, Result { () throws(CacheError) in try reader.pack(items) }, isLast: false)
         }
     }
 

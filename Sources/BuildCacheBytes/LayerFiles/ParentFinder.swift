@@ -102,7 +102,9 @@ struct ParentFinder {
                 walk.real.append(component)
                 continue
             }
-            guard try step(&walk, component, key, purpose) else { return nil }
+            guard try step(&walk, component, key, purpose, isKnown: paths.kinds(key).contains(.directory)) else {
+                return nil
+            }
             if purpose == .making { paths.insert(walk.current.key) }
         }
         if purpose == .making, !walk.current.path.isEmpty { keep(walk.current) }
@@ -136,7 +138,9 @@ struct ParentFinder {
         for component in walk.rest.reversed() {
             key = key.child(component).asDirectory
             keys.append(key)
-            if paths.kinds(key).contains(.file) { try settle() }
+            let kinds = paths.kinds(key)
+            guard purpose == .looking || kinds.contains(.directory) else { return }
+            if kinds.contains(.file) { try settle() }
         }
         let path = Array(walk.rest.reversed().joined(separator: [UInt8(ascii: "/")]))
         let descriptor = withCString(path) { path in
@@ -165,13 +169,14 @@ struct ParentFinder {
 
     /// Goes down by one component, or replaces it by the text of a link; `false` if nothing is there and nothing is to be made.
     private mutating func step(
-        _ walk: inout Walk, _ component: ArraySlice<UInt8>, _ key: PathKey, _ purpose: Purpose
+        _ walk: inout Walk, _ component: ArraySlice<UInt8>, _ key: PathKey, _ purpose: Purpose, isKnown: Bool
     ) throws(CacheError) -> Bool {
         guard walk.real.count < maximumDepth else {
             throw CacheError(
                 .limitExceeded, "links of the layer lead deeper than \(maximumDepth) levels, the limit")
         }
         let parent = walk.current
+        var isNew = false
         // A name can come or go between two calls only if another process changes the tree.
         for _ in 0..<8 {
             let descriptor = withCString(component) { name in
@@ -180,6 +185,7 @@ struct ParentFinder {
             if descriptor >= 0 {
                 walk.current = TreeDirectory(
                     descriptor, path: parent.path(of: component), key: key, depth: parent.depth + 1)
+                if purpose == .making, !isKnown, !isNew { try parent.checkListed(component) }
                 walk.real.append(component)
                 if !policy.isPrivileged { try openUp(component, in: parent) }
                 return true
@@ -192,7 +198,8 @@ struct ParentFinder {
                 guard made == 0 || errno == EEXIST else {
                     throw cacheError(errno: errno, "make the directory \(parent.path(of: component).quotedPath)")
                 }
-                if made == 0 { try permit(component, in: parent) }
+                isNew = made == 0
+                if isNew { try permit(component, in: parent) }
             case ELOOP, ENOTDIR:
                 if let text = readLink(component, in: parent) { return try follow(text, &walk) }
                 let status = withCString(component) { FileStatus(of: $0, in: parent.descriptor) }

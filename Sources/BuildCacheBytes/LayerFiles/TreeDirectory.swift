@@ -49,10 +49,20 @@ final class TreeDirectory: Sendable {
         retryingInterrupts { openat(descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
     }
 
-    /// Whether a name is listed with exactly these bytes: some file systems take several names for one.
+    /// Checks that a name that is taken is there by exactly these bytes: some file systems take several names for one.
     ///
     /// The names are read once, the first time that a name of a layer is taken; names that the layer makes later do not count.
-    func wasListed(_ name: some Collection<UInt8>) -> Bool {
+    ///
+    /// - Throws: `CacheError` `.unsupported`.
+    func checkListed(_ name: some Collection<UInt8>) throws(CacheError) {
+        guard !wasListed(name) else { return }
+        throw CacheError(
+            .unsupported,
+            "\(path(of: name).quotedPath) is already there under another spelling: "
+                + "the file system takes the two names for one (unpack to one that tells them apart)")
+    }
+
+    private func wasListed(_ name: some Collection<UInt8>) -> Bool {
         lower.withLock { names in
             if names == nil {
                 let descriptor = openForListing()

@@ -18,10 +18,13 @@ package final class SHA256 {
     }
 
     /// The digest of all bytes so far; more may follow.
-    package func digest() -> Digest {
+    package func digest() -> Digest { copy().finalize() }
+
+    /// A hasher of the same bytes so far, which goes its own way.
+    package func copy() -> SHA256 {
         let copy = SHA256()
         EVP_MD_CTX_copy_ex(copy.context, context)
-        return copy.finalize()
+        return copy
     }
 
     package func finalize() -> Digest {

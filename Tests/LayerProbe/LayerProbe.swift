@@ -19,7 +19,7 @@ import NIOCore
 ///     LayerProbe pack <user> <workers> <mode> <directory> [<base>]
 ///
 /// `apply` changes the directory in place, one tar after the other; `unpack` makes it of all of them. Modes are words, joined by commas:
-/// overlay, devices, inside, recorded, entries=N, bytes=N, and for packing kept, recorded, latest=N. It prints one line of JSON.
+/// overlay, devices, inside, recorded, entries=N, bytes=N, kill=N, and for packing kept, recorded, latest=N. It prints one line of JSON.
 @main
 struct LayerProbe {
     struct Outcome: Codable {
@@ -46,7 +46,9 @@ struct LayerProbe {
             var report = UnpackReport()
             if arguments[0] == "unpack" {
                 report = try await unpacker.unpack(
-                    arguments[5...].map(layer), from: Files(paths: Array(arguments[5...])), to: directory)
+                    arguments[5...].map(layer),
+                    from: Files(paths: Array(arguments[5...]), lifetime: number("kill", in: arguments[3])),
+                    to: directory)
             } else {
                 for tar in arguments[5...] {
                     report = try await unpacker.apply(try await BlobStream.file(at: tar), onto: directory)
@@ -92,6 +94,7 @@ struct LayerProbe {
             case "inside": options.links = .inside
             case "recorded": options.owners = .recorded
             case "default": break
+            case _ where word.hasPrefix("kill="): break
             default:
                 let parts = word.split(separator: "=")
                 guard parts.count == 2, let number = Int64(parts[1]) else { throw Usage.wrong }
@@ -105,6 +108,13 @@ struct LayerProbe {
         return options
     }
 
+    static func number(_ key: String, in mode: String) -> Int? {
+        for word in mode.split(separator: ",") where word.hasPrefix("\(key)=") {
+            return Int(word.dropFirst(key.count + 1))
+        }
+        return nil
+    }
+
     /// A descriptor of a file, which is not read for that.
     static func layer(_ path: String) throws -> Descriptor {
         guard let bytes = FileManager.default.contents(atPath: path) else { throw Usage.wrong }
@@ -115,10 +125,25 @@ struct LayerProbe {
     /// Files by their digests.
     struct Files: BlobSource {
         var paths: [String]
+        /// The process ends itself when this many bytes of a file have been read.
+        var lifetime: Int?
 
         func open(_ descriptor: Descriptor, range: Range<Int64>?) async throws -> BlobStream {
             for path in paths where try LayerProbe.layer(path).digest == descriptor.digest {
-                return try await BlobStream.file(at: path, range: range)
+                let file = try await BlobStream.file(at: path, range: range)
+                guard let lifetime else { return file }
+                return BlobStream(length: file.length) {
+                    var chunks = file.makeAsyncIterator()
+                    var rest = ByteBuffer()
+                    var passed = 0
+                    return {
+                        if rest.readableBytes == 0, let chunk = try await chunks.next() { rest = chunk }
+                        guard rest.readableBytes > 0 else { return nil }
+                        passed += min(4096, rest.readableBytes)
+                        if passed >= lifetime { kill(getpid(), SIGKILL) }
+                        return rest.readSlice(length: min(4096, rest.readableBytes))
+                    }
+                }
             }
             throw CacheError(.notFound, "no such file")
         }

@@ -23,7 +23,7 @@ public struct FuzzTarget: Sendable, CustomStringConvertible {
     }
 
     /// All targets.
-    public static let all = text + documents + layers + servers + keys
+    public static let all = text + documents + layers + trees + servers + keys
 
     /// Reads one input.
     ///

@@ -35,6 +35,9 @@ let package = Package(
             ],
             swiftSettings: settings),
         .executableTarget(
+            name: "layer-bench", dependencies: [.product(name: "BuildCache", package: "swift-build-cache")],
+            swiftSettings: settings),
+        .executableTarget(
             name: "compression-bench",
             dependencies: [
                 "BenchSupport",

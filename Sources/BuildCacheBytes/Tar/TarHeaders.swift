@@ -294,11 +294,8 @@ struct TarHeaders {
                 signedDecimal: String(decoding: whole, as: UTF8.self), in: Int64.min + 1...Int64.max - 1),
             fraction.allSatisfy({ (48...57).contains($0) })
         else { throw TarHeaders.badNumber(key) }
-        var nanoseconds: Int32 = 0
-        for place in 0..<9 {
-            let digit = fraction.dropFirst(place).first ?? 48
-            nanoseconds = nanoseconds * 10 + Int32(digit - 48)
-        }
+        let digits = Array(fraction.prefix(9)) + [UInt8](repeating: 48, count: max(0, 9 - fraction.count))
+        let nanoseconds = Int32(decimal: String(decoding: digits, as: UTF8.self), in: 0...999_999_999) ?? 0
         guard whole.first == UInt8(ascii: "-"), nanoseconds > 0 else { return (seconds, nanoseconds) }
         return (seconds - 1, 1_000_000_000 - nanoseconds)
     }

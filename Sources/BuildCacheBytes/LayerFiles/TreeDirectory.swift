@@ -79,7 +79,6 @@ final class TreeDirectory: Sendable {
 struct DirectoryListing: Sendable {
     private var bytes: [UInt8] = []
     private var starts: [UInt32] = []
-    private var types: [UInt8] = []
 
     /// No names.
     init() {}
@@ -99,11 +98,13 @@ struct DirectoryListing: Sendable {
             withUnsafeBytes(of: &entry.pointee.d_name) { name in
                 let count = name.firstIndex(of: 0) ?? name.count
                 guard !(name[0] == 0x2E && (count == 1 || count == 2 && name[1] == 0x2E)) else { return }
-                guard let start = UInt32(exactly: bytes.count) else { return }
-                starts.append(start)
-                types.append(entry.pointee.d_type)
+                starts.append(UInt32(truncatingIfNeeded: bytes.count))
                 bytes.append(contentsOf: name[..<count])
                 bytes.append(0)
+            }
+            guard bytes.count < Int(UInt32.max) else {
+                errno = EOVERFLOW
+                return nil
             }
         }
         guard errno == 0 else { return nil }
@@ -117,9 +118,6 @@ struct DirectoryListing: Sendable {
         return bytes[start..<end]
     }
 
-    /// The type of a name as `readdir` tells it, 0 for unknown.
-    func type(at index: Int) -> UInt8 { types[index] }
-
     /// The same names in the order of their bytes.
     func sorted() -> DirectoryListing {
         let order = bytes.withUnsafeBufferPointer { bytes in
@@ -132,10 +130,8 @@ struct DirectoryListing: Sendable {
         var result = DirectoryListing()
         result.bytes.reserveCapacity(bytes.count)
         result.starts.reserveCapacity(starts.count)
-        result.types.reserveCapacity(types.count)
         for index in order {
             result.starts.append(UInt32(truncatingIfNeeded: result.bytes.count))
-            result.types.append(types[index])
             result.bytes.append(contentsOf: self[index])
             result.bytes.append(0)
         }

@@ -271,7 +271,7 @@ struct TreeLister {
         } else {
             guard try passes(item) else { return }
             if let old, try isSame(old, status, name, directory, frame.base) {
-                if !isOverlay { try noteUnchanged(item) }
+                if frame.isCompared { try noteUnchanged(item) }
             } else {
                 try write(item)
             }

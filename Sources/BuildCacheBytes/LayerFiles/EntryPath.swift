@@ -55,7 +55,7 @@ struct EntryPath {
         case aufs
     }
 
-    /// What the last component means.
+    /// The meaning of the last component.
     ///
     /// - Throws: `CacheError` `.corrupted` for a mark that removes no name, and for one in front of another component.
     func mark() throws(CacheError) -> Mark {

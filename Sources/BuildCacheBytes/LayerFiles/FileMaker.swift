@@ -29,7 +29,7 @@ struct EntryAttributes: Hashable, Sendable {
 
 /// Makes files and sets attributes, for any thread.
 struct FileMaker: Sendable {
-    /// What the caller may do and wants.
+    /// The caller's privileges and choices.
     let policy: UnpackPolicy
     let skipped: SkippedParts
 

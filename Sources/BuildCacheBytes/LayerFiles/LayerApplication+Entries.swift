@@ -221,7 +221,7 @@ extension LayerApplication {
         try place(name, in: parent) {
             if mknodat(parent.descriptor, $0, mode, files_device(major, minor)) == 0 { return 0 }
             code = errno
-            // Who may not make devices, as root of a user namespace, goes without them.
+            // Root of a user namespace may not make devices: they are left out.
             return code == EPERM ? 0 : -1
         }
         guard code != EPERM else { return maker.skipped.add(path, label, "this user may not make devices") }

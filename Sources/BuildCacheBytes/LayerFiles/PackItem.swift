@@ -45,7 +45,7 @@ struct PackItem: Sendable {
         case removal
     }
 
-    /// How the entry came to be in a difference.
+    /// The reason for which an entry is in a difference.
     enum Change: Sendable {
         case added, changed, removed
         /// A directory above a change.
@@ -58,7 +58,7 @@ struct PackItem: Sendable {
     var change: Change
     /// The path in the tar, of a directory without the slash behind it; of a removal the name that is removed.
     var path: [UInt8]
-    /// Where the name in the directory begins.
+    /// The offset in the path at which the name begins.
     var nameStart: Int
     var status: FileStatus
     /// The directory that holds it; none for removals and for directories, whose attributes are read already.

@@ -15,11 +15,11 @@ import CFiles
 /// was walked, never above the root. The kernel gets one component at a time, and never a `..`, so that neither a layer nor a process that
 /// changes the tree meanwhile leads out of it.
 struct ParentFinder {
-    /// The use of the directory.
+    /// The use of a directory.
     enum Purpose {
         /// Something is made in it: it is made if it is missing, and noted as the layer's.
         case making
-        /// Something is looked for in it; a missing one is no error.
+        /// Something is looked for in it; a missing directory is not an error.
         case looking
     }
 

@@ -40,16 +40,16 @@ struct TreeLister {
     let hasBase: Bool
     let reader: AttributeReader
     let skipped: SkippedParts
-    private(set) var frames: [Frame] = []
+    var frames: [Frame] = []
     /// Entries that are ready, in order.
     var ready: [PackItem] = []
     private var readyPlace = 0
     // Of files with several names: the first that was written, and names of unchanged files so far.
-    private var first: [FileStatus.Identity: [UInt8]] = [:]
-    private var unchanged: [FileStatus.Identity: [PackItem]] = [:]
+    var first: [FileStatus.Identity: [UInt8]] = [:]
+    var unchanged: [FileStatus.Identity: [PackItem]] = [:]
     // Directories that are written, where a difference may need one that the walk has left.
-    private var written: Set<[UInt8]> = []
-    private let root: PackDirectory
+    var written: Set<[UInt8]> = []
+    let root: PackDirectory
     private let baseRoot: PackDirectory?
 
     init(_ tree: LayerPacker.Tree, _ options: LayerPacker.Options, skipped: SkippedParts) throws(CacheError) {
@@ -158,12 +158,12 @@ struct TreeLister {
         return current
     }
 
-    private func changed(_ path: [UInt8]) -> CacheError {
+    func changed(_ path: [UInt8]) -> CacheError {
         CacheError(
             .busy, "\(path.quotedPath) changed while it was packed (pack a tree that is at rest)", retry: .worthwhile)
     }
 
-    private func openDirectory(
+    func openDirectory(
         _ name: some Collection<UInt8>, in parent: PackDirectory, _ identity: FileStatus.Identity?
     ) throws(CacheError) -> PackDirectory {
         let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
@@ -181,7 +181,7 @@ struct TreeLister {
         return PackDirectory(handle, path: path, identity: status.identity)
     }
 
-    private func list(_ directory: PackDirectory) throws(CacheError) -> DirectoryListing {
+    func list(_ directory: PackDirectory) throws(CacheError) -> DirectoryListing {
         let descriptor = retryingInterrupts { openat(directory.descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
         guard descriptor >= 0, let names = DirectoryListing(consuming: descriptor) else {
             throw cacheError(errno: errno, "list \(directory.path.quotedPath)")
@@ -189,7 +189,7 @@ struct TreeLister {
         return names.sorted()
     }
 
-    private func list(_ frame: inout Frame) throws(CacheError) {
+    func list(_ frame: inout Frame) throws(CacheError) {
         if let directory = frame.directory { frame.names = try list(directory) }
         if frame.isCompared, let base = frame.base { frame.baseNames = try list(base) }
     }
@@ -214,7 +214,7 @@ struct TreeLister {
         ready.append(item)
     }
 
-    private func join(_ path: [UInt8], _ name: [UInt8]) -> [UInt8] {
+    func join(_ path: [UInt8], _ name: [UInt8]) -> [UInt8] {
         path.isEmpty ? name : path + [UInt8(ascii: "/")] + name
     }
 
@@ -224,7 +224,7 @@ struct TreeLister {
         return Array(String(decoding: join(Array(relative), name), as: UTF8.self).unicodeScalars)
     }
 
-    private func status(of name: [UInt8], in directory: PackDirectory?) throws(CacheError) -> FileStatus? {
+    func status(of name: [UInt8], in directory: PackDirectory?) throws(CacheError) -> FileStatus? {
         guard let directory else { return nil }
         if let status = withCString(name, { FileStatus(of: $0, in: directory.descriptor) }) { return status }
         guard errno == ENOENT || errno == ENOTDIR else {
@@ -295,156 +295,6 @@ struct TreeLister {
             throw CacheError(
                 .unsupported, "\(item.path.quotedPath) is a \(label) (pack with specialFiles: .leftOut to pass it over)"
             )
-        }
-    }
-
-    // MARK: Directories
-
-    private mutating func enter(
-        _ name: [UInt8], _ item: inout PackItem, _ frame: Frame, _ old: FileStatus?, _ ignore: IgnoreState?,
-        isIgnored: Bool
-    ) throws(CacheError) {
-        guard let parent = item.directory else { return }
-        let directory = try openDirectory(name, in: parent, item.status.identity)
-        item.directory = nil
-        (item.attributes, item.owner) = try reader.read(directory.descriptor, item.path)
-        var base: PackDirectory?
-        if let old, old.isDirectory, let above = frame.base { base = try openDirectory(name, in: above, old.identity) }
-        var next = Frame(
-            directory: directory, base: base, unwritten: item, ignore: ignore,
-            isCompared: frame.isCompared && base != nil, path: item.path, identity: directory.identity,
-            baseIdentity: base?.identity)
-        if isOverlay, base != nil, try isOpaque(directory) { next.isCompared = true }
-        let isSame =
-            try old.map { old throws(CacheError) in
-                try self.isSame(old, item.status, name, parent, frame.base)
-            } ?? false
-        try list(&next)
-        frames.append(next)
-        if frames.count > TreeLister.maximumOpen {
-            frames[frames.count - TreeLister.maximumOpen - 1].directory = nil
-            frames[frames.count - TreeLister.maximumOpen - 1].base = nil
-        }
-        // What is only there for what is kept below it is written with that.
-        if !isSame, !isIgnored { try writeParents() } else { frames[frames.count - 1].unwritten?.change = .parent }
-    }
-
-    /// Whether overlayfs hides what lower layers have in a directory.
-    private func isOpaque(_ directory: PackDirectory) throws(CacheError) -> Bool {
-        for name in ["trusted.overlay.redirect", "user.overlay.redirect"] {
-            guard reader.value(Array(name.utf8), of: directory.descriptor) == nil else {
-                throw CacheError(
-                    .unsupported,
-                    "\(directory.path.quotedPath) was renamed by overlayfs (mount the overlay and pack the difference of the two mounted directories)"
-                )
-            }
-        }
-        return ["trusted.overlay.opaque", "user.overlay.opaque"].contains {
-            reader.value(Array($0.utf8), of: directory.descriptor) == [UInt8(ascii: "y")]
-        }
-    }
-
-    // MARK: Entries
-
-    /// Writes the directories above the next entry that are not written yet, the highest first.
-    private mutating func writeParents() throws(CacheError) {
-        var index = frames.count
-        while index > 0, frames[index - 1].unwritten != nil { index -= 1 }
-        for index in index..<frames.count {
-            guard let item = frames[index].unwritten else { continue }
-            frames[index].unwritten = nil
-            if hasBase { written.insert(item.path) }
-            ready.append(item)
-        }
-    }
-
-    private func hasSeveralNames(_ item: PackItem) -> Bool {
-        options.hardLinks == .detected && item.status.linkCount > 1
-    }
-
-    private mutating func write(_ item: PackItem) throws(CacheError) {
-        try writeParents()
-        if isOverlay, item.status.isFile { try checkHasData(item) }
-        guard hasSeveralNames(item) else { return ready.append(item) }
-        if let target = first[item.status.identity] { return ready.append(link(item, to: target)) }
-        first[item.status.identity] = item.path
-        ready.append(item)
-        for other in unchanged.removeValue(forKey: item.status.identity) ?? [] {
-            try writeParents(of: other)
-            ready.append(link(other, to: item.path))
-        }
-    }
-
-    private mutating func noteUnchanged(_ item: PackItem) throws(CacheError) {
-        guard hasSeveralNames(item) else { return }
-        if let target = first[item.status.identity] {
-            try writeParents()
-            ready.append(link(item, to: target))
-        } else {
-            var item = item
-            item.change = .linked
-            // Many of them would keep as many directories open; the first name has the same attributes.
-            (item.attributes, item.owner) = try attributes(of: item)
-            item.directory = nil
-            unchanged[item.status.identity, default: []].append(item)
-        }
-    }
-
-    private func attributes(
-        of item: PackItem
-    ) throws(CacheError) -> ([EntryAttributes.Extended], RecordedOwner?) {
-        guard let directory = item.directory else { return (item.attributes, item.owner) }
-        return try reader.read(item.name, in: directory, item.status, item.path)
-    }
-
-    private func link(_ item: PackItem, to target: [UInt8]) -> PackItem {
-        var item = item
-        item.kind = .link(to: target)
-        if item.change != .added { item.change = .linked }
-        return item
-    }
-
-    /// Writes the directories above an entry elsewhere in the tree that are not written yet.
-    private mutating func writeParents(of item: PackItem) throws(CacheError) {
-        let start = root.path.isEmpty ? 0 : root.path.count + 1
-        var current = root
-        for component in item.path.dropFirst(start).split(separator: UInt8(ascii: "/")).dropLast() {
-            guard let status = try status(of: Array(component), in: current) else { throw changed(item.path) }
-            current = try openDirectory(component, in: current, status.identity)
-            guard !written.contains(current.path) else { continue }
-            written.insert(current.path)
-            for index in frames.indices where frames[index].path == current.path { frames[index].unwritten = nil }
-            var parent = PackItem(
-                kind: .file, change: .parent, path: current.path, nameStart: current.path.count - component.count,
-                status: status)
-            (parent.attributes, parent.owner) = try reader.read(current.descriptor, current.path)
-            ready.append(parent)
-        }
-    }
-
-    /// Checks that overlayfs has not left the data of a file below.
-    private func checkHasData(_ item: PackItem) throws(CacheError) {
-        guard let directory = item.directory else { return }
-        for name in ["trusted.overlay.metacopy", "user.overlay.metacopy"]
-        where reader.value(Array(name.utf8), of: item.name, in: directory) != nil {
-            throw CacheError(
-                .unsupported,
-                "\(item.path.quotedPath) has its data in a lower layer (mount the overlay and pack the difference of the two mounted directories)"
-            )
-        }
-    }
-
-    private mutating func addPrefix(_ prefix: [UInt8]) throws(CacheError) {
-        guard !prefix.isEmpty, let date = options.prefix?.modified else { return }
-        var path: [UInt8] = []
-        for component in prefix.split(separator: UInt8(ascii: "/")) {
-            path = join(path, Array(component))
-            var status = FileStatus(directoryOf: FileTime(date))
-            (status.userID, status.groupID) = (0, 0)
-            ready.append(
-                PackItem(
-                    kind: .file, change: .added, path: path, nameStart: path.count - component.count, status: status,
-                    isExact: true))
         }
     }
 }

@@ -50,7 +50,7 @@ public struct UnpackReport: Hashable, Sendable {
     }
 }
 
-/// Collects from several threads what is left out.
+/// A list of parts that are left out, filled by several threads.
 final class SkippedParts: Sendable {
     private let state = Mutex((notes: [UnpackReport.Skipped](), count: Int64(0)))
 

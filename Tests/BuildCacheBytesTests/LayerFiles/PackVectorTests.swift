@@ -96,7 +96,7 @@ struct IgnoreVectorTests {
         for try await change in TreeDifference(.directory(folder.path), options: options) {
             kept.append(change.path + (change.isDirectory ? "/" : ""))
         }
-        // Directories that stay only for what is below them are no changes of their own.
+        // A directory that stays only for paths below it does not count as a change.
         let parents = Set(vector.kept ?? []).subtracting(kept)
         #expect(parents.allSatisfy { $0.hasSuffix("/") })
         var tar = ByteBuffer()

@@ -26,7 +26,7 @@ extension FuzzTarget {
             if input.choice & 2 == 2 { options.links = .inside }
             options.workers = input.choice & 4 == 4 ? 4 : 1
             options.limits.entries = 200
-            options.limits.decompression = DecompressionLimit(bytes: 4 << 20, ratio: 0)
+            options.limits.decompression = DecompressionLimit(maximumBytes: 4 << 20, maximumRatio: 0)
             var program = EntryProgram(EntryProgram.isTar(input.bytes) ? input.bytes : input.rest.bytes)
             // Two layers, so that the second finds what the first has planted.
             for tar in [program.tar(), program.tar()] {

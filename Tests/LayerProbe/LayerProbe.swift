@@ -101,7 +101,7 @@ struct LayerProbe {
                 if parts[0] == "entries" {
                     options.limits.entries = number
                 } else {
-                    options.limits.decompression = DecompressionLimit(bytes: number, ratio: 0)
+                    options.limits.decompression = DecompressionLimit(maximumBytes: number, maximumRatio: 0)
                 }
             }
         }

@@ -28,15 +28,19 @@ struct CIPipeline: AsyncParsableCommand {
     @Option(help: "Where the caches are; without, a temporary directory.") var directory: String?
 
     func run() async throws {
-        let top = directory ?? FileManager.default.temporaryDirectory.appending(path: "ci-pipeline-\(UUID())").path
-        defer { if directory == nil { try? FileManager.default.removeItem(atPath: top) } }
-        try await job("main: nothing is cached", top, branch: "main", sources: "1", tests: "1")
-        try await job(
-            "feature: its sources changed, and its test fails", top, branch: "feature", sources: "2", tests: "wrong")
-        try await job("feature: its test is corrected", top, branch: "feature", sources: "2", tests: "2")
+        try await WorkDirectory.withTemporary { work in
+            try await job("main: nothing is cached", in: work, branch: "main", sources: "1", tests: "1")
+            try await job(
+                "feature: its sources changed, and its test fails", in: work, branch: "feature", sources: "2",
+                tests: "wrong")
+            try await job("feature: its test is corrected", in: work, branch: "feature", sources: "2", tests: "2")
+        }
     }
 
-    private func job(_ title: String, _ top: String, branch: String, sources: String, tests: String) async throws {
+    private func job(
+        _ title: String, in work: WorkDirectory, branch: String, sources: String, tests: String
+    ) async throws {
+        let top = directory ?? work.url.path
         print(title)
         try await ScratchStore.withTemporary { scratch in
             // Jobs of one branch may run at the same time: merged, none loses what another one built.
@@ -44,9 +48,9 @@ struct CIPipeline: AsyncParsableCommand {
             let target = try LocalCache(LocalOptions(dest: "\(top)/\(branch)"), export: export, scratch: scratch)
             let client = CacheClient(
                 sources: try (branch == "main" ? ["main"] : [branch, "main"]).map {
-                    .init(name: $0, backend: try LocalCache(LocalOptions(src: "\(top)/\($0)"), scratch: scratch))
+                    .init(name: $0, importer: try LocalCache(LocalOptions(src: "\(top)/\($0)"), scratch: scratch))
                 },
-                destinations: [.init(name: branch, backend: target)])
+                destinations: [.init(name: branch, exporter: target)])
             let session = client.openSession(store: scratch)
             defer { session.close() }
 
@@ -65,7 +69,7 @@ struct CIPipeline: AsyncParsableCommand {
                     break
                 } else {
                     print("  RUN    \(name)")
-                    layers.append(.files([TarFile(path: name, bytes: Array("\(name) \(reads)".utf8))], by: name))
+                    layers.append(try await work.layer(file: name, Array("\(name) \(reads)".utf8)))
                     try session.addResult(layers, to: step)
                 }
             }

@@ -17,11 +17,13 @@ struct FollowProgress: AsyncParsableCommand {
     @Option(help: "MiB in each.") var mebibytes = 3
 
     func run() async throws {
+        try await WorkDirectory.withTemporary { try await run(in: $0) }
+    }
+
+    private func run(in work: WorkDirectory) async throws {
         try await ScratchStore.withTemporary { scratch in
-            let top = FileManager.default.temporaryDirectory.appending(path: "follow-progress-\(UUID())")
-            defer { try? FileManager.default.removeItem(at: top) }
-            let client = try CacheClient(
-                cacheTo: ["type=local,\"dest=\(top.path)\",mode=max"], scratch: scratch)
+            let cache = work.url.appending(path: "cache").path
+            let client = try CacheClient(cacheTo: ["type=local,\"dest=\(cache)\",mode=max"], scratch: scratch)
 
             // The meter takes events from any task, and is asked by whoever draws, as often as that likes.
             let meter = ProgressMeter()
@@ -34,8 +36,8 @@ struct FollowProgress: AsyncParsableCommand {
                 let operation = Digest.record(operation: Digest(of: "step \(number)".utf8), output: 0)
                 let step = try session.record(operation, inputs: [[Link(source)]])
                 guard try await session.lookup(step) == nil else { continue }
-                let file = TarFile(path: "file", bytes: FollowProgress.bytes(mebibytes << 20, seed: UInt64(number)))
-                try session.addResult([.files([file], by: "step \(number)")], to: step)
+                let bytes = FollowProgress.bytes(mebibytes << 20, seed: UInt64(number))
+                try session.addResult([try await work.layer(file: "file", bytes)], to: step)
             }
 
             let drawing = Task {

@@ -18,18 +18,20 @@ import Foundation
 @main
 struct MultipleCaches: AsyncParsableCommand {
     func run() async throws {
+        try await WorkDirectory.withTemporary { try await run(in: $0) }
+    }
+
+    private func run(in work: WorkDirectory) async throws {
         try await ScratchStore.withTemporary { scratch in
-            let top = FileManager.default.temporaryDirectory.appending(path: "multiple-caches-\(UUID())")
-            defer { try? FileManager.default.removeItem(at: top) }
             // What three earlier builds left behind, each with one step; then a disk loses the index of one.
             for (cache, step) in [("main", "compile"), ("branch", "test"), ("damaged", "lint")] {
-                try await build([step], from: [], to: [cache], in: top, scratch)
+                try await build([step], from: [], to: [cache], in: work, scratch)
             }
-            try Data("not an index".utf8).write(to: top.appending(path: "damaged/index.json"))
+            try Data("not an index".utf8).write(to: work.url.appending(path: "damaged/index.json"))
 
             let steps = ["compile", "test", "lint"]
             let report = try await build(
-                steps, from: ["branch", "main", "missing", "damaged"], to: [], in: top, scratch, say: { print($0) })
+                steps, from: ["branch", "main", "missing", "damaged"], to: [], in: work, scratch, say: { print($0) })
             for source in report.sources { print(source) }
             print(report)
         }
@@ -38,18 +40,18 @@ struct MultipleCaches: AsyncParsableCommand {
     /// Takes from the caches what they know, runs the rest, and notes all of it.
     @discardableResult
     private func build(
-        _ steps: [String], from sources: [String], to destinations: [String], in top: URL, _ scratch: ScratchStore,
+        _ steps: [String], from sources: [String], to destinations: [String], in work: WorkDirectory, _ scratch: ScratchStore,
         say: (String) -> Void = { _ in }
     ) async throws -> SessionReport {
-        func path(_ name: String) -> String { top.appending(path: name).path }
+        func path(_ name: String) -> String { work.url.appending(path: name).path }
         let client = CacheClient(
             sources: try sources.map {
-                .init(name: $0, backend: try LocalCache(LocalOptions(src: path($0)), scratch: scratch))
+                .init(name: $0, importer: try LocalCache(LocalOptions(src: path($0)), scratch: scratch))
             },
             destinations: try destinations.map {
                 .init(
                     name: $0,
-                    backend: try LocalCache(LocalOptions(dest: path($0)), export: .init(mode: .max), scratch: scratch))
+                    exporter: try LocalCache(LocalOptions(dest: path($0)), export: .init(mode: .max), scratch: scratch))
             })
         let session = client.openSession(store: scratch)
         defer { session.close() }
@@ -61,7 +63,7 @@ struct MultipleCaches: AsyncParsableCommand {
                 say("CACHED \(name.padding(toLength: 9, withPad: " ", startingAt: 0))from \(hit.source)")
             } else {
                 say("RUN    \(name)")
-                try session.addResult([.files([TarFile(path: name, bytes: Array(name.utf8))], by: name)], to: step)
+                try session.addResult([try await work.layer(file: name, Array(name.utf8))], to: step)
             }
         }
         try await session.exportCaches().check()

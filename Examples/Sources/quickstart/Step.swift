@@ -1,51 +1,55 @@
 import BuildCacheClient
-import ExampleSupport
 import Foundation
 
-/// A step of the example's build: what it reads, and the files it makes of that.
+/// A step of the example's build: what it reads, and how it fills a directory.
 struct Step: Sendable {
-    var name: String
-    /// What the step does, as text: its digest stands for the operation, so it must change with it.
-    var operation: String
-    /// Files of the checkout that are copied in.
-    var files: [TarFile] = []
-    /// Earlier steps whose files are read.
-    ///
-    /// The first one's layers are below this step's unless it starts from nothing.
+    let name: String
+    /// What the step does, as text: it must change whenever the step would do something else.
+    let operation: String
+    /// A directory of the context that is copied in.
+    var copies: String?
+    /// Earlier steps whose directories are read.
     var inputs: [String] = []
-    var startsFromNothing = false
-    var make: @Sendable (_ read: [TarFile]) -> [TarFile]
+    /// Whether the step adds files to those of its first input: its layer is then the difference.
+    var extendsFirstInput = false
+    /// Fills the empty directory `out`.
+    let run: @Sendable (_ read: [URL], _ out: URL) throws -> Void
 
-    /// Four steps in three stages over real files of the checkout: `final` needs only what `report` and `documents` made.
-    static func all(changed: String?) throws -> [Step] {
-        [
-            Step(
-                name: "sources", operation: "COPY Sources/BuildCacheCore /src",
-                files: try checkout("Sources/BuildCacheCore", changed)
-            ) { $0 },
-            Step(name: "report", operation: "RUN wc -l /src > /report", inputs: ["sources"]) { read in
-                let lines = read.map { file in "\(file.bytes.count { $0 == UInt8(ascii: "\n") }) \(file.path)\n" }
-                return [TarFile(path: "report", bytes: Array(lines.joined().utf8))]
-            },
-            Step(name: "documents", operation: "COPY *.md /", files: try checkout("", changed)) { $0 },
-            Step(
-                name: "final", operation: "COPY --from=report /report / COPY --from=documents / /",
-                inputs: ["report", "documents"],
-                startsFromNothing: true
-            ) { $0 },
-        ]
-    }
-
-    /// The Swift files of a folder of the checkout, or the documents at its top; `changed` has a line more than on disk.
-    private static func checkout(_ folder: String, _ changed: String?) throws -> [TarFile] {
-        var top = URL(fileURLWithPath: #filePath)
-        for _ in 0..<4 { top.deleteLastPathComponent() }
-        let directory = folder.isEmpty ? top : top.appending(path: folder)
-        let suffix = folder.isEmpty ? ".md" : ".swift"
-        return try FileManager.default.contentsOfDirectory(atPath: directory.path).filter { $0.hasSuffix(suffix) }
-            .sorted().map { name in
-                let bytes = Array(try Data(contentsOf: directory.appending(path: name)))
-                return TarFile(path: name, bytes: name == changed ? bytes + Array("changed\n".utf8) : bytes)
+    /// Four steps in three stages: `final` needs only what `report` and `documents` made.
+    static let all = [
+        Step(name: "sources", operation: "COPY src /", copies: "src") { read, out in
+            try copyFiles(of: read[0], to: out)
+        },
+        Step(name: "report", operation: "RUN wc -l * > report", inputs: ["sources"], extendsFirstInput: true) {
+            read, out in
+            let lines = try files(in: read[0]).map { file in
+                "\(try Data(contentsOf: file).count { $0 == UInt8(ascii: "\n") }) \(file.lastPathComponent)\n"
             }
+            try copyFiles(of: read[0], to: out)
+            try lines.joined().write(to: out.appending(path: "report"), atomically: true, encoding: .utf8)
+        },
+        Step(name: "documents", operation: "COPY doc /", copies: "doc") { read, out in
+            try copyFiles(of: read[0], to: out)
+        },
+        Step(
+            name: "final", operation: "COPY --from=report report / COPY --from=documents / /",
+            inputs: ["report", "documents"]
+        ) { read, out in
+            try FileManager.default.copyItem(at: read[0].appending(path: "report"), to: out.appending(path: "report"))
+            try copyFiles(of: read[1], to: out)
+        },
+    ]
+}
+
+/// The files of a directory, by name.
+func files(in directory: URL) throws -> [URL] {
+    try FileManager.default.contentsOfDirectory(at: directory, includingPropertiesForKeys: nil)
+        .filter { !$0.hasDirectoryPath }.sorted { $0.lastPathComponent < $1.lastPathComponent }
+}
+
+/// Copies the files of a directory.
+func copyFiles(of directory: URL, to other: URL) throws {
+    for file in try files(in: directory) {
+        try FileManager.default.copyItem(at: file, to: other.appending(path: file.lastPathComponent))
     }
 }

@@ -23,6 +23,7 @@ extension CachedStep {
     public struct Input: Sendable {
         fileprivate enum Kind {
             case content(Digest)
+            case tree(LayerPacker)
             case step(RecordID)
         }
         fileprivate let kind: Kind
@@ -31,6 +32,18 @@ extension CachedStep {
         ///
         /// - Parameter digest: The digest of all that the step can see of it.
         public static func content(_ digest: Digest) -> Input { Input(kind: .content(digest)) }
+
+        /// The files of a directory that the step reads: their names, contents and modes, without times and owners.
+        ///
+        /// - Parameters:
+        ///   - path: The directory; it must stay as it is until the step has run.
+        ///   - ignore: The files that the step does not see.
+        public static func directory(_ path: String, ignore: IgnorePatterns = .none) -> Input {
+            var options = LayerPacker.Options()
+            options.fixedTime = .zero
+            options.ignore = ignore
+            return Input(kind: .tree(LayerPacker(.directory(path), options: options)))
+        }
 
         /// The result of another step of the session.
         public static func step(_ step: CachedStep) -> Input { Input(kind: .step(step.record)) }
@@ -41,10 +54,10 @@ extension CacheSession {
     /// Finds the result of a step in the caches, or else runs the step.
     ///
     /// ```swift
-    /// let sources = try await session.step("copy", inputs: [.content(digest)]) { [.tar(at: "sources.tar")] }
+    /// let sources = try await session.step("copy", inputs: [.directory("src")]) { [try await .directory("src")] }
     /// let program = try await session.step("make all", inputs: [.step(sources)]) {
     ///     try await make()
-    ///     return sources.layers + [try .tar(at: "out.tar")]
+    ///     return sources.layers + [try await .directory("out")]
     /// }
     /// ```
     ///
@@ -62,10 +75,13 @@ extension CacheSession {
         _ operation: String, inputs: [CachedStep.Input], run: () async throws -> [ResultLayer]
     ) async throws -> CachedStep {
         let start = ContinuousClock.now
-        let links = try inputs.map { input -> [Link] in
+        var links: [[Link]] = []
+        for input in inputs {
             switch input.kind {
-            case .content(let digest): [Link(try record(.record(content: digest)))]
-            case .step(let record): [Link(record)]
+            case .content(let digest): links.append([Link(try record(.record(content: digest)))])
+            case .tree(let packer):
+                links.append([Link(try record(.record(content: try await packer.diffID().digest)))])
+            case .step(let record): links.append([Link(record)])
             }
         }
         guard !links.isEmpty else {

@@ -150,7 +150,7 @@ struct UnpackTests {
     func limits() async throws {
         let folder = try TemporaryDirectory()
         var options = LayerUnpacker.Options()
-        options.limits.decompression = DecompressionLimit(bytes: 10_000, ratio: 0)
+        options.limits.decompression = DecompressionLimit(maximumBytes: 10_000, maximumRatio: 0)
         let tar = TarSample.tar([.file("f", ByteBuffer(repeating: 1, count: 20_000))])
         let unpacker = LayerUnpacker(options: options)
         #expect(await code { try await unpacker.apply(.chunks(tar, of: 512), onto: folder.path) } == .limitExceeded)

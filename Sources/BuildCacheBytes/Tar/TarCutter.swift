@@ -6,7 +6,7 @@ struct TarCutter {
     private static let batchSize = 1 << 20
     private static let maximumHeaderSize = 1 << 20
     // Holes cost nothing in a tar: without a bound a few bytes would become any number.
-    private static let maximumExpansion = DecompressionLimit().bytes
+    private static let maximumExpansion = DecompressionLimit().maximumBytes
 
     private enum Position {
         case headers

@@ -15,7 +15,7 @@ struct ShellLexer {
     /// Whether a variable that is not set stays as it is written.
     var keepsUnset = false
 
-    private static let maximumDepth = 64
+    static let maximumDepth = 64
     /// The longest text that variables may grow to.
     private static let maximumLength = 1 << 20
 
@@ -39,7 +39,7 @@ struct ShellLexer {
         .words
     }
 
-    private struct Cursor {
+    struct Cursor {
         let text: Text
         var index = 0
         var next: Unicode.Scalar? { index < text.count ? text[index] : nil }
@@ -51,7 +51,7 @@ struct ShellLexer {
     }
 
     /// Collects words as they go by.
-    private struct Words {
+    struct Words {
         /// Whether anything asks for them: they cost as much as the text itself.
         let isWanted: Bool
         var words: [Text] = []
@@ -69,7 +69,7 @@ struct ShellLexer {
         var all: [Text] { word.isEmpty ? words : words + [word] }
     }
 
-    private func process(
+    func process(
         _ cursor: inout Cursor, _ words: consuming Words, until end: Unicode.Scalar?, keepsEscapes: Bool, depth: Int,
         _ environment: (Text) -> Text?
     ) throws(CacheError) -> (text: Text, words: [Text]) {
@@ -175,90 +175,5 @@ struct ShellLexer {
             }
         }
         throw CacheError(.invalidSpec, "a double quote is not closed")
-    }
-
-    // MARK: Variables
-
-    private func variable(
-        _ cursor: inout Cursor, keepsEscapes: Bool, depth: Int, _ environment: (Text) -> Text?
-    ) throws(CacheError) -> Text {
-        guard depth < ShellLexer.maximumDepth else {
-            throw CacheError(.limitExceeded, "substitutions nest deeper than \(ShellLexer.maximumDepth)")
-        }
-        cursor.index += 1
-        guard cursor.next == "{" else {
-            let name = name(&cursor)
-            if name.isEmpty { return ["$"] }
-            return environment(name) ?? (keepsUnset ? ["$"] + name : [])
-        }
-        cursor.index += 1
-        if let next = cursor.next, next == "{" || next == "}" || next == ":" {
-            throw CacheError(.invalidSpec, "invalid substitution: expected a variable behind ${")
-        }
-        let name = name(&cursor)
-        let value = environment(name)
-        var modifier = cursor.take()
-        if modifier == "}" { return value ?? (keepsUnset ? Text("${") + name + ["}"] : []) }
-        var shown: Text = modifier.map { [$0] } ?? []
-        let countsEmpty = modifier == ":"
-        if countsEmpty {
-            modifier = cursor.take()
-            shown += modifier.map { [$0] } ?? []
-        }
-        let isPattern = modifier == "#" || modifier == "%"
-        switch modifier {
-        case "-", "+", "?": break
-        case "#" where !countsEmpty, "%" where !countsEmpty: break
-        case nil: throw CacheError(.invalidSpec, "a substitution has no closing }")
-        default:
-            throw CacheError(
-                .unsupported,
-                "the substitution ${\(name.string)\(shown.string)…} is not supported: expected :-, :+, :?, # or %")
-        }
-        var word = try process(
-            &cursor, Words(isWanted: false), until: "}", keepsEscapes: isPattern, depth: depth + 1, environment
-        ).text
-        if value == nil, keepsUnset { return Text("${") + name + shown + word + ["}"] }
-        if isPattern {
-            let isLongest = word.first == modifier
-            if isLongest { word.removeFirst() }
-            let pattern = try ShellPattern(word)
-            return modifier == "#"
-                ? try pattern.removingPrefix(of: value ?? [], isLongest: isLongest)
-                : try pattern.removingSuffix(of: value ?? [], isLongest: isLongest)
-        }
-        let isUnset = value == nil || countsEmpty && value?.isEmpty == true
-        switch modifier {
-        case "-": return isUnset ? word : value ?? []
-        case "+": return isUnset ? [] : word
-        default:
-            guard !isUnset else {
-                let message = word.isEmpty ? "is not set" : word.string
-                throw CacheError(.invalidSpec, "the variable \(name.string.quoted) is required: \(message)")
-            }
-            return value ?? []
-        }
-    }
-
-    /// A name, a number, or one special character.
-    private func name(_ cursor: inout Cursor) -> Text {
-        var name: Text = []
-        while let next = cursor.next {
-            if name.isEmpty, next.isNumber {
-                while let digit = cursor.next, digit.isNumber {
-                    name.append(digit)
-                    cursor.index += 1
-                }
-                return name
-            }
-            if name.isEmpty, Text("@*#?-$!").contains(next) {
-                cursor.index += 1
-                return [next]
-            }
-            guard next == "_" || next.isNumber || next.isLetter else { break }
-            name.append(next)
-            cursor.index += 1
-        }
-        return name
     }
 }

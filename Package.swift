@@ -80,7 +80,6 @@ let package = Package(
         .systemLibrary(
             name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"]), .brew(["libdeflate"])]),
         .systemLibrary(name: "CPipe"),
-        .systemLibrary(name: "CAttributes"),
         .systemLibrary(name: "CFiles"),
 
         // Pure: values and documents, no input or output.
@@ -89,7 +88,7 @@ let package = Package(
         module("BuildCacheGraph", ["BuildCacheCore"]),
         module("BuildCacheOCI", ["BuildCacheCore"]),
         // The keys that BuildKit makes of a step; a front end of its own needs no Dockerfiles.
-        module("BuildCacheKeys", ["BuildCacheCore", "BuildCacheGraph", "CAttributes"]),
+        module("BuildCacheKeys", ["BuildCacheCore", "BuildCacheGraph", "CFiles"]),
         module("BuildCacheDockerfile", ["BuildCacheCore", "BuildCacheKeys"]),
 
         // Bytes: opening, hashing, converting and moving them.

@@ -14,6 +14,8 @@ extern long syscall(long number, ...);
 extern int syncfs(int file);
 extern long fgetxattr(int file, const char *name, void *value, unsigned long size);
 extern long flistxattr(int file, char *names, unsigned long size);
+extern long lgetxattr(const char *path, const char *name, void *value, unsigned long size);
+extern long llistxattr(const char *path, char *names, unsigned long size);
 extern int fsetxattr(int file, const char *name, const void *value, unsigned long size, int flags);
 
 struct files_open_how {
@@ -97,6 +99,23 @@ static inline long files_list_attributes(int file, char *names, size_t size) {
     return flistxattr(file, names, size);
 #else
     return flistxattr(file, names, size, 0);
+#endif
+}
+
+// The attributes of what stands at a path, which may be a link that nothing can open.
+static inline long files_get_attribute_of(const char *path, const char *name, void *value, size_t size) {
+#ifdef __linux__
+    return lgetxattr(path, name, value, size);
+#else
+    return getxattr(path, name, value, size, 0, XATTR_NOFOLLOW);
+#endif
+}
+
+static inline long files_list_attributes_of(const char *path, char *names, size_t size) {
+#ifdef __linux__
+    return llistxattr(path, names, size);
+#else
+    return listxattr(path, names, size, XATTR_NOFOLLOW);
 #endif
 }
 

@@ -1,5 +1,5 @@
 import BuildCacheCore
-import CAttributes
+import CFiles
 
 #if canImport(Glibc)
     import Glibc
@@ -14,10 +14,10 @@ enum FileAttributes {
     /// The attributes of a file, links not followed.
     static func of(_ path: [UInt8]) throws(CacheError) -> [[UInt8]: [UInt8]] {
         try all(
-            path, list: { buffer, size in SystemCall.withPath(path) { attributes_list($0, buffer, size) } },
+            path, list: { buffer, size in SystemCall.withPath(path) { files_list_attributes_of($0, buffer, size) } },
             value: { name, buffer, size in
                 SystemCall.withPath(path) { path in
-                    SystemCall.withPath(name) { attributes_get(path, $0, buffer, size) }
+                    SystemCall.withPath(name) { files_get_attribute_of(path, $0, buffer, size) }
                 }
             })
     }
@@ -25,9 +25,9 @@ enum FileAttributes {
     /// The attributes of an open file.
     static func of(open file: Int32, _ path: [UInt8]) throws(CacheError) -> [[UInt8]: [UInt8]] {
         try all(
-            path, list: { buffer, size in attributes_list_open(file, buffer, size) },
+            path, list: { buffer, size in files_list_attributes(file, buffer, size) },
             value: { name, buffer, size in
-                SystemCall.withPath(name) { attributes_get_open(file, $0, buffer, size) }
+                SystemCall.withPath(name) { files_get_attribute(file, $0, buffer, size) }
             })
     }
 

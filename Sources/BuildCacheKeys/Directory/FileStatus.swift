@@ -1,5 +1,5 @@
 import BuildCacheCore
-import CAttributes
+import CFiles
 
 #if canImport(Glibc)
     import Glibc
@@ -75,8 +75,8 @@ struct FileStatus {
         }
         if origin == .localContext {
             if metadata.kind == .characterDevice || metadata.kind == .blockDevice {
-                metadata.deviceMajor = Int64(attributes_major(status.st_rdev))
-                metadata.deviceMinor = Int64(attributes_minor(status.st_rdev))
+                metadata.deviceMajor = Int64(files_major(status.st_rdev))
+                metadata.deviceMinor = Int64(files_minor(status.st_rdev))
             }
         } else {
             metadata.uid = UInt32(status.st_uid)

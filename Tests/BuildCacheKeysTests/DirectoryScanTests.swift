@@ -133,6 +133,29 @@ struct DirectoryScanTests {
         }
     }
 
+    @Test("counts extended attributes of files and directories")
+    func attributes() async throws {
+        try await Self.withFolder { folder in
+            try Self.write("x", to: "d/f", in: folder)
+            for path in ["d", "d/f"] {
+                let script = "import os, sys; os.setxattr(sys.argv[1], 'user.k', sys.argv[2].encode())"
+                do { _ = try await Tool.python.output("-c", script, folder.appending(path: path).path, path) } catch {
+                    print("left out: this file system or Python has no attributes")
+                    return
+                }
+            }
+            var builder = ContentTreeBuilder(.localContext)
+            var metadata = FileMetadata(.directory, permissions: 0o755)
+            metadata.attributes = [Array("user.k".utf8): Array("d".utf8)]
+            try builder.add(Array("d".utf8), metadata)
+            metadata = FileMetadata()
+            metadata.attributes = [Array("user.k".utf8): Array("d/f".utf8)]
+            try builder.add(Array("d/f".utf8), metadata, data: Array("x".utf8))
+            let scan = try await DirectoryScan(folder.path)
+            #expect(try scan.tree.digest(of: .everything) == builder.finish().digest(of: .everything))
+        }
+    }
+
     @Test("of a directory that does not exist is an error")
     func missing() async throws {
         let error = await #expect(throws: CacheError.self) { try await DirectoryScan("/does/not/exist") }

@@ -81,12 +81,15 @@ public struct LayerPacker: Sendable {
         let stream = PackStream(pipeline)
         let digest = StreamDigest()
         var ticker = ProgressTicker(progress)
-        while let chunk = try await stream.next() {
-            // The digest takes as long as reading: both at once.
+        var next = try await stream.next()
+        while let chunk = next {
+            // The digest takes as long as reading and writing: all three at once.
             async let hashed: Void = digest.update(chunk)
+            async let following = stream.next()
             try await write(chunk)
             await hashed
             ticker.report(pipeline.state(bytes: digest.size))
+            next = try await following
         }
         let value = digest.finish()
         try measured.check(value)

@@ -165,8 +165,8 @@ final class PackPipeline: Sendable {
     }
 }
 
-/// One reading of a tar.
-final class PackStream {
+/// One reading of a tar, by one task at a time.
+actor PackStream {
     private let pipeline: PackPipeline
     private var pieces: [PackReader.Piece] = []
     private var file: (LargeFile, offset: Int64)?

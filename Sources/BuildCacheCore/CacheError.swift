@@ -61,6 +61,10 @@ public struct CacheError: Error, Sendable {
         public static let `import`: Operation = "import"
         /// Names and blobs are removed.
         public static let prune: Operation = "prune"
+        /// Names are listed.
+        public static let list: Operation = "list"
+        /// Documents and layers are read and checked.
+        public static let verify: Operation = "verify"
         /// The text of a spec is read.
         public static let parse: Operation = "parse"
         /// A layer is converted.

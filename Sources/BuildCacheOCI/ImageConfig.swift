@@ -33,16 +33,18 @@ public struct ImageConfig: Hashable, Sendable {
     ///
     /// `nil` if the image has none.
     public var inlineCache: [UInt8]?
+    /// The bytes that this was decoded from, with all that is not read here.
+    var original: [UInt8]?
 
     /// The key of the inline cache, a base64 string.
-    private static let inlineCacheKey: StaticString = "moby.buildkit.cache.v0"
+    static let inlineCacheKey: StaticString = "moby.buildkit.cache.v0"
 
     /// The members that are read here.
-    private static let memberNames: [StaticString] = [
+    static let memberNames: [StaticString] = [
         "architecture", "created", "history", "os", "os.features", "os.version", "rootfs", "variant",
     ]
 
-    /// Decodes an image config; what is not listed here is passed over.
+    /// Decodes an image config; ``encode()`` keeps members that are not listed here.
     ///
     /// - Parameters:
     ///   - bytes: The JSON.
@@ -53,6 +55,7 @@ public struct ImageConfig: Hashable, Sendable {
         self = try readDocument(bytes, "image config", limit: limit) { (reader) throws(CacheError) in
             try ImageConfig(&reader)
         }
+        original = bytes
     }
 
     private init(_ reader: inout JSONReader) throws(CacheError) {
@@ -235,7 +238,7 @@ extension ImageConfig {
         return writer.bytes
     }
 
-    private static func replacingDiffIDs(in rootfs: [UInt8], with diffIDs: [DiffID]) throws(CacheError) -> [UInt8] {
+    static func replacingDiffIDs(in rootfs: [UInt8], with diffIDs: [DiffID]) throws(CacheError) -> [UInt8] {
         var writer = JSONWriter()
         writer.beginObject()
         for member in try members(of: rootfs, limit: .max) where !member.isNamed("diff_ids") {
@@ -248,7 +251,7 @@ extension ImageConfig {
         return writer.bytes
     }
 
-    private static func members(of bytes: [UInt8], limit: Int) throws(CacheError) -> [JSONMember] {
+    static func members(of bytes: [UInt8], limit: Int) throws(CacheError) -> [JSONMember] {
         try readDocument(bytes, "image config", limit: limit) { (reader) throws(CacheError) in
             guard let members = try reader.members() else { throw reader.invalid("it cannot be null") }
             return members

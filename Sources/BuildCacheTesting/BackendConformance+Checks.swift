@@ -25,6 +25,7 @@ extension BackendConformance {
             try await $0.missesAreNoFaults()
         },
         Check("keeps the cache when all layers are missing") { try await $0.keepsCacheWithoutReadableLayers() },
+        Check("verifies a cache in both depths, and changes nothing") { try await $0.verifies() },
         Check("reports what it does in order") { try await $0.reportsProgress() },
         Check("holds one whole cache of several that are exported at once") {
             try await $0.survivesConcurrentExports()
@@ -312,6 +313,7 @@ extension BackendConformance {
         for event in log.events {
             switch event {
             case .planned, .converted, .problem, .waiting, .listedNames, .listedBlobs: break
+            case .verified(let digest, _): try expect(false, "an export reports that \(digest) was verified")
             case .removedName(let name): try expect(false, "an export reports that \(name) was removed")
             case .removedBlob(let id, _): try expect(false, "an export reports that \(id) was removed")
             case .started(let descriptor): (sizes[descriptor.digest], passed[descriptor.digest]) = (descriptor.size, 0)

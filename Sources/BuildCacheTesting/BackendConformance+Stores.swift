@@ -13,6 +13,10 @@ extension BackendConformance {
     ///
     /// Run these on a store that nothing else uses meanwhile: they prune it as if a year had passed.
     public static let pruneChecks: [Check] = [
+        Check("lists the caches that were exported, and changes nothing") { try await $0.listsCaches() },
+        Check("tells which layer of which cache is missing, until an export replaces it") {
+            try await $0.findsMissingLayer()
+        },
         Check("changes nothing by planning a prune") { try await $0.plansOnly() },
         Check("removes names by a prune, and keeps what others need") { try await $0.prunes() },
         Check("keeps a name that was written since the prune was planned") { try await $0.keepsChangedNames() },
@@ -59,7 +63,7 @@ extension BackendConformance {
     private var later: Timestamp { Timestamp(seconds: Timestamp.now().seconds + 365 * 86_400) ?? .zero }
     private var retention: Retention { Retention(maximumCount: 0, gracePeriod: .seconds(30 * 86_400)) }
 
-    private func prunable(_ name: String) async throws -> any PrunableBackend {
+    func prunable(_ name: String) async throws -> any PrunableBackend {
         guard let backend = try await backend(name) as? any PrunableBackend else {
             throw ConformanceFailure(description: "the backend is not a PrunableBackend")
         }

@@ -1,4 +1,4 @@
-package import BuildCacheCore
+public import BuildCacheCore
 package import NIOCore
 import Synchronization
 
@@ -83,5 +83,19 @@ package final class StreamDigest: Sendable {
             defer { state.size = 0 }
             return Value(digest: state.hasher.finalize(), size: state.size)
         }
+    }
+}
+
+extension Digest {
+    /// The digest of all bytes of a stream, which is read to its end; memory does not grow with its length.
+    ///
+    /// - Throws: What the stream throws; `CancellationError`.
+    public init(of stream: BlobStream) async throws {
+        let passed = StreamDigest()
+        for try await chunk in stream {
+            try Task.checkCancellation()
+            await passed.update(chunk)
+        }
+        self = passed.finish().digest
     }
 }

@@ -1,4 +1,4 @@
-package import BuildCacheCore
+public import BuildCacheCore
 import NIOCore
 
 /// A source whose blobs are checked for digest and size while they are read.
@@ -21,7 +21,7 @@ extension BlobStream {
     ///
     /// While reading it throws `CacheError` `.corrupted`, as soon as there are too many bytes and otherwise at the end. Bytes that
     /// are checked for that already are not checked twice.
-    package func verified(as descriptor: Descriptor) -> BlobStream {
+    public func verified(as descriptor: Descriptor) -> BlobStream {
         let expected = StreamDigest.Value(digest: descriptor.digest, size: descriptor.size)
         guard verified != expected else { return self }
         var checked = checked(length: descriptor.size) { (passed: Int64) throws(CacheError) in

@@ -34,6 +34,18 @@ public protocol CacheImporter: Sendable {
     ///
     /// - Throws: `CacheError` `.corrupted` if the name leads to anything but a cache, and what the store throws.
     func importCache(progress: ProgressSink) async throws -> ImportedCache?
+
+    /// Checks the cache that an import would read: its documents, and each of its layers once.
+    ///
+    /// Changes nothing in the store, and notes nothing for a later export. Several layers are checked at once, as many as
+    /// ``BackendTraits/transfersInFlight``; memory does not grow with their size. Cancelled, it stops within one chunk.
+    ///
+    /// - Parameters:
+    ///   - depth: The extent.
+    ///   - progress: Layers as they are read and verified, and pauses.
+    /// - Throws: What the store throws; the error of a layer whose store does not answer, unless it is one of the first sixteen, which count as
+    ///   unreadable; `CancellationError`.
+    func verify(_ depth: VerificationReport.Depth, progress: ProgressSink) async throws -> VerificationReport
 }
 
 /// A place that build caches are written to and read from.

@@ -159,7 +159,8 @@ extension ImportedCache {
                 + failures.map { CacheProblem(.unreadableCache, "one of the caches is left out", because: $0) })
     }
 
-    private static func parts(
+    /// The caches that a document is or leads to, and what was left out of them.
+    static func parts(
         of found: NamedDocument, in store: some CacheStore, limits: CacheConfigLimits
     ) async throws -> (parts: [Part], problems: [CacheProblem]) {
         switch (found.content, store.form) {
@@ -174,7 +175,7 @@ extension ImportedCache {
     }
 
     /// Whether an error says something about one cache and nothing about the store.
-    fileprivate static func concernsOne(_ error: CacheError) -> Bool {
+    static func concernsOne(_ error: CacheError) -> Bool {
         [.corrupted, .notFound, .unsupported, .rejected, .limitExceeded].contains(error.code)
             || error.cause is ArchivedBlob
     }

@@ -128,6 +128,11 @@ extension PrunableStore {
 
     /// Default `false`.
     public var removesSharedVersions: Bool { false }
+
+    /// The document under the name.
+    public func document(of name: StoredName, limit: Int) async throws -> NamedDocument? {
+        try await document(named: name.name, limit: limit)
+    }
 }
 
 /// A store whose documents are replaced by compare-and-swap, as most are.

@@ -1,7 +1,7 @@
 public import BuildCacheBytes
 public import BuildCacheCore
 
-/// Something that happened while a cache was exported, imported or pruned.
+/// Something that happened while a cache was exported, imported, verified or pruned.
 @nonexhaustive
 public enum ProgressEvent: Hashable, Sendable {
     /// So many layers with so many stored bytes will be looked at; pending layers count without bytes.
@@ -14,9 +14,11 @@ public enum ProgressEvent: Hashable, Sendable {
     case converted(from: Digest?, to: Descriptor)
     /// A blob is where it should be.
     case finished(Digest, PutOutcome)
+    /// A layer was verified, and is sound or damaged.
+    case verified(Digest, isSound: Bool)
     /// A name leads to a manifest.
     case published(name: String, Digest)
-    /// This many names of a store were listed, and their documents read, for a prune.
+    /// This many names of a store were listed, and their documents read, for a prune or verification.
     case listedNames(Int)
     /// This many blobs of a store were listed for a prune.
     case listedBlobs(Int)

@@ -61,7 +61,7 @@ public struct ProgressTotals: Hashable, Sendable {
             moving[Key(transfer: transfer, digest: descriptor.digest)] = Moving(size: descriptor.size)
         case .advanced(let digest, let bytes):
             moving[Key(transfer: transfer, digest: digest)]?.passed = bytes
-        case .finished(let digest, _):
+        case .finished(let digest, _), .verified(let digest, _):
             finishedLayers += 1
             movedBytes += moving.removeValue(forKey: Key(transfer: transfer, digest: digest))?.passed ?? 0
         case .converted, .published, .listedNames, .listedBlobs, .removedName, .removedBlob, .problem, .waiting: break

@@ -18,13 +18,17 @@ extension StoredName {
             blobs: nil)
         do throws(CacheError) {
             let document = try Document(decoding: manifest, limit: max(manifest.count, Document.defaultLimit))
-            if case .index = document {
+            switch document {
+            case .index:
                 isHidden = true
                 problem = "the name leads to an image index, whose images are not followed"
                 return
+            case .image(let image): documents = Set([image.config?.digest].compactMap { $0 })
+            case .cache(let cache):
+                documents = [cache.config.digest]
+                isCache = true
             }
             blobs = Dictionary(document.references.map { ($0.digest, $0.size) }) { first, _ in first }
-            if case .cache = document { isCache = true }
         } catch {
             problem = "\(error)"
         }

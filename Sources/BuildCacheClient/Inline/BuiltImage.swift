@@ -4,8 +4,8 @@ import BuildCacheOCI
 
 /// An image whose documents were read, so that they can be changed.
 struct BuiltImage {
-    private let manifest: ImageManifest
-    private let config: ImageConfig
+    let manifest: ImageManifest
+    let config: ImageConfig
     private let documents: ImageDocuments
     /// The layers, each with its diffID.
     let layers: [Descriptor]
@@ -28,7 +28,7 @@ struct BuiltImage {
     }
 
     private static func invalid(_ message: String) -> CacheError {
-        CacheError(.corrupted, message, context: .init(backend: "inline"))
+        CacheError(.corrupted, message)
     }
 
     /// The image with `records` inside and its layers as they are stored now.
@@ -39,11 +39,10 @@ struct BuiltImage {
         var sources: [Digest: any BlobSource] = [:]
         for (place, layer) in stored.enumerated() where layer.descriptor.digest != layers[place].digest {
             var descriptor = layer.descriptor
-            // What the cache wants to know of a layer, an image says in its config.
-            for note in [Annotation.uncompressed, Annotation.createdAt, Annotation.description] {
+            descriptor = descriptor.inImage(docker: manifest.mediaType == .dockerManifest)
+            for note in Annotation.ofCaches {
                 descriptor.annotations[note] = manifest.layers[place].annotations[note]
             }
-            descriptor.mediaType = descriptor.mediaType.asLayer(docker: manifest.mediaType == .dockerManifest)
             diffIDs[place] = layer.descriptor.diffID ?? diffIDs[place]
             manifest.layers[place] = descriptor
             converted.append(descriptor)

@@ -46,7 +46,8 @@ public struct InlineCache: CacheExporter {
         }
         var receipt = ExportReceipt()
         for documents in source.images {
-            let image = try BuiltImage(documents)
+            let image: BuiltImage
+            do throws(CacheError) { image = try BuiltImage(documents) } catch { throw error.adding(backend: "inline") }
             let diffIDs = try await diffIDs(
                 of: graph.layersToCompare(withImage: image.layers), from: source.blobs, &receipt, progress)
             let records = try graph.encodeInlineCache(image: image.layers, diffIDs: diffIDs)

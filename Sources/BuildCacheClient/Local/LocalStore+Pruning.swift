@@ -31,12 +31,22 @@ extension LocalStore: PrunableStore {
     private func name(_ name: String, _ entries: [OCILayoutIndex.Entry], mayBeCache: Bool) async throws -> StoredName {
         var stored = StoredName(name, version: "", modifiedAt: nil, isCache: false, blobs: nil)
         do {
-            var blobs: [Digest: Int64] = [:]
+            var (blobs, documents) = ([Digest: Int64](), Set<Digest>())
             stored.version = Self.version(of: entries, written: nil)
             let roots = try entries.compactMap { try $0.root() }
-            for root in roots { try await layout.collect(root, into: &blobs, passingDamaged: false) }
-            stored.blobs = blobs
-            if let root = roots.first, roots.count == entries.count, let stat = try await layout.stat(root.digest) {
+            for root in roots {
+                try await layout.collect(root, into: &blobs, documents: &documents, passingDamaged: false)
+            }
+            (stored.blobs, stored.documents) = (blobs, documents)
+            guard let root = roots.first else {
+                stored.problem = "its entry in index.json cannot be used; export to it again"
+                return stored
+            }
+            guard let stat = try await layout.stat(root.digest) else {
+                stored.problem = "its manifest \(root.digest) is missing; export to it again"
+                return stored
+            }
+            if roots.count == entries.count {
                 // The entry's own time. Entries of other tools have none; their manifest's file tells then, which other tags may share.
                 let written = root.annotations[Annotation.created].flatMap { try? Timestamp($0) }
                 stored.modifiedAt = written ?? stat.modifiedAt

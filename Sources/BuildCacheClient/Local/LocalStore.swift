@@ -36,7 +36,7 @@ final class LocalStore: SwappingStore {
             lease = try await isReadOnly ? layout.lease() : layout.waitForSweep()
             guard lease != nil else {
                 throw CacheError(
-                    .notFound, "the directory does not exist, so there is nothing to prune; check the path",
+                    .notFound, "the directory does not exist, so no cache is in it; check the path",
                     context: .init(subject: layout.path))
             }
         }
@@ -150,10 +150,10 @@ final class LocalStore: SwappingStore {
     private func reset() async throws -> CacheProblem? {
         do {
             try await layout.sweep { [layout] index in
-                var needed: [Digest: Int64] = [:]
+                var (needed, documents) = ([Digest: Int64](), Set<Digest>())
                 for entry in index.entries {
                     guard let descriptor = try entry.root() else { continue }
-                    try await layout.collect(descriptor, into: &needed, passingDamaged: true)
+                    try await layout.collect(descriptor, into: &needed, documents: &documents, passingDamaged: true)
                 }
                 return Set(needed.keys)
             }

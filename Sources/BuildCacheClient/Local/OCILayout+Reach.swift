@@ -5,17 +5,22 @@ import BuildCacheOCI
 extension OCILayout {
     /// Adds a blob and all that it leads to, with sizes: a manifest its config and layers, an index its manifests.
     ///
-    /// - Parameter passingDamaged: Whether a manifest that proves damaged leads nowhere: the next export writes it and what it leads to
-    ///   anew. Else it is an error.
+    /// - Parameters:
+    ///   - root: The blob to begin with.
+    ///   - needed: Gets the blobs.
+    ///   - documents: Gets those that are manifests, indexes and configs.
+    ///   - passingDamaged: Whether a manifest that proves damaged leads nowhere: the next export writes it and what it leads to anew. Else it is an
+    ///     error.
     /// - Throws: `CacheError` `.corrupted`, `.limitExceeded`, `.denied`, `.unavailable`.
     func collect(
-        _ root: Descriptor, into needed: inout [Digest: Int64], passingDamaged: Bool
+        _ root: Descriptor, into needed: inout [Digest: Int64], documents: inout Set<Digest>, passingDamaged: Bool
     ) async throws {
         var waiting = [root]
         var seen: Set<Digest> = []
         while let descriptor = waiting.popLast() {
             guard seen.insert(descriptor.digest).inserted else { continue }
             needed[descriptor.digest] = descriptor.size
+            documents.insert(descriptor.digest)
             guard descriptor.mayBeManifest, let stat = try await stat(descriptor.digest) else { continue }
             guard stat.size <= Int64(Document.defaultLimit) else {
                 throw CacheError(
@@ -30,8 +35,10 @@ extension OCILayout {
             case .index(let index): waiting += index.manifests
             case .cache(let manifest):
                 for blob in manifest.layers + [manifest.config] { needed[blob.digest] = blob.size }
+                documents.insert(manifest.config.digest)
             case .image(let manifest):
                 for blob in manifest.layers + (manifest.config.map { [$0] } ?? []) { needed[blob.digest] = blob.size }
+                if let config = manifest.config { documents.insert(config.digest) }
             }
         }
     }

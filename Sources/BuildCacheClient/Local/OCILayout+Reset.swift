@@ -70,11 +70,12 @@ extension OCILayout {
                 return try found?.tryLock(exclusive: true) == .held
             }
         }
-        var needed: [Digest: Int64] = [:]
+        var (needed, documents) = ([Digest: Int64](), Set<Digest>())
         for digest in locked {
             guard let stat = try await stat(digest) else { continue }
             try await collect(
-                Descriptor(mediaType: "", digest: digest, size: stat.size), into: &needed, passingDamaged: true)
+                Descriptor(mediaType: "", digest: digest, size: stat.size), into: &needed, documents: &documents,
+                passingDamaged: true)
         }
         return Set(needed.keys)
     }

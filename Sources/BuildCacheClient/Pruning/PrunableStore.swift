@@ -29,6 +29,14 @@ public protocol PrunableStore: CacheStore {
     /// A name whose documents cannot be read is among them, without ``StoredName/blobs``; so is one that is not a cache.
     func names() async throws -> [StoredName]
 
+    /// The document that a listed name leads to, `nil` if the name is gone meanwhile.
+    ///
+    /// The default asks ``CacheStore/document(named:limit:)`` for it; a store that lists names in another form than ``CacheStore/cacheNames``
+    /// has its own.
+    ///
+    /// - Parameter limit: The most bytes to read.
+    func document(of name: StoredName, limit: Int) async throws -> NamedDocument?
+
     /// All blobs that could be removed, the documents of names too where these are blobs; not those that an imported cache still reads.
     func blobs() async throws -> StoredBlobs
 
@@ -53,6 +61,10 @@ public struct StoredName: Hashable, Sendable {
     public var documentBytes: Int64
     /// All that it reaches, with sizes; `nil` if that cannot be found out, which keeps every blob.
     public var blobs: [Digest: Int64]?
+    /// Those of ``blobs`` that are documents, such as a manifest and its config; all others are layers.
+    ///
+    /// Default none, as in a store that keeps documents under names only.
+    public var documents: Set<Digest> = []
     /// Whether the documents are hidden from the credentials in use: others can read the cache, so its age counts and it is not unreadable.
     ///
     /// Default `false`. Where it is `true`, ``blobs`` is `nil`, and every blob stays as long as the name does.

@@ -152,11 +152,7 @@ extension StoredBlob {
 extension Retention {
     /// What happens to each name, newest first.
     func decide(_ found: [StoredName], now: Timestamp, removesSharedVersions: Bool) -> [PrunePlan.Name] {
-        let sorted = found.sorted { left, right in
-            let (newer, older) = (left.modifiedAt ?? now, right.modifiedAt ?? now)
-            return newer == older ? left.name < right.name : newer > older
-        }
-        var names = sorted.map { PrunePlan.Name(stored: $0, verdict: fixedVerdict(of: $0) ?? .kept) }
+        var names = found.newestFirst(at: now).map { PrunePlan.Name(stored: $0, verdict: fixedVerdict(of: $0) ?? .kept) }
         var kept = Sizes()
         for name in names where name.verdict != .kept && name.stored.isCache { kept.add(name.stored) }
         var count = 0

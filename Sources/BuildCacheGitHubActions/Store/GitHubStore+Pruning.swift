@@ -1,5 +1,6 @@
-import BuildCacheCore
 import BuildCacheClient
+import BuildCacheCore
+import BuildCacheOCI
 
 extension GitHubStore: PrunableStore {
     /// Indexes that are read at once.
@@ -49,6 +50,7 @@ extension GitHubStore: PrunableStore {
                 name.documentBytes = newest.entry.size
                 // BuildKit's signature of an index is an entry under the index's digest, counted by its own size.
                 name.blobs?[Digest(of: bytes)] = 0
+                name.documents = [Digest(of: bytes)]
                 return name
             }
             unread.isHidden = true
@@ -57,6 +59,15 @@ extension GitHubStore: PrunableStore {
             unread.problem = error.description
         }
         return unread
+    }
+
+    func document(of name: StoredName, limit: Int) async throws -> NamedDocument? {
+        let index = try await indexes().first { GitHubKeys.title(ofIndex: $0.name, in: $0.scope) == name.name }
+        guard let index, let newest = index.versions.last,
+            let bytes = try await entries.read(newest.number, of: index.name, limit: limit)
+        else { return nil }
+        return NamedDocument(
+            name: name.name, content: .document(RawDocument(mediaType: .cacheConfig, bytes: bytes)))
     }
 
     func blobs() async throws -> StoredBlobs {

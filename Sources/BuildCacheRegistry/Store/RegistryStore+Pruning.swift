@@ -30,6 +30,7 @@ extension RegistryStore: PrunableStore {
         guard case .cache(let cache) = found else {
             // The registry knows itself which blobs an image index needs.
             name.blobs = Dictionary(found.references.map { ($0.digest, $0.size) }) { first, _ in first }
+            if case .index(let index) = found { name.documents = Set(index.manifests.map(\.digest)) }
             (name.isHidden, name.problem) = (false, nil)
             return name
         }
@@ -46,6 +47,12 @@ extension RegistryStore: PrunableStore {
             name.problem = "\(error)"
         }
         return name
+    }
+
+    func document(of name: StoredName, limit: Int) async throws -> NamedDocument? {
+        try await repository.manifest(.tag(name.name), limit: limit, at: repository.origin).map {
+            NamedDocument(name: name.name, content: .document($0), version: $0.digest.description)
+        }
     }
 
     func blobs() async throws -> StoredBlobs {

@@ -9,7 +9,7 @@
 //     38 entries  1.1 MiB  1 left out
 //       dev/null: character device 1:3 (devices are not asked for)
 import ArgumentParser
-import BuildCache
+import BuildCacheClient
 import Foundation
 
 @main

@@ -1,4 +1,4 @@
-import BuildCache
+import BuildCacheClient
 import Foundation
 
 /// The outcome of packing or unpacking, to print.

@@ -25,7 +25,7 @@ struct CopyCache: AsyncParsableCommand {
         let report = try await ProgressBar.show { [from, to] bar in
             try await ScratchStore.withTemporary { scratch in
                 try await CacheClient(cacheFrom: from, cacheTo: to, scratch: scratch).copyCaches {
-                    bar.report($1, of: $0.name)
+                    bar.report($1, of: $0)
                 }
             }
         }

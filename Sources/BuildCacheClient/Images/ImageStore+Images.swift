@@ -32,11 +32,13 @@ extension ImageStore {
                 guard let config = manifest.config else { continue }
                 let documents = ImageDocuments(
                     manifest: document.bytes, config: try await bytes(of: config, limit: Document.defaultLimit))
-                if entry == root, platform == nil { return try Image(documents, blobs: self) }
-                // The config counts: an entry may say nothing, or another thing.
-                let found = (try? ImageConfig(decoding: documents.config))?.platform
-                if let found, wanted.rank(of: found) != nil { return try Image(documents, blobs: self) }
-                if let found { others.append("\(found)") }
+                // An entry that is here names a platform that fits, or none. Configs often lack the variant.
+                if entry == root ? platform == nil : entry.platform != nil {
+                    return try Image(documents, blobs: self)
+                }
+                let found = try ImageConfig(decoding: documents.config).platform
+                if wanted.rank(of: found) != nil { return try Image(documents, blobs: self) }
+                others.append("\(found)")
             case .index(let index):
                 let (fitting, unfit) = wanted.candidates(among: index.manifests)
                 waiting += fitting

@@ -18,7 +18,8 @@ struct ImageConfigEncodingTests {
 
     @Test("keeps all other members, their order and their values as they stand")
     func appended() throws {
-        let json = #"{"author":"<me> \u0041","config":{"Env":["A=1"],  "x":1.50e1},"rootfs":{"y":2,"diff_ids":[],"type":"layers"},"#
+        let json =
+            #"{"author":"<me> \u0041","config":{"Env":["A=1"],  "x":1.50e1},"rootfs":{"y":2,"diff_ids":[],"type":"layers"},"#
             + #""architecture":"amd64","history":[{"comment":"c","created_by":"FROM"},null],"os":"linux"}"#
         var config = try Self.decode(json)
         config.diffIDs.append(Self.diffID)

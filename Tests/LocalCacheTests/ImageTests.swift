@@ -64,7 +64,8 @@ struct ImageTests {
     func single() async throws {
         let arm = try await images.image("latest", platform: Platform(os: "linux", architecture: "arm64"))
         let name = "\(arm.descriptor.digest)"
-        #expect(try await images.image(name, platform: Platform(os: "linux", architecture: "aarch64")).layers == arm.layers)
+        #expect(
+            try await images.image(name, platform: Platform(os: "linux", architecture: "aarch64")).layers == arm.layers)
         await #expect(throws: CacheError.self) {
             try await images.image(name, platform: Platform(os: "linux", architecture: "amd64"))
         }
@@ -93,13 +94,16 @@ struct ImageTests {
         try await images.publish(inner, as: nil)
         let index = ImageIndex(manifests: entries + [inner.descriptor]).encode()
         try await images.publish(index, as: "arm")
-        for (wanted, expected) in [("v5", ""), ("v6", "v6"), (nil, "v7"), ("7", "v7"), ("v8", "v7")] as [(String?, String)] {
+        for (wanted, expected) in [("v5", ""), ("v6", "v6"), (nil, "v7"), ("7", "v7"), ("v8", "v7")]
+            as [(String?, String)]
+        {
             let platform = Platform(os: "linux", architecture: "arm", variant: wanted)
             let image = try await images.image("arm", platform: platform)
             #expect(image.descriptor.digest == digests[expected], "\(platform)")
         }
         try await images.publish(inner, as: "inner")
-        let nested = try await images.image("inner", platform: Platform(os: "linux", architecture: "arm", variant: "v8"))
+        let nested = try await images.image(
+            "inner", platform: Platform(os: "linux", architecture: "arm", variant: "v8"))
         #expect(nested.descriptor.digest == digests["v8"])
         await #expect(throws: CacheError.self) {
             try await images.image("arm", platform: Platform(os: "linux", architecture: "arm", variant: "v4"))

@@ -94,7 +94,8 @@ struct LocalVerificationTests {
             for isManifest in [false, true] {
                 try await withCache { cache in
                     let name = try #require(try await cache.caches().first { $0.name == "main" })
-                    let manifest = try #require(try await cache.importCache(progress: .discarded)?.parts.first?.manifest)
+                    let manifest = try #require(
+                        try await cache.importCache(progress: .discarded)?.parts.first?.manifest)
                     #expect(name.documents.count == 2 && name.documents.contains(manifest.digest))
                     let victim = try #require(name.documents.first { ($0 == manifest.digest) == isManifest })
                     try self.change(victim, change.apply)

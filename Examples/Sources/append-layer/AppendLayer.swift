@@ -15,7 +15,8 @@ struct AppendLayer: AsyncParsableCommand {
         commandName: "append-layer", abstract: "Puts a tar on top of an image.")
     @Option(help: "The base image: type=local,src=DIRECTORY[,tag=TAG] or a reference.") var base: String
     @Option(help: "The uncompressed tar of the new layer.") var tar: String
-    @Option(help: "The place and name of the result: type=local,dest=DIRECTORY[,tag=TAG] or a reference.") var to: String
+    @Option(help: "The place and name of the result: type=local,dest=DIRECTORY[,tag=TAG] or a reference.") var to:
+        String
     @Option(help: "A cache whose records go into the image.") var cache: String?
     @Option(help: "The operating system and processor, as in linux/arm64.") var platform: String?
     @Option(help: "The step that made the layer, for the image's history.") var createdBy = "append-layer"

@@ -22,7 +22,9 @@ struct ReadFile: AsyncParsableCommand {
             let importer = try CacheSpec(from, for: .import).makeImporter(scratch: scratch)
             try await importer.withImport { cache in
                 guard let cache else { throw CacheError(.notFound, "\(from) has no cache yet") }
-                let layers = cache.graph.descriptors.values.filter { $0.annotations[Annotation.estargzTOCDigest] != nil }
+                let layers = cache.graph.descriptors.values.filter {
+                    $0.annotations[Annotation.estargzTOCDigest] != nil
+                }
                 guard !layers.isEmpty else { throw CacheError(.unsupported, "the cache has no eStargz layer") }
                 // The newest layer with the file counts.
                 for layer in layers.sorted(by: { $0.createdAt ?? .zero > $1.createdAt ?? .zero }) {

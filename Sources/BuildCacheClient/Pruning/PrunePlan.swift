@@ -152,7 +152,9 @@ extension StoredBlob {
 extension Retention {
     /// What happens to each name, newest first.
     func decide(_ found: [StoredName], now: Timestamp, removesSharedVersions: Bool) -> [PrunePlan.Name] {
-        var names = found.newestFirst(at: now).map { PrunePlan.Name(stored: $0, verdict: fixedVerdict(of: $0) ?? .kept) }
+        var names = found.newestFirst(at: now).map {
+            PrunePlan.Name(stored: $0, verdict: fixedVerdict(of: $0) ?? .kept)
+        }
         var kept = Sizes()
         for name in names where name.verdict != .kept && name.stored.isCache { kept.add(name.stored) }
         var count = 0

@@ -137,7 +137,9 @@ struct VerificationTests {
     func archived(_ depth: VerificationReport.Depth) async throws {
         let sample = try SampleCache.diamond()
         let victim = sample.layers[2].descriptor.digest
-        try await withAltered(sample) { $0.archived = [victim] } _: { cache in
+        try await withAltered(sample) {
+            $0.archived = [victim]
+        } _: { cache in
             let log = ProgressLog()
             let report = try await cache.verify(depth, progress: log.sink)
             #expect(report.damaged.map(\.digest) == [victim])

@@ -40,7 +40,8 @@ struct MultipleCaches: AsyncParsableCommand {
     /// Takes from the caches what they know, runs the rest, and notes all of it.
     @discardableResult
     private func build(
-        _ steps: [String], from sources: [String], to destinations: [String], in work: WorkDirectory, _ scratch: ScratchStore,
+        _ steps: [String], from sources: [String], to destinations: [String], in work: WorkDirectory,
+        _ scratch: ScratchStore,
         say: (String) -> Void = { _ in }
     ) async throws -> SessionReport {
         func path(_ name: String) -> String { work.url.appending(path: name).path }

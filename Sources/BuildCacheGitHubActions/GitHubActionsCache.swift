@@ -24,7 +24,7 @@ public import BuildCacheGraph
 public struct GitHubActionsCache: StoredCache, PrunableBackend {
     /// Where.
     public let options: GitHubActionsOptions
-    /// What an export takes and how it is written.
+    /// The options of an export.
     public let export: ExportOptions
     /// Limits for a cache config, read or written.
     public let limits: CacheConfigLimits

@@ -22,7 +22,7 @@ public import BuildCacheGraph
 public struct RegistryCache: StoredCache, PrunableBackend {
     /// Where.
     public let options: RegistryOptions
-    /// What an export takes and how it is written.
+    /// The options of an export.
     public let export: ExportOptions
     /// Limits for a cache config, read or written.
     public let limits: CacheConfigLimits

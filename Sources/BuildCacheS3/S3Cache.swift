@@ -22,7 +22,7 @@ public import BuildCacheGraph
 public struct S3Cache: StoredCache, PrunableBackend {
     /// Where.
     public let options: S3Options
-    /// What an export takes and how it is written.
+    /// The options of an export.
     public let export: ExportOptions
     /// Limits for a cache config, read or written.
     public let limits: CacheConfigLimits

@@ -2,7 +2,7 @@ import BuildCacheCore
 
 /// The key of an option: its directions, the variables that stand in for it, and how much of its value may be shown.
 struct OptionKey: Sendable {
-    /// How much of a value may be shown.
+    /// The part of a value that may be shown.
     enum Privacy { case open, secret, url }
 
     let name: String

@@ -20,7 +20,7 @@ struct ArchitectureTests {
         return modules
     }
 
-    /// What a module reaches over any number of arrows.
+    /// The modules that a module reaches over any number of arrows.
     private static func closure(of module: String, in modules: [String: Set<String>]) -> Set<String> {
         var reached: Set<String> = []
         var rest = modules[module] ?? []

@@ -45,7 +45,7 @@ extension FuzzTarget {
         for component in input.text(1).unicodeScalars.split(separator: "/") {
             state = state.evaluate(Array(component), patterns).state
         }
-        // What was understood is understood again.
+        // A document that was read once is read again.
         if patterns.texts.allSatisfy({ !$0.contains("\n") && !$0.hasPrefix("#") }) {
             _ = try? IgnorePatterns(parsing: patterns.texts.joined(separator: "\n"))
         }

@@ -17,7 +17,7 @@ package struct ServerRequest: Sendable {
     package var target: String
     /// By lower-case name.
     package var headers: [String: String]
-    /// Who was asked, as in `127.0.0.1:4711`.
+    /// The host that the request names, as in `127.0.0.1:4711`.
     package var host: String
     private let body: RequestParts
 
@@ -50,7 +50,7 @@ package struct ServerRequest: Sendable {
     }
 }
 
-/// What a test's server answers.
+/// A response of a test's server.
 package struct ServerResponse: Sendable {
     package var status: Int
     package var headers: [(name: String, value: String)]

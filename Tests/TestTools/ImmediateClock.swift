@@ -10,7 +10,7 @@ package final class ImmediateClock: Clock {
 
     package var now: ContinuousClock.Instant { state.withLock { $0.now } }
     package var minimumResolution: Duration { .zero }
-    /// How long each sleep would have been, in their order.
+    /// The durations of all sleeps, in their order.
     package var pauses: [Duration] { state.withLock { $0.pauses } }
 
     package func sleep(until deadline: ContinuousClock.Instant, tolerance: Duration?) async throws {
@@ -29,7 +29,7 @@ package final class ImmediateClock: Clock {
 package struct HurriedClock: Clock {
     private let factor: Int
 
-    /// - Parameter factor: How many seconds pass on it in one.
+    /// - Parameter factor: The seconds that pass on it in one.
     package init(times factor: Int) { self.factor = factor }
 
     package var now: ContinuousClock.Instant { ContinuousClock.now }

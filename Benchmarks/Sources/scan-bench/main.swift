@@ -41,7 +41,7 @@ func makeTree() throws {
     }
 }
 
-/// What a shell does: as many programs as there are processors, five hundred files each.
+/// A shell's way: as many programs as there are processors, five hundred files each.
 func sha256sum() throws {
     let process = Process()
     process.executableURL = URL(filePath: "/bin/sh")

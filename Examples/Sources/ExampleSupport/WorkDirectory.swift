@@ -3,7 +3,7 @@ public import Foundation
 
 /// A directory for the files of a build, which is removed at its end.
 public struct WorkDirectory: Sendable {
-    /// Where it is.
+    /// The path of the directory.
     public let url: URL
 
     /// Runs `body` with a new directory.

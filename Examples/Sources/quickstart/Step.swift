@@ -4,7 +4,7 @@ import Foundation
 /// A step of the example's build: what it reads, and how it fills a directory.
 struct Step: Sendable {
     let name: String
-    /// What the step does, as text: it must change whenever the step would do something else.
+    /// A text that changes whenever the step would do something else.
     let operation: String
     /// A directory of the context that is copied in.
     var copies: String?

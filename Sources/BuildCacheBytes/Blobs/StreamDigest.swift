@@ -89,7 +89,7 @@ package final class StreamDigest: Sendable {
 extension Digest {
     /// The digest of all bytes of a stream, which is read to its end; memory does not grow with its length.
     ///
-    /// - Throws: What the stream throws; `CancellationError`.
+    /// - Throws: Errors of the stream; `CancellationError`.
     public init(of stream: BlobStream) async throws {
         let passed = StreamDigest()
         for try await chunk in stream {

@@ -4,7 +4,7 @@ public struct DecompressionLimit: Hashable, Sendable {
     ///
     /// Default 16 GiB.
     public var maximumBytes: Int64
-    /// How many times its stored size a layer may have beyond ``maximumBytes``.
+    /// The factor by which a layer may exceed its stored size, beyond ``maximumBytes``.
     ///
     /// Default 200; the most that gzip can do is about a thousand, zstd does much more.
     public var maximumRatio: Int64

@@ -47,7 +47,7 @@ final class FileJobs: Sendable {
     private let state = Mutex(State())
     private let isIdle = ConditionLock(value: true)
 
-    /// - Parameter workers: How many threads make files, the reader's included.
+    /// - Parameter workers: The number of threads that make files, the reader's included.
     init(_ maker: FileMaker, workers: Int) {
         self.maker = maker
         runnerLimit = max(0, workers - 1)

@@ -131,7 +131,7 @@ struct IgnorePattern: Hashable, Sendable {
     }
 
     private static func match(_ steps: [Step], _ path: [Unicode.Scalar]) -> Bool {
-        // Where the expression may be: before a step, and inside the directories of one.
+        // The places of the expression: before a step, and inside the directories of one.
         var before = [Bool](repeating: false, count: steps.count + 1)
         var inside = [Bool](repeating: false, count: steps.count + 1)
         before[0] = true

@@ -43,7 +43,7 @@ public protocol CacheImporter: Sendable {
     /// - Parameters:
     ///   - depth: The extent.
     ///   - progress: Layers as they are read and verified, and pauses.
-    /// - Throws: What the store throws; the error of a layer whose store does not answer, unless it is one of the first sixteen, which count as
+    /// - Throws: Errors of the store; the error of a layer whose store does not answer, unless it is one of the first sixteen, which count as
     ///   unreadable; `CancellationError`.
     func verify(_ depth: VerificationReport.Depth, progress: ProgressSink) async throws -> VerificationReport
 }

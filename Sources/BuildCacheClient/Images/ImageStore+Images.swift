@@ -65,7 +65,7 @@ extension ImageStore {
     ///   - name: The tag; `nil` stores it by its digest alone.
     ///   - progress: Layers as they are stored, and the name.
     /// - Returns: The manifest that the name leads to.
-    /// - Throws: What the store and the source of the layers throw; `CancellationError`.
+    /// - Throws: Errors of the store and of the source of the layers; `CancellationError`.
     @discardableResult
     public func publish(
         _ image: Image, as name: String?, progress: ProgressSink = .discarded

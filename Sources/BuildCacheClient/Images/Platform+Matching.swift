@@ -22,7 +22,7 @@ extension Platform {
         #endif
     }
 
-    /// How well an image fits this platform: 0 is best, `nil` is not at all.
+    /// The rank of an image for this platform: 0 is best; `nil` for one that does not run on it.
     ///
     /// Processors run code for older variants of their own, the newest best.
     func rank(of image: Platform) -> Int? {

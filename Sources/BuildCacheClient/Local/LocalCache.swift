@@ -15,9 +15,9 @@ public import BuildCacheGraph
 ///
 /// - Source: `Documentation/Spec/backends.md` §2; `Documentation/Spec/spec-syntax.md` §4, local.
 public struct LocalCache: StoredCache, PrunableBackend {
-    /// Where and under which name.
+    /// The place and the name of the cache.
     public let options: LocalOptions
-    /// What an export takes and how it is written.
+    /// The options of an export.
     public let export: ExportOptions
     /// Limits for a cache config, read or written.
     public let limits: CacheConfigLimits

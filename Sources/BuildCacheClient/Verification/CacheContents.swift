@@ -11,7 +11,7 @@ struct CacheContents: Sendable {
 
     /// Reads the cache that a document is or leads to.
     ///
-    /// - Throws: What says something of the store and nothing of the cache; `CancellationError`.
+    /// - Throws: Errors that concern the store and not the cache; `CancellationError`.
     init(_ found: NamedDocument, in store: any CacheStore, limits: CacheConfigLimits) async throws {
         name = found.name
         do {

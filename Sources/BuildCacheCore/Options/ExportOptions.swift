@@ -1,4 +1,4 @@
-/// What every exporter can be asked for.
+/// The options of every exporter.
 ///
 /// - Source: `Documentation/Spec/spec-syntax.md` §3.
 public struct ExportOptions: Hashable, Sendable {
@@ -41,7 +41,7 @@ public struct ExportOptions: Hashable, Sendable {
     }
 }
 
-/// What an export does with the cache that is under its name already.
+/// The treatment of the cache that is under the name of an export already.
 @nonexhaustive
 public enum WritePolicy: Hashable, Sendable, CaseIterable {
     /// The name leads to what was exported and to nothing else, as with BuildKit; of several exports at once the later wins whole.
@@ -63,7 +63,7 @@ public enum CacheMode: String, Hashable, Sendable, CaseIterable {
     case max
 }
 
-/// How a cache's manifest is written: `oci-mediatypes` and `image-manifest`.
+/// The form of a cache's manifest: `oci-mediatypes` and `image-manifest`.
 ///
 /// - Source: `Documentation/Spec/cache-format.md` §5.
 @nonexhaustive

@@ -1,6 +1,6 @@
 package import BuildCacheCore
 
-/// How a request proves to the storage service that it is allowed.
+/// The proof that a request to the storage service is allowed.
 package protocol BlobAuthorization: Sendable {
     /// Whether the proof covers the time, so that a clock that is off makes it invalid.
     var signsTime: Bool { get }

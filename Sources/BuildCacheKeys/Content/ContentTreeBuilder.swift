@@ -45,7 +45,7 @@ public struct ContentTreeBuilder: Sendable {
     /// Parents that are missing become directories of root with the permissions 0755. A directory keeps what was in the one before; the
     /// root keeps its own metadata.
     ///
-    /// - Parameter digest: What ``FileMetadata/digest(data:)`` returns for the file and its data.
+    /// - Parameter digest: The result of ``FileMetadata/digest(data:)`` for the file and its data.
     /// - Throws: `CacheError` `.corrupted` if a parent is a file.
     public mutating func add(_ path: [UInt8], _ metadata: FileMetadata, digest: Digest) throws(CacheError) {
         var node = Node(kind: .other, digest: digest, layer: layer)

@@ -35,7 +35,7 @@ extension RegistryStore: PrunableStore {
             return name
         }
         do {
-            // What another job announces at this moment is none of ours to remove.
+            // The announcement of another job at this moment is not ours to remove.
             name.isCache = !TagMerge.mayBeUnderWay(tag, at: repository.client.now())
             let config = try await repository.bytes(of: cache.config, limit: limits.documentBytes)
             name.modifiedAt = try LayerGraph(

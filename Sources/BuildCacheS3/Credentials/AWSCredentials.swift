@@ -24,7 +24,7 @@ public struct AWSCredentials: Hashable, Sendable {
 }
 
 extension AWSCredentials {
-    /// What services and programs answer with: `AccessKeyId`, `SecretAccessKey`, `Token` or `SessionToken`, `Expiration`.
+    /// Reads the response of a service or a program: `AccessKeyId`, `SecretAccessKey`, `Token` or `SessionToken`, `Expiration`.
     ///
     /// - Parameter value: The text under a name, `nil` for none.
     /// - Throws: `CacheError` `.corrupted`, which names `source` and none of the values.

@@ -48,6 +48,7 @@ let package = Package(
         .library(name: "BuildCacheGitHubActions", targets: ["BuildCacheGitHubActions"]),
         .library(name: "BuildCacheKeys", targets: ["BuildCacheKeys"]),
         .library(name: "BuildCacheDockerfile", targets: ["BuildCacheDockerfile"]),
+        .library(name: "BuildCacheSigning", targets: ["BuildCacheSigning"]),
         .library(name: "BuildCacheHTTP", targets: ["BuildCacheHTTP"]),
         .library(name: "BuildCacheTesting", targets: ["BuildCacheTesting"]),
         // For `IntegrationTests` and `Fuzz` in this repository; no part of the public surface.
@@ -99,12 +100,14 @@ let package = Package(
                 .target(name: "CDeflate", condition: .when(traits: ["Libdeflate"])),
                 nioCore, nioPosix, nioConcurrencyHelpers,
             ]),
+        // Statements, bundles, keys and the rules by which signatures are accepted.
+        module("BuildCacheSigning", ["BuildCacheCore", "BuildCacheBytes", "CCrypto", nioCore]),
         // Stores, the engine over them, sessions, and what an image carries inline.
         module(
             "BuildCacheClient",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", nioCore, logging, metrics,
-                tracing,
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheSigning", nioCore,
+                logging, metrics, tracing,
             ]),
         module(
             "BuildCacheHTTP",
@@ -148,7 +151,7 @@ let package = Package(
             "BuildCacheTesting",
             [
                 "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
-                "BuildCacheClient", nioCore,
+                "BuildCacheSigning", "BuildCacheClient", nioCore,
             ]),
 
         tests("BuildCacheCoreTests", ["BuildCacheCore", "TestTools"]),
@@ -162,10 +165,12 @@ let package = Package(
         tests(
             "BuildCacheBytesTests",
             ["BuildCacheBytes", "BuildCacheCore", "CZlib", "CFiles", "LayerProbe", "TestTools", nioCore]),
+        tests("BuildCacheSigningTests", ["BuildCacheSigning", "BuildCacheCore", "TestTools"]),
         tests(
             "BuildCacheClientTests",
             [
-                "BuildCacheClient", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheCore",
+                "BuildCacheClient", "BuildCacheSigning", "BuildCacheBytes", "BuildCacheGraph", "BuildCacheOCI",
+                "BuildCacheCore",
                 "BuildCacheTesting", "TestTools", nioCore,
             ]),
         tests(

@@ -9,7 +9,7 @@ public struct CacheError: Error, Sendable {
     public struct Code: Hashable, Sendable, CustomStringConvertible {
         private enum Base: String {
             case invalidSpec, notFound, denied, corrupted, unavailable, unsupported, storageFull, busy, limitExceeded
-            case occupied, rejected
+            case occupied, rejected, untrusted
         }
         private let base: Base
 
@@ -36,6 +36,8 @@ public struct CacheError: Error, Sendable {
 
         /// The service refused the request as wrong or in conflict: 400, 409, 422 and the like.
         public static let rejected = Code(base: .rejected)
+        /// A document has no signature that the verification policy accepts, or a signer returned one that does not verify.
+        public static let untrusted = Code(base: .untrusted)
 
         /// The code's name, as written in Swift.
         public var description: String { base.rawValue }

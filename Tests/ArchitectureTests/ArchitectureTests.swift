@@ -67,6 +67,8 @@ struct ArchitectureTests {
             ("BuildCacheHTTP", "BuildCacheClient"), ("BuildCacheClient", "BuildCacheHTTP"),
             // A cache in a directory needs no TLS.
             ("BuildCacheClient", "nioSSL"),
+            // Signatures are bytes: where they lie and how they travel is the stores' concern.
+            ("BuildCacheSigning", "BuildCacheClient"), ("BuildCacheSigning", "BuildCacheHTTP"),
             // The second version of GitHub's service stores blobs at Azure, without Azure's identities.
             ("BuildCacheGitHubActions", "BuildCacheAzure"),
             ("BuildCacheTesting", "BuildCacheHTTP"),

@@ -69,6 +69,8 @@ public struct CacheError: Error, Sendable {
         public static let verify: Operation = "verify"
         /// The text of a spec is read.
         public static let parse: Operation = "parse"
+        /// Documents are signed.
+        public static let sign: Operation = "sign"
         /// A layer is converted.
         public static let convert: Operation = "convert"
     }

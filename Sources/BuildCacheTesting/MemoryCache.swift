@@ -3,6 +3,7 @@ public import BuildCacheCore
 public import BuildCacheGraph
 import BuildCacheOCI
 public import BuildCacheClient
+import BuildCacheSigning
 import Synchronization
 
 /// A cache in memory that does everything a backend can: to test programs that use backends, or with a ``BackendConformance`` to compare.
@@ -58,7 +59,7 @@ public struct MemoryCache: StoredCache, PrunableBackend {
 
 /// The blobs and names of a memory store, as a store over a network has them: to look and to change are two steps, and anything may happen
 /// between them.
-private struct OpenMemory: SwappingStore, PrunableStore {
+private struct OpenMemory: SwappingStore, PrunableStore, SignatureFileStore {
     let store: MemoryStore
     let cacheNames: [String]
     let renewalAge: Duration
@@ -118,6 +119,32 @@ private struct OpenMemory: SwappingStore, PrunableStore {
         }
     }
 
+    // MARK: Signatures
+
+    static let signatures = "signatures/"
+
+    func signaturePlace(of name: String) -> String { "memory:" + name }
+
+    func signatureFile(of document: Digest) async throws -> StoredSignatureFile? {
+        try await beforeStep()
+        return store.signatures.withLock { $0[document] }.map {
+            StoredSignatureFile(bytes: $0.bytes, version: "\($0.version)")
+        }
+    }
+
+    func replaceSignatureFile(
+        _ current: StoredSignatureFile?, of document: Digest, with bytes: [UInt8]
+    ) async throws -> Bool {
+        try await beforeStep()
+        let now = store.now()
+        return store.signatures.withLock { files in
+            guard current?.version == files[document].map({ "\($0.version)" }) else { return false }
+            files[document] = MemoryStore.Config(
+                bytes: bytes, version: (files[document]?.version ?? 0) + 1, modifiedAt: now)
+            return true
+        }
+    }
+
     // MARK: Pruning
 
     func names() async throws -> [StoredName] {
@@ -129,10 +156,15 @@ private struct OpenMemory: SwappingStore, PrunableStore {
 
     func blobs() async throws -> StoredBlobs {
         try await beforeStep()
-        return .listed(
-            store.blobs.withLock { $0 }.map { digest, blob in
-                StoredBlob(digest: digest, size: Int64(blob.bytes.count), modifiedAt: blob.modifiedAt)
-            })
+        let blobs = store.blobs.withLock { $0 }.map { digest, blob in
+            StoredBlob(digest: digest, size: Int64(blob.bytes.count), modifiedAt: blob.modifiedAt)
+        }
+        let signatures = store.signatures.withLock { $0 }.map { digest, file in
+            StoredBlob(
+                id: OpenMemory.signatures + digest.description, digest: digest, size: Int64(file.bytes.count),
+                modifiedAt: file.modifiedAt)
+        }
+        return .listed(blobs + signatures)
     }
 
     func remove(_ name: StoredName) async throws -> Bool {
@@ -148,6 +180,14 @@ private struct OpenMemory: SwappingStore, PrunableStore {
     func remove(_ blob: StoredBlob) async throws -> Bool {
         guard let digest = blob.digest else { return false }
         try await beforeStep()
+        guard !blob.id.hasPrefix(OpenMemory.signatures) else {
+            return store.signatures.withLock { files in
+                guard let found = files[digest] else { return true }
+                guard found.modifiedAt == blob.modifiedAt else { return false }
+                files[digest] = nil
+                return true
+            }
+        }
         return store.blobs.withLock { blobs in
             guard let found = blobs[digest] else { return true }
             guard found.modifiedAt == blob.modifiedAt else { return false }

@@ -29,6 +29,8 @@ public final class MemoryStore: BlobStore {
     let blobs = Mutex<[Digest: Blob]>([:])
     /// The configs of a ``MemoryCache`` by their names.
     let configs = Mutex<[String: Config]>([:])
+    /// The signature files of documents.
+    let signatures = Mutex<[Digest: Config]>([:])
     let now: @Sendable () -> Timestamp
 
     /// A config, and how many were written before it.
@@ -51,6 +53,22 @@ public final class MemoryStore: BlobStore {
         let now = now()
         configs.withLock { configs in
             configs[name] = Config(bytes: bytes, version: (configs[name]?.version ?? 0) + 1, modifiedAt: now)
+        }
+    }
+
+    /// The bytes under a name.
+    package func bytes(named name: String) -> [UInt8]? { configs.withLock { $0[name]?.bytes } }
+
+    /// The signature file of a document.
+    package func signatureFile(of document: Digest) -> [UInt8]? { signatures.withLock { $0[document]?.bytes } }
+
+    /// Puts bytes in the place of a signature file, whatever they are; `nil` removes it.
+    package func writeSignatureFile(_ bytes: [UInt8]?, of document: Digest) {
+        let now = now()
+        signatures.withLock { files in
+            files[document] = bytes.map {
+                Config(bytes: $0, version: (files[document]?.version ?? 0) + 1, modifiedAt: now)
+            }
         }
     }
 

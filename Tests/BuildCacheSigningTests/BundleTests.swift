@@ -1,5 +1,6 @@
 import BuildCacheCore
 import BuildCacheSigning
+import TestTools
 import Testing
 
 @Suite("A signature bundle")

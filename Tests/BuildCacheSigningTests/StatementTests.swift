@@ -18,7 +18,7 @@ struct StatementTests {
         #expect(Digest(of: Self.vector.utf8).hex.hasPrefix("f4645830"))
         let encoded = DSSE.encode(Array(Self.vector.utf8), type: DSSE.statementType)
         #expect(encoded.count == 378)
-        #expect(Digest(of: encoded).hex == "393cc365dbfbf9ee901887108fdf10a4a380fe701599afaa01900fbe6a73cccf")
+        #expect(Digest(of: encoded).hex == "393cc365dbfbf9ee101887108fdf10a4a380fe701599afaa01900fbe6a73cccf")
     }
 
     @Test("is signed and bundled with the bytes of the specification's vector")

@@ -1,6 +1,7 @@
 public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheGraph
+public import BuildCacheSigning
 
 /// A place that build caches are written to.
 ///
@@ -94,6 +95,8 @@ public struct ImportedCache: Sendable {
     public var blobs: any BlobSource
     /// What was left out and why.
     public var problems: [CacheProblem]
+    /// The signatures by which the documents were accepted; none without a verification policy.
+    public internal(set) var signatures: [VerifiedSignature] = []
     /// Ends what keeps the layers from being removed.
     package var onClose: (@Sendable () -> Void)?
 

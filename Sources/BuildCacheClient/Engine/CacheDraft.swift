@@ -16,6 +16,11 @@ public struct CacheDraft: Sendable {
     /// Whether a document that is not a cache may be replaced.
     public let replacesOtherContent: Bool
 
+    /// The signatures of the export; `nil` if it is not signed.
+    var signing: DraftSigning?
+    /// The name that is being published.
+    var name = ""
+
     package init(_ graph: LayerGraph = LayerGraph(), form: CacheForm, export: ExportOptions, limits: CacheConfigLimits)
     {
         self.graph = graph
@@ -83,6 +88,8 @@ public struct CacheDraft: Sendable {
                 guard error.code == .limitExceeded else { return nil }
                 throw error
             case .document(let document):
+                // Before anything of it is parsed.
+                if let signing, try await !signing.trusts(document, as: name) { return nil }
                 switch form {
                 case .config:
                     return try LayerGraph(decodingConfig: document.bytes, layers: .annotated, limits: limits)

@@ -14,6 +14,8 @@ public struct CacheProblem: Hashable, Sendable {
         case damagedLayer
         /// A cache, or one of several under a name, cannot be read.
         case unreadableCache
+        /// A cache was refused, because no signature of it is trusted.
+        case refusedCache
         /// A result is not in the export, because one of its layers could not be read or made.
         case omittedResult
         /// An export wrote nothing, because the build had no results.

@@ -98,6 +98,7 @@ extension CacheStore {
         guard !draft.replacesOtherContent,
             let found = try await document(named: name, limit: draft.limits.documentBytes)
         else { return }
+        draft.signing?.note(found, as: name)
         try draft.checkReplaceable(found)
     }
 
@@ -164,6 +165,7 @@ extension SwappingStore {
             guard let documents = try await draft.documents(over: current, in: self) else {
                 return current.flatMap { Publication(unchanged: $0, in: form) }
             }
+            try await draft.sign(documents, over: current)
             return try await replace(current, named: name, with: documents)
         }
     }

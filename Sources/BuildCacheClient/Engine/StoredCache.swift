@@ -2,13 +2,14 @@ public import BuildCacheBytes
 public import BuildCacheCore
 public import BuildCacheGraph
 import BuildCacheOCI
+public import BuildCacheSigning
 import Synchronization
 
 /// A backend that is a store: exports and imports over a ``CacheStore`` are the same for all of them.
 ///
 /// A conforming type opens its store; ``exportCache(_:from:progress:)``, ``importCache(progress:)`` and, for a store that is a
 /// ``PrunableStore``, ``openForPruning(isReadOnly:)`` are here.
-public protocol StoredCache<Store>: CacheBackend {
+public protocol StoredCache<Store>: CacheBackend, SigningExporter, VerifyingImporter {
     associatedtype Store: CacheStore
 
     /// The options of an export.
@@ -40,17 +41,27 @@ extension StoredCache {
     public func exportCache(
         _ graph: LayerGraph, from source: LayerSource, progress: ProgressSink
     ) async throws -> ExportReceipt {
+        try await exportCache(graph, from: source, trust: CacheTrust(), progress: progress)
+    }
+
+    /// As ``exportCache(_:from:progress:)``, signed; see ``SigningExporter/exportCache(_:from:trust:progress:)``.
+    public func exportCache(
+        _ graph: LayerGraph, from source: LayerSource, trust: CacheTrust, progress: ProgressSink
+    ) async throws -> ExportReceipt {
         try await running(.export, at: traits.name, side: .destination, progress: progress) {
+            try trust.verification.validate()
             let store = try await openStore(for: .export)
             defer { store.close() }
-            return try await export(graph, from: source.blamed, to: store, progress)
+            return try await export(graph, from: source.blamed, to: store, trust, progress)
         }
     }
 
     private func export(
-        _ graph: LayerGraph, from source: LayerSource, to store: Store, _ progress: ProgressSink
+        _ graph: LayerGraph, from source: LayerSource, to store: Store, _ trust: CacheTrust, _ progress: ProgressSink
     ) async throws -> ExportReceipt {
         var draft = CacheDraft(form: store.form, export: export, limits: limits)
+        let signing = trust.isOff ? nil : DraftSigning(trust, try store.keepingSignatures())
+        draft.signing = signing
         // Asked before layers are converted, so that an export that would be refused fails at once.
         for name in store.cacheNames { try await store.checkReplaceable(name, by: draft) }
 
@@ -80,14 +91,28 @@ extension StoredCache {
         for name in store.cacheNames {
             // The last moment to leave the cache as it was: with nothing to send, cancellation may not have been looked at before.
             try Task.checkCancellation()
+            draft.name = name
             let published = try await store.publish(draft, as: name)
+            // A name that led to all of the export already, or a store that leaves signing to the engine.
+            if let signing { try await sign(published.root, as: name, in: store, signing) }
             receipt.transfers.merge(published.transfers) { _, new in new }
-            for problem in published.problems { receipt.add(problem, progress) }
+            for problem in published.problems + (signing?.takeProblems() ?? []) { receipt.add(problem, progress) }
             receipt.published[published.name] = published.root
             progress(.published(name: published.name, published.root.digest))
         }
         problems.report(to: &receipt, progress)
         return receipt
+    }
+
+    /// Signs a document that a name leads to, unless that was done before the name was published.
+    private func sign(
+        _ root: Descriptor, as name: String, in store: Store, _ signing: DraftSigning
+    ) async throws {
+        guard !signing.hasSigned(root.digest), signing.trust.signing != nil,
+            let found = try await store.document(named: name, limit: limits.documentBytes),
+            let document = found.document, document.digest == root.digest
+        else { return }
+        try await signing.sign(document, over: found, as: name)
     }
 
     /// The state of the layers that go as they are, of which stale ones are refreshed.
@@ -189,10 +214,18 @@ extension StoredCache {
     ///
     /// See ``CacheImporter/importCache(progress:)``. Of several names, one that cannot be read is left out with a problem.
     public func importCache(progress: ProgressSink) async throws -> ImportedCache? {
+        try await importCache(verification: .off, progress: progress)
+    }
+
+    /// As ``importCache(progress:)``, by a policy; see ``VerifyingImporter/importCache(verification:progress:)``.
+    public func importCache(
+        verification: VerificationPolicy, progress: ProgressSink
+    ) async throws -> ImportedCache? {
         try await running(.import, at: traits.name, side: .source, progress: progress) {
+            try verification.validate()
             let store = try await openStore(for: .import)
             do {
-                let cache = try await imported(from: store)
+                let cache = try await imported(from: store, verification)
                 for problem in cache?.problems ?? store.problems { progress(.problem(problem)) }
                 guard var cache else {
                     store.close()
@@ -207,17 +240,23 @@ extension StoredCache {
         }
     }
 
-    private func imported(from store: Store) async throws -> ImportedCache? {
+    private func imported(from store: Store, _ policy: VerificationPolicy) async throws -> ImportedCache? {
         let limit = limits.documentBytes
         let found = try await store.cacheNames.mapConcurrently(limit: readsInFlight) { name in
-            try await store.document(named: name, limit: limit)
+            try await store.document(named: name, limit: limit).map { (name: name, document: $0) }
         }.compactMap { $0 }
         // An object without bytes is the placeholder of a folder.
-        let documents = found.filter { $0.document?.bytes.isEmpty != true }
+        let documents = found.filter { $0.document.document?.bytes.isEmpty != true }
         guard !documents.isEmpty else { return nil }
-        var cache = try await ImportedCache(documents, in: store, limits: limits)
+        let verified = try await VerifiedDocuments(documents, in: store, by: policy)
+        guard !verified.documents.isEmpty else {
+            return try ImportedCache(parts: [], blobs: store.layers, problems: verified.problems + store.problems)
+        }
+        var cache = try await ImportedCache(verified.documents, in: store, limits: limits)
+        try await verified.remember()
+        cache.signatures = verified.signatures
         try await cache.removeMissing { try await store.presence(of: $0) }
-        cache.problems += store.problems
+        cache.problems += verified.problems + store.problems
         return cache
     }
 }

@@ -29,6 +29,7 @@ extension StoredName {
                 isCache = true
             }
             blobs = Dictionary(document.references.map { ($0.digest, $0.size) }) { first, _ in first }
+            self.document = Digest(of: manifest)
         } catch {
             problem = "\(error)"
         }
@@ -97,6 +98,7 @@ extension StoredName {
         do throws(CacheError) {
             let graph = try LayerGraph(decodingConfig: config, layers: .annotated, limits: limits)
             blobs = graph.descriptors.mapValues(\.size)
+            document = Digest(of: config)
         } catch {
             problem = "\(error)"
         }

@@ -70,10 +70,16 @@ extension LocalStore: PrunableStore {
         let abandoned = try await Blocking.run { [layout] in try layout.abandonedIngests() }.map { name, size in
             StoredBlob(id: LocalStore.ingest + name, digest: nil, size: size, modifiedAt: .zero)
         }
-        return .listed(blobs + abandoned)
+        let signatures = try await Blocking.run { [layout] in try layout.signatureFiles() }.map { digest, stat in
+            StoredBlob(
+                id: LocalStore.signature + digest.description, digest: digest, size: stat.size,
+                modifiedAt: stat.modifiedAt)
+        }
+        return .listed(blobs + abandoned + signatures)
     }
 
     private static let ingest = "ingest/"
+    private static let signature = "signatures/"
 
     /// Text that tells versions of a tag apart: the documents of its entries, and when it was written.
     private static func version(of entries: [OCILayoutIndex.Entry], written: Timestamp?) -> String {
@@ -95,6 +101,11 @@ extension LocalStore: PrunableStore {
             return try await Blocking.run { [layout] in try layout.removeIngest(name) }
         }
         let listed = BlobStat(size: blob.size, modifiedAt: blob.modifiedAt)
+        guard !blob.id.hasPrefix(LocalStore.signature) else {
+            return try await Blocking.run { [layout] in
+                try layout.removeSignatureFile(of: digest, unlessOtherThan: listed)
+            }
+        }
         return try await Blocking.run { [layout] in try layout.remove(digest, unlessOtherThan: listed) }
     }
 }

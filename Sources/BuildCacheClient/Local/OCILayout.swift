@@ -10,6 +10,7 @@ import NIOCore
 ///     index.json.lock       there while somebody changes index.json
 ///     blobs/sha256/<hex>    the blobs, read-only, written once
 ///     ingest/<name>/data    blobs and documents that are being written
+///     signatures/sha256/…   the signatures of manifests, by the manifest's digest; other tools do not look there
 ///
 /// A value: it holds a path and opens what it needs for each call, so any number may work on one directory, in one process or
 /// in several, BuildKit's among them. An exporter calls ``prepare()`` and keeps the lease, puts blobs, then calls
@@ -246,6 +247,7 @@ package struct OCILayout: BlobStore {
         static let blobs = "blobs"
         static let sha256 = "sha256"
         static let ingest = "ingest"
+        static let signatures = "signatures"
     }
 
     /// The directory, `nil` if there is none.

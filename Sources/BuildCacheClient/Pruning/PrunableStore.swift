@@ -65,6 +65,10 @@ public struct StoredName: Hashable, Sendable {
     ///
     /// Default none, as in a store that keeps documents under names only.
     public var documents: Set<Digest> = []
+    /// The document that it leads to, where that is not one of ``blobs``.
+    ///
+    /// Blobs that are listed under its digest, such as its signatures, live as long as the name.
+    public var document: Digest?
     /// Whether the documents are hidden from the credentials in use: others can read the cache, so its age counts and it is not unreadable.
     ///
     /// Default `false`. Where it is `true`, ``blobs`` is `nil`, and every blob stays as long as the name does.

@@ -1,6 +1,7 @@
 import BuildCacheBytes
-import BuildCacheCore
+public import BuildCacheCore
 import BuildCacheGraph
+import BuildCacheSigning
 
 /// The outcome of a copy of caches.
 public struct CopyReport: Sendable {
@@ -26,8 +27,10 @@ extension CacheClient {
     /// Bytes go from source to destination as they are read; nothing is kept but what is converted.
     ///
     /// - Parameter progress: Called with the name of a source or destination and what happened there.
-    /// - Throws: `CacheError` of the first source that cannot be read, `.notFound` for one that has no cache: half of what was asked for is
-    ///   no copy. `CancellationError`. What fails at a destination is in the report.
+    /// A source with a verification policy is verified first; what a signed destination states then is where the copy comes from.
+    ///
+    /// - Throws: `CacheError` of the first source that cannot be read, `.notFound` for one that has no cache, `.untrusted` for one whose
+    ///   policy refuses it: half of what was asked for is no copy. `CancellationError`. What fails at a destination is in the report.
     public func copyCaches(
         progress: @escaping @Sendable (_ name: String, ProgressEvent) -> Void = { _, _ in }
     ) async throws -> CopyReport {
@@ -38,8 +41,54 @@ extension CacheClient {
                 .notFound, "the source has no cache to copy yet",
                 context: .init(operation: "copy", subject: outcome.source))
         }
+        for problem in imported.problems where problem.kind == .refusedCache {
+            throw CacheError(
+                .untrusted, problem.message, context: .init(operation: "copy", subject: problem.endpoint))
+        }
+        // One document keeps its history; of several that are merged none is the origin.
+        let caches = imported.outcomes.compactMap { try? $0.result.get() }
+        let signatures = caches.count == 1 ? caches.flatMap(\.signatures) : []
+        let documents = Set(signatures.map(\.document))
+        let copied =
+            documents.count == 1 ? documents.first.map { CopiedDocument(digest: $0, signatures: signatures) } : nil
         let exported = try await exportCaches(
-            imported.graph, from: LayerSource(blobs: imported.blobs), progress: progress)
+            imported.graph, from: LayerSource(blobs: imported.blobs), copying: copied, progress: progress)
         return CopyReport(imported: imported, exported: exported)
+    }
+}
+
+extension CacheClient {
+    /// Signs the documents of destinations again, without moving any layer.
+    ///
+    /// For new keys, and for signatures that would be too old soon; see ``SigningExporter/resign(trust:progress:)``.
+    ///
+    /// - Parameters:
+    ///   - names: The names of destinations; empty for all.
+    ///   - progress: Called with the name of a destination and what happened there.
+    /// - Returns: The documents that were signed, by the names that lead to them.
+    /// - Throws: `CacheError` `.invalidSpec` for a name that is not a destination, `.untrusted` for a cache that the policy refuses,
+    ///   `.unsupported` for a backend without signatures, `.notFound` without a cache; what signers and stores throw.
+    public func resign(
+        _ names: [String] = [],
+        progress: @escaping @Sendable (_ name: String, ProgressEvent) -> Void = { _, _ in }
+    ) async throws -> [String: Digest] {
+        for name in names where !destinations.contains(where: { $0.name.isExactly(name) }) {
+            throw CacheError(
+                .invalidSpec, "unknown destination \(name.quoted): expected the name of one of this client")
+        }
+        let chosen = destinations.filter { destination in
+            names.isEmpty || names.contains { $0.isExactly(destination.name) }
+        }
+        var signed: [String: Digest] = [:]
+        for destination in chosen {
+            do {
+                let documents = try await destination.signingExporter().resign(
+                    trust: destination.trust, progress: ProgressSink { progress(destination.name, $0) })
+                signed.merge(documents) { first, _ in first }
+            } catch let error where !(error is CancellationError) {
+                throw CacheError.wrapping(error, of: destination.exporter.traits, .sign)
+            }
+        }
+        return signed
     }
 }

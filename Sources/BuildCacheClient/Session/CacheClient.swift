@@ -1,6 +1,7 @@
 public import BuildCacheBytes
 import BuildCacheCore
 public import BuildCacheGraph
+public import BuildCacheSigning
 
 /// The caches of one build: those it reads, and those it writes.
 ///
@@ -22,11 +23,26 @@ public struct CacheClient: Sendable {
         public var name: String
         /// The cache.
         public var importer: any CacheImporter
+        /// The rules by which its signatures are accepted.
+        ///
+        /// A refused cache is one without hits, with a problem in the report, unless the rules ask for an error.
+        public var verification: VerificationPolicy
 
         /// Names a cache, which may be a backend of your own.
-        public init(name: String, importer: any CacheImporter) {
+        public init(name: String, importer: any CacheImporter, verification: VerificationPolicy = .off) {
             self.name = name
             self.importer = importer
+            self.verification = verification
+        }
+
+        /// Reads the cache by its rules.
+        func importCache(progress: ProgressSink) async throws -> ImportedCache? {
+            guard verification.mode != .off else { return try await importer.importCache(progress: progress) }
+            guard let importer = importer as? any VerifyingImporter else {
+                throw CacheError(
+                    .unsupported, "this cache cannot verify signatures; leave the policy out, or use another backend")
+            }
+            return try await importer.importCache(verification: verification, progress: progress)
         }
     }
 
@@ -38,12 +54,40 @@ public struct CacheClient: Sendable {
         public var exporter: any CacheExporter
         /// Whether a failed export is reported but not counted as one: `ignore-error=true`.
         public var ignoresErrors: Bool
+        /// The signers of its exports, and the rules for the cache that they replace or merge with.
+        public var trust: CacheTrust
 
         /// Names a cache, which may be a backend of your own.
-        public init(name: String, exporter: any CacheExporter, ignoresErrors: Bool = false) {
+        public init(
+            name: String, exporter: any CacheExporter, ignoresErrors: Bool = false, trust: CacheTrust = CacheTrust()
+        ) {
             self.name = name
             self.exporter = exporter
             self.ignoresErrors = ignoresErrors
+            self.trust = trust
+        }
+
+        /// The exporter as one that signs.
+        func signingExporter() throws(CacheError) -> any SigningExporter {
+            guard let exporter = exporter as? any SigningExporter else {
+                throw CacheError(
+                    .unsupported, "this cache cannot be signed; leave the policy out, or use another backend")
+            }
+            return exporter
+        }
+
+        /// Writes the cache by its rules.
+        func exportCache(
+            _ graph: LayerGraph, from source: LayerSource, copying document: CopiedDocument?, progress: ProgressSink
+        ) async throws -> ExportReceipt {
+            var trust = trust
+            // The signatures of a copied document go along also where the destination signs nothing, if it keeps signatures at all.
+            let exporter = trust.isOff ? nil : try signingExporter()
+            trust.copied = document
+            guard let exporter else {
+                return try await self.exporter.exportCache(graph, from: source, progress: progress)
+            }
+            return try await exporter.exportCache(graph, from: source, trust: trust, progress: progress)
         }
     }
 
@@ -75,7 +119,7 @@ public struct CacheClient: Sendable {
             let sink = ProgressSink { progress(source.name, $0) }
             do {
                 return ImportReport.Outcome(
-                    source: source.name, result: .success(try await source.importer.importCache(progress: sink)))
+                    source: source.name, result: .success(try await source.importCache(progress: sink)))
             } catch let error where !(error is CancellationError) {
                 return ImportReport.Outcome(
                     source: source.name, result: .failure(.wrapping(error, of: source.importer.traits, .import)))
@@ -101,13 +145,21 @@ public struct CacheClient: Sendable {
         _ graph: LayerGraph, from source: LayerSource,
         progress: @escaping @Sendable (_ name: String, ProgressEvent) -> Void = { _, _ in }
     ) async throws -> ExportReport {
+        try await exportCaches(graph, from: source, copying: nil, progress: progress)
+    }
+
+    /// - Parameter document: The document that is copied, if it is one.
+    func exportCaches(
+        _ graph: LayerGraph, from source: LayerSource, copying document: CopiedDocument?,
+        progress: @escaping @Sendable (_ name: String, ProgressEvent) -> Void
+    ) async throws -> ExportReport {
         let outcomes = try await destinations.mapConcurrently(limit: destinations.count) { destination in
             let sink = ProgressSink { progress(destination.name, $0) }
             var outcome = ExportReport.Outcome(
                 destination: destination.name, isIgnored: destination.ignoresErrors, result: .success(ExportReceipt()))
             do {
                 outcome.result = .success(
-                    try await destination.exporter.exportCache(graph, from: source, progress: sink))
+                    try await destination.exportCache(graph, from: source, copying: document, progress: sink))
             } catch let error where !(error is CancellationError) {
                 outcome.result = .failure(.wrapping(error, of: destination.exporter.traits, .export))
             }

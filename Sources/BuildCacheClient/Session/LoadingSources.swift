@@ -57,7 +57,7 @@ final class LoadingSources: Sendable {
         for (place, source) in sources.enumerated() {
             let loading = Task { [self] in
                 do {
-                    let cache = try await source.importer.importCache(
+                    let cache = try await source.importCache(
                         progress: ProgressSink { progress(source.name, $0) })
                     if let cache { try add(cache, place) } else { finish(place, .success(nil)) }
                 } catch {

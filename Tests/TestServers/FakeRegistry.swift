@@ -32,6 +32,8 @@ package final class FakeRegistry: Sendable {
         package var knowsRanges = true
         /// Whether headers name digests that are none of what was asked for.
         package var namesWrongDigests = false
+        /// Whether it lists the referrers of a manifest itself.
+        package var hasReferrers = false
         /// Whether manifests may be deleted.
         package var allowsDeletes = true
         /// Tags on one page of their list.
@@ -143,6 +145,10 @@ package final class FakeRegistry: Sendable {
         if parts.suffix(2) == ["tags", "list"] {
             return tags(parts[1..<(parts.count - 2)].joined(separator: "/"), request, manners)
         }
+        if parts[parts.count - 2] == "referrers" {
+            guard manners.hasReferrers else { return refusal(404, "NOT_FOUND") }
+            return referrers(parts[1..<(parts.count - 2)].joined(separator: "/"), of: parts[parts.count - 1])
+        }
         if parts[parts.count - 2] == "manifests" {
             return manifest(parts[1..<(parts.count - 2)].joined(separator: "/"), parts[parts.count - 1], request, body)
         }
@@ -190,7 +196,8 @@ package final class FakeRegistry: Sendable {
             state.withLock { state in
                 for key in [name, digest] { state.manifests["\(repository):\(key)"] = (type, body) }
             }
-            return ServerResponse(201, headers: [("Docker-Content-Digest", digest)])
+            let subject = manners.hasReferrers ? Self.subject(of: body).map { [("OCI-Subject", $0)] } ?? [] : []
+            return ServerResponse(201, headers: [("Docker-Content-Digest", digest)] + subject)
         }
         guard let found = state.withLock({ $0.manifests["\(repository):\(name)"] }) else {
             return refusal(404, "MANIFEST_UNKNOWN")
@@ -208,6 +215,32 @@ package final class FakeRegistry: Sendable {
         let digest = manners.namesWrongDigests ? "\(Digest(of: Array("other".utf8)))" : "\(Digest(of: found.bytes))"
         return ServerResponse(
             200, headers: [("Docker-Content-Digest", digest), ("Content-Type", found.type)], body: found.bytes)
+    }
+
+    private static func subject(of manifest: [UInt8]) -> String? {
+        let object = try? JSONSerialization.jsonObject(with: Data(manifest)) as? [String: Any]
+        return (object?["subject"] as? [String: Any])?["digest"] as? String
+    }
+
+    /// Unfiltered, as registries may.
+    private func referrers(_ repository: String, of subject: String) -> ServerResponse {
+        let manifests = state.withLock { state in
+            state.manifests.filter {
+                $0.key.hasPrefix("\(repository):sha256:") && Self.subject(of: $0.value.bytes) == subject
+            }
+        }
+        let descriptors = manifests.values.map { manifest -> [String: Any] in
+            let object = try? JSONSerialization.jsonObject(with: Data(manifest.bytes)) as? [String: Any]
+            return [
+                "mediaType": manifest.type, "size": manifest.bytes.count, "digest": "\(Digest(of: manifest.bytes))",
+                "artifactType": object?["artifactType"] ?? "",
+                "annotations": object?["annotations"] ?? [String: String](),
+            ]
+        }
+        let type = "application/vnd.oci.image.index.v1+json"
+        let index: [String: Any] = ["schemaVersion": 2, "mediaType": type, "manifests": descriptors]
+        let body = (try? JSONSerialization.data(withJSONObject: index)) ?? Data()
+        return ServerResponse(200, headers: [("Content-Type", type)], body: Array(body))
     }
 
     private func tags(_ repository: String, _ request: ServerRequest, _ manners: Manners) -> ServerResponse {

@@ -10,6 +10,8 @@ package struct AzureContainer: BlobStore {
     let requests: BlobRequests
     private let account: ServiceURL
     let container: String
+    /// The account, as signatures name it.
+    let accountName: String
     let names: AzureNames
     private let damaged: DamagedBlobs
 
@@ -21,6 +23,7 @@ package struct AzureContainer: BlobStore {
         self.damaged = damaged
         account = options.accountURL
         container = options.container
+        accountName = options.accountName
         names = AzureNames(options)
     }
 

@@ -19,6 +19,21 @@ struct AzureNames: Sendable {
     func blob(_ digest: Digest) -> String { Self.join(prefix, blobsPrefix, digest.description) }
     func manifest(_ name: String) -> String { Self.join(prefix, manifestsPrefix, name) }
 
+    func signature(_ document: Digest) -> String { Self.join(prefix, "signatures", document.description) }
+
+    /// What the names of all signatures begin with; `nil` if layers or configs could have such names.
+    var signatureListing: String? {
+        let signatures = Self.join(prefix, "signatures", "sha256:")
+        let others = [blobListing, manifestListing]
+        return others.contains { $0.hasPrefix(signatures) || signatures.hasPrefix($0) } ? nil : signatures
+    }
+
+    /// The document that a blob is the signatures of, `nil` if it is none.
+    func document(ofSignature name: String) -> Digest? {
+        guard let digest = try? Digest(name.suffix(71)), signature(digest) == name else { return nil }
+        return digest
+    }
+
     /// What the names of all layers begin with.
     var blobListing: String { Self.join(prefix, blobsPrefix, "sha256:") }
 

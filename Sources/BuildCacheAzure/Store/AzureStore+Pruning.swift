@@ -22,14 +22,22 @@ extension AzureStore: PrunableStore {
     }
 
     func blobs() async throws -> StoredBlobs {
-        .listed(
-            try await container.blobs(container.names.blobListing).compactMap { blob in
-                container.names.digest(ofBlob: blob.name).map {
-                    StoredBlob(
-                        digest: $0, size: blob.properties.size, modifiedAt: blob.properties.modifiedAt,
-                        version: blob.properties.etag)
-                }
-            })
+        let blobs = try await container.blobs(container.names.blobListing).compactMap { blob in
+            container.names.digest(ofBlob: blob.name).map {
+                StoredBlob(
+                    digest: $0, size: blob.properties.size, modifiedAt: blob.properties.modifiedAt,
+                    version: blob.properties.etag)
+            }
+        }
+        guard let prefix = container.names.signatureListing else { return .listed(blobs) }
+        let signatures = try await container.blobs(prefix).compactMap { blob in
+            container.names.document(ofSignature: blob.name).map {
+                StoredBlob(
+                    id: blob.name, digest: $0, size: blob.properties.size, modifiedAt: blob.properties.modifiedAt,
+                    version: blob.properties.etag)
+            }
+        }
+        return .listed(blobs + signatures)
     }
 
     func remove(_ name: StoredName) async throws -> Bool {
@@ -39,6 +47,8 @@ extension AzureStore: PrunableStore {
 
     func remove(_ blob: StoredBlob) async throws -> Bool {
         guard let digest = blob.digest, let etag = blob.version else { return false }
-        return try await container.blob(named: container.names.blob(digest)).remove(ifUnchanged: etag, retries: retries)
+        let signature = container.names.signature(digest)
+        let name = blob.id == signature ? signature : container.names.blob(digest)
+        return try await container.blob(named: name).remove(ifUnchanged: etag, retries: retries)
     }
 }

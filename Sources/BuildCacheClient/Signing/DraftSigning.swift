@@ -1,6 +1,6 @@
 import BuildCacheBytes
 import BuildCacheCore
-import BuildCacheOCI
+package import BuildCacheOCI
 import BuildCacheSigning
 import Synchronization
 
@@ -134,6 +134,14 @@ extension CacheDraft {
     ///   - current: The document under the name now, as far as it was read.
     /// - Throws: `CacheError` `.untrusted` for a signer that lies; what signers and the store throw. The name must stay as it is then.
     public func sign(_ documents: CacheDocuments, over current: NamedDocument?) async throws {
-        try await signing?.sign(documents.root, over: current, as: name)
+        try await sign(documents.root, over: current)
     }
+
+    /// As ``sign(_:over:)``, for a store that writes its documents in another form.
+    package func sign(_ root: RawDocument, over current: NamedDocument?) async throws {
+        try await signing?.sign(root, over: current, as: name)
+    }
+
+    /// Whether the export is signed.
+    package var isSigned: Bool { signing != nil }
 }

@@ -37,6 +37,10 @@ public struct StoredSignatureFile: Hashable, Sendable {
         self.bytes = bytes
         self.version = version
     }
+
+    /// A file past the limit, of which nothing is kept: readers refuse it.
+    package static let tooLarge = StoredSignatureFile(
+        bytes: [UInt8](repeating: UInt8(ascii: " "), count: SignatureBundle.maximumBytes + 1), version: "")
 }
 
 /// A store that keeps one signature file per document and replaces it by compare-and-swap.

@@ -6,6 +6,9 @@ import BuildCacheHTTP
 ///
 /// An entry is made in three steps and never changed after that.
 protocol GitHubProtocol: Sendable {
+    /// The requests that it sends.
+    var requests: GitHubRequests { get set }
+
     /// Looks an entry up.
     ///
     /// - Parameter isPrefix: Whether a longer key will do; then the newest is meant. The answer's key may be a longer one in any case.

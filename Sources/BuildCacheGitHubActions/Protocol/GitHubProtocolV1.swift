@@ -8,13 +8,13 @@ import NIOHTTP1
 ///
 /// - Source: `Documentation/Spec/backends.md` §4.2.
 struct GitHubProtocolV1: GitHubProtocol {
-    let requests: GitHubRequests
+    var requests: GitHubRequests
 
     private static let path = "_apis/artifactcache"
     private static let accept = "application/json;api-version=6.0-preview.1"
 
     func find(_ key: String, isPrefix: Bool, retries: Retries) async throws -> FoundEntry? {
-        let query = "keys=\(key.percentEncoded)&version=\(GitHubKeys.version)"
+        let query = "keys=\(key.percentEncoded)&version=\(requests.version)"
         let answer = try await send(.GET, "cache?\(query)", retries: retries) { $0 == .notFound }
         guard !answer.body.isEmpty else { return nil }
         var found: String?
@@ -38,7 +38,7 @@ struct GitHubProtocolV1: GitHubProtocol {
             writer.key("key")
             writer.string(key)
             writer.key("version")
-            writer.string(GitHubKeys.version)
+            writer.string(requests.version)
         }
         let answer: GitHubRequests.Answer
         do { answer = try await send(.POST, "caches", body: body, retries: retries) } catch is EntryExists {

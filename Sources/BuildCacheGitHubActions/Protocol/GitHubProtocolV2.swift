@@ -6,7 +6,7 @@ import NIOHTTP1
 ///
 /// - Source: `Documentation/Spec/backends.md` §4.3.
 struct GitHubProtocolV2: GitHubProtocol {
-    let requests: GitHubRequests
+    var requests: GitHubRequests
 
     private static let path = "twirp/github.actions.results.api.v1.CacheService"
 
@@ -77,7 +77,7 @@ struct GitHubProtocolV2: GitHubProtocol {
             writer.string(key)
             write(&writer)
             writer.key("version")
-            writer.string(GitHubKeys.version)
+            writer.string(requests.version)
         }
         let sent = try await requests.send(
             .POST, "\(GitHubProtocolV2.path)/\(method)", headers: ["Content-Type": "application/json"], body: body,

@@ -14,6 +14,8 @@ struct GitHubRequests: Sendable {
     /// The pauses of the export, import or prune that the requests belong to, bounded by the option `timeout`; `nil` bounds those of each
     /// layer on its own.
     var pauses: PauseBudget?
+    /// The namespace of the entries.
+    var version = GitHubKeys.version
 
     /// The tries of one part of the operation.
     func makeRetries() -> Retries { Retries(policy, clock: clock, pauses: pauses, jitter: transport.jitter) }

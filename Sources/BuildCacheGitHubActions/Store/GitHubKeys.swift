@@ -7,6 +7,22 @@ enum GitHubKeys {
     /// What every request carries so that entries of other tools are not met: sha256 of `|go-actionscache-1.0`.
     static let version = Digest(of: "|go-actionscache-1.0".utf8).hex
 
+    /// The namespace of signatures, in which neither BuildKit nor a lookup of a layer finds anything: sha256 of `|swift-build-cache-1`.
+    ///
+    /// - Source: `Documentation/Spec/signing.md` §4.
+    static let signatureVersion = Digest(of: "|swift-build-cache-1".utf8).hex
+
+    /// Before the digest of every document that is signed.
+    static let signaturePrefix = "build-cache-sig-1-"
+
+    /// The signatures of a document; entries never change, so later files of it are versions, as those of an index.
+    static func signature(_ document: Digest) -> String { signaturePrefix + document.description }
+
+    /// The document that an entry is the signatures of; `nil` if it is another one.
+    static func document(ofSignature key: String) -> Digest? {
+        key.hasPrefix(signaturePrefix) ? try? Digest(key.dropFirst(signaturePrefix.count).prefix(71)) : nil
+    }
+
     /// Before the digest of every layer.
     static let blobPrefix = "buildkit-blob-1-"
 

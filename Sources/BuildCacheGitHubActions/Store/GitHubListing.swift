@@ -144,6 +144,9 @@ extension JSONReader {
             default: try skipValue()
             }
         }
-        return version == GitHubKeys.version && !entry.key.isEmpty ? entry : nil
+        let isOurs =
+            version == GitHubKeys.version
+            || (version == GitHubKeys.signatureVersion && entry.key.hasPrefix(GitHubKeys.signaturePrefix))
+        return isOurs && !entry.key.isEmpty ? entry : nil
     }
 }

@@ -74,9 +74,11 @@ extension GitHubStore: PrunableStore {
         let layers = try await listing.entries(
             GitHubKeys.blobPrefix, in: nil, retries: entries.requests.makeRetries())
         let superseded = try await indexes().flatMap { $0.versions.dropLast().map(\.entry) }
+        let signatures = try await listing.entries(
+            GitHubKeys.signaturePrefix, in: nil, retries: entries.requests.makeRetries())
         return .listed(
-            (layers + superseded).compactMap { entry in
-                let digest = GitHubKeys.digest(ofBlob: entry.key)
+            (layers + superseded + signatures).compactMap { entry in
+                let digest = GitHubKeys.digest(ofBlob: entry.key) ?? GitHubKeys.document(ofSignature: entry.key)
                 if digest == nil, entry.key.hasPrefix(GitHubKeys.blobPrefix) { return nil }
                 return StoredBlob(
                     id: "\(entry.number) \(entry.key)", digest: digest, size: entry.size, modifiedAt: entry.usedAt)

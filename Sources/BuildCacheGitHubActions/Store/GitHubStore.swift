@@ -11,6 +11,8 @@ final class GitHubStore: CacheStore {
     private let knownListing: GitHubListing?
     let cacheNames: [String]
     let limits: CacheConfigLimits
+    /// The places of the indexes, as signatures state them.
+    let places: [String: String]
     private let use: StoreUse
     private let noticed = Mutex<[CacheProblem]>([])
 
@@ -32,6 +34,10 @@ final class GitHubStore: CacheStore {
         self.use = use
         knownListing = listing
         let token = entries.requests.token
+        let namespaces = token.readScopes.map(\.name) + (token.writeScope.map { [$0.name] } ?? [])
+        places = Dictionary(namespaces.map { (GitHubKeys.index(scope, in: $0), "gha:\(scope)@\($0)") }) { first, _ in
+            first
+        }
         switch use {
         case .import: cacheNames = token.readScopes.map { GitHubKeys.index(scope, in: $0.name) }
         case .export:
@@ -163,7 +169,11 @@ final class GitHubStore: CacheStore {
             let found = current.map(named)
             let documents = try await draft.documents(
                 over: found, in: self, merging: overlooked.map(named), isCurrentNewer: hasSaved)
-            return try documents?.config ?? found?.document ?? draft.documents().config
+            guard let documents = try documents ?? (found?.document == nil ? draft.documents() : nil) else {
+                return try found?.document ?? draft.documents().config
+            }
+            try await draft.sign(documents, over: found)
+            return documents.config
         }
         return Publication(name: key, root: written.descriptor)
     }

@@ -58,12 +58,22 @@ package struct CredentialProgram: Sendable {
     /// - Parameter input: The bytes on its standard input, at most 4096.
     /// - Throws: `CacheError` `.unavailable` if it cannot be run or takes too long, `.limitExceeded` for too long an input.
     package func run(_ arguments: [String], input: String = "") async throws -> Ending {
+        try await run(arguments) { try CredentialProgram.pipe(holding: input) }
+    }
+
+    /// As ``run(_:input:)``, with an input of any length, which is kept in a temporary file without a name.
+    package func run(_ arguments: [String], document: [UInt8]) async throws -> Ending {
+        try await run(arguments) { try CredentialProgram.file(holding: document) }
+    }
+
+    private func run(
+        _ arguments: [String], from open: @escaping @Sendable () throws -> FileDescriptor
+    ) async throws -> Ending {
         do {
             return try await withTimeLimit(timeLimit, clock: clock) {
                 let result = try await Subprocess.run(
                     .path(FilePath(path)), arguments: Arguments(arguments),
-                    input: .fileDescriptor(
-                        try CredentialProgram.pipe(holding: input), closeAfterSpawningProcess: true),
+                    input: .fileDescriptor(try open(), closeAfterSpawningProcess: true),
                     output: .bytes(limit: CredentialProgram.outputLimit),
                     error: .string(limit: CredentialProgram.errorLimit))
                 return Ending(
@@ -97,6 +107,24 @@ package struct CredentialProgram: Sendable {
             return reading
         } catch {
             try reading.close()
+            throw error
+        }
+    }
+
+    /// A file that holds some bytes and is gone when the program ends; unlike a pipe it takes any number of them.
+    private static func file(holding bytes: [UInt8]) throws -> FileDescriptor {
+        let folder = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+        var template = Array("\(folder)/build-cache-XXXXXX".utf8CString)
+        let file = FileDescriptor(rawValue: mkstemp(&template))
+        guard file.rawValue >= 0 else { throw Errno(rawValue: errno) }
+        unlink(template)
+        do {
+            _ = fcntl(file.rawValue, F_SETFD, FD_CLOEXEC)
+            _ = try file.writeAll(bytes)
+            _ = try file.seek(offset: 0, from: .start)
+            return file
+        } catch {
+            try file.close()
             throw error
         }
     }

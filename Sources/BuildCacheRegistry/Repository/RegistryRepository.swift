@@ -192,10 +192,21 @@ public struct RegistryRepository: BlobStore {
     ///
     /// - Throws: `CacheError` `.unsupported` if the registry takes no such manifest, `.denied`, `.unavailable`.
     public func putManifest(_ document: RawDocument, as name: ManifestName) async throws {
+        _ = try await storeManifest(document, as: name)
+    }
+
+    /// As ``putManifest(_:as:)``.
+    ///
+    /// - Parameter tag: The `ETag` that the manifest under the name must have.
+    /// - Returns: The headers of the response.
+    func storeManifest(_ document: RawDocument, as name: ManifestName, ifMatch tag: String? = nil) async throws
+        -> HTTPHeaders
+    {
         try servers.requirePush()
-        let request = OutgoingRequest(
+        var request = OutgoingRequest(
             .PUT, try origin.url(path, "manifests/\(name)"), headers: ["Content-Type": document.mediaType.text],
             body: .bytes(ByteBuffer(bytes: document.bytes)))
+        if let tag { request.headers.add(name: "If-Match", value: tag) }
         let retries = client.transport.retries()
         var response = try await client.send(request, to: origin, .push(origin.repository(path)), retries: retries)
         while ![200, 201, 202, 204].contains(response.status.code) {
@@ -210,6 +221,7 @@ public struct RegistryRepository: BlobStore {
         if let stored = response.headers.contentDigest, stored != document.digest {
             throw CacheError(.corrupted, "the registry stored \(stored) instead of \(document.digest)")
         }
+        return response.headers
     }
 }
 

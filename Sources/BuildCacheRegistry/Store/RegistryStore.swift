@@ -85,6 +85,11 @@ struct RegistryStore: CacheStore {
             done.transfers[manifest.digest] = .alreadyPresent
         } else {
             try Task.checkCancellation()
+            if draft.isSigned {
+                // The signature's subject is there before the signature, and the tag moves last.
+                try await repository.putManifest(manifest, as: .digest(manifest.digest))
+                try await draft.sign(documents, over: nil)
+            }
             try await repository.putManifest(manifest, as: name)
             done.transfers[manifest.digest] = .written
         }

@@ -45,6 +45,8 @@ struct TagMerge {
         let name = prefix + String(repository.client.now().seconds, radix: 36) + "-" + TagMerge.randomText()
         let announcement = try unique(own.root)
         var transfers = [own.config.digest: try await repository.put(own.config)]
+        // Other writers merge announcements, so these are signed as the cache under the tag is.
+        try await draft.sign(announcement, over: nil)
         try await repository.putManifest(announcement, as: .tag(name))
 
         var known: [String: Announcement] = [:]
@@ -67,6 +69,7 @@ struct TagMerge {
             problems = documents.problems
             transfers[documents.config.digest] = try await repository.put(documents.config)
             try Task.checkCancellation()
+            try await draft.sign(documents, over: current?.document)
             try await repository.putManifest(documents.root, as: .tag(tag))
             transfers[documents.root.digest] = .written
             hasWritten = true
@@ -102,6 +105,7 @@ struct TagMerge {
 
     /// The cache under the tag.
     private struct Current {
+        var document: NamedDocument
         var manifest: Descriptor
         /// `nil` if it is damaged.
         var graph: LayerGraph?
@@ -116,7 +120,9 @@ struct TagMerge {
 
     private func current() async throws -> Current? {
         guard let found = try await manifest(tag) else { return nil }
-        return Current(manifest: found.descriptor, graph: try await graph(of: found))
+        return Current(
+            document: NamedDocument(name: tag, content: .document(found)), manifest: found.descriptor,
+            graph: try await graph(of: found))
     }
 
     // MARK: Announcements
@@ -251,7 +257,10 @@ struct TagMerge {
             // A delete by digest takes all tags of a manifest along, and the tag of an announcement may lead to any manifest, even to
             // that of the tag that is meant.
             guard one.digest == nil || one.isUnique else { continue }
-            if let digest = one.digest { try await repository.deleteManifest(digest) }
+            if let digest = one.digest {
+                try await repository.deleteManifest(digest)
+                if draft.isSigned { try await repository.removeFallback(of: digest) }
+            }
             removed.insert(name)
         }
         for tag in try await tags() where removed.contains(TagMerge.announcement(tag)) {

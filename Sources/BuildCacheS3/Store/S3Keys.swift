@@ -7,10 +7,12 @@ package import BuildCacheSpec
 package struct S3Keys: Hashable, Sendable {
     private let blobs: String
     private let manifests: String
+    private let signatures: String
 
     package init(_ options: S3Options) {
         blobs = options.prefix + options.blobsPrefix
         manifests = options.prefix + options.manifestsPrefix
+        signatures = options.prefix + "signatures/"
     }
 
     /// The object of a layer; its name has a colon in it.
@@ -18,6 +20,21 @@ package struct S3Keys: Hashable, Sendable {
 
     /// The object of a cache config.
     package func manifest(_ name: String) -> String { manifests + name }
+
+    /// The object of a document's signatures.
+    func signature(_ document: Digest) -> String { signatures + document.description }
+
+    /// What the names of all signatures begin with; `nil` if layers or configs could have such names.
+    var signatureListing: String? {
+        let others = [blobs, manifests]
+        return others.contains { $0.hasPrefix(signatures) || signatures.hasPrefix($0) } ? nil : signatures
+    }
+
+    /// The document that an object is the signatures of, `nil` if it is none.
+    func document(ofSignature key: String) -> Digest? {
+        guard key.hasPrefix(signatures) else { return nil }
+        return try? Digest(key.dropFirst(signatures.count))
+    }
 
     /// What the names of all layers begin with.
     package var blobListing: String { blobs + "sha256:" }

@@ -26,12 +26,20 @@ extension S3Store: PrunableStore {
 
     func blobs() async throws -> StoredBlobs {
         let objects = try await bucket.reporting("list") { try await bucket.objects(bucket.keys.blobListing) }
-        return .listed(
-            objects.values.compactMap { object in
-                bucket.keys.digest(ofBlob: object.key).map {
-                    StoredBlob(digest: $0, size: object.size, modifiedAt: object.modifiedAt, version: object.etag)
-                }
-            })
+        let blobs = objects.values.compactMap { object in
+            bucket.keys.digest(ofBlob: object.key).map {
+                StoredBlob(digest: $0, size: object.size, modifiedAt: object.modifiedAt, version: object.etag)
+            }
+        }
+        guard let prefix = bucket.keys.signatureListing else { return .listed(blobs) }
+        let files = try await bucket.reporting("list") { try await bucket.objects(prefix) }
+        let signatures = files.values.compactMap { object in
+            bucket.keys.document(ofSignature: object.key).map {
+                StoredBlob(
+                    id: object.key, digest: $0, size: object.size, modifiedAt: object.modifiedAt, version: object.etag)
+            }
+        }
+        return .listed(blobs + signatures)
     }
 
     func remove(_ name: StoredName) async throws -> Bool {
@@ -48,7 +56,7 @@ extension S3Store: PrunableStore {
         guard let digest = blob.digest else { return false }
         return try await bucket.reporting("remove", blob.id) {
             try await bucket.remove(
-                bucket.keys.blob(digest),
+                blob.id == bucket.keys.signature(digest) ? blob.id : bucket.keys.blob(digest),
                 listed: StoredObject(size: blob.size, modifiedAt: blob.modifiedAt, etag: blob.version))
         }
     }

@@ -84,7 +84,9 @@ struct S3Store: SwappingStore {
                 try await bucket.requireSwaps(key)
                 return try await swap(draft, as: name)
             }
-            let config = try draft.documents().config
+            let documents = try draft.documents()
+            try await draft.sign(documents, over: nil)
+            let config = documents.config
             try await bucket.putObject(key, config.bytes)
             return Publication(name: name, root: config.descriptor)
         }

@@ -18,7 +18,11 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     ],
     targets: [
-        .target(name: "ExampleSupport", dependencies: [product("BuildCacheClient")]),
+        .target(
+            name: "ExampleSupport",
+            dependencies: [
+                product("BuildCacheClient"), .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
         // Caches in directories need no more than this.
         example("quickstart", [product("BuildCacheClient")]),
         example("multiple-caches"),
@@ -32,6 +36,7 @@ let package = Package(
         example("verify-cache"),
         example("read-file"),
         example("append-layer"),
+        example("sign-cache"),
         example("min-versus-max"),
         example("layer", [product("BuildCacheClient")]),
         example("own-backend", [product("BuildCacheClient"), product("BuildCacheTesting")]),

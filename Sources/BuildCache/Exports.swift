@@ -4,5 +4,4 @@
 @_exported public import BuildCacheGitHubActions
 @_exported public import BuildCacheRegistry
 @_exported public import BuildCacheS3
-@_exported public import BuildCacheSigning
 @_exported public import BuildCacheSpec

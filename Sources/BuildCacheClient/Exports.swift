@@ -3,3 +3,4 @@
 @_exported public import BuildCacheCore
 @_exported public import BuildCacheGraph
 @_exported public import BuildCacheOCI
+@_exported public import BuildCacheSigning

@@ -2,6 +2,7 @@
 //
 //     swift run copy-cache --from type=local,src=a --to type=local,dest=b
 //     swift run copy-cache --from type=local,src=a --to type=local,dest=zstd,compression=zstd,force-compression=true --json
+//     swift run copy-cache --from type=local,src=a --to type=local,dest=b --verify-key old.pub --require-signature --sign-key new.pem
 //
 //     from type=local,src=a: 7 records, 5 layers
 //     to type=local,dest=b: 7 blobs copied, 0 skipped, 0 converted; latest is sha256:…
@@ -16,17 +17,19 @@ struct CopyCache: AsyncParsableCommand {
     @Option(help: "A cache to read, as docker buildx --cache-from takes it.") var from: [String]
     @Option(help: "A cache to write, as docker buildx --cache-to takes it.") var to: [String]
     @Flag(help: "Print JSON.") var json = false
+    @OptionGroup var options: SigningOptions
 
     func validate() throws {
         if from.isEmpty || to.isEmpty { throw ValidationError("at least one --from and one --to are needed") }
     }
 
     func run() async throws {
+        let (verification, signing) = (try options.verification(), try options.signing())
         let report = try await ProgressBar.show { [from, to] bar in
             try await ScratchStore.withTemporary { scratch in
-                try await CacheClient(cacheFrom: from, cacheTo: to, scratch: scratch).copyCaches {
-                    bar.report($1, of: $0)
-                }
+                var client = try CacheClient(cacheFrom: from, cacheTo: to, scratch: scratch, signing: signing)
+                for source in client.sources.indices { client.sources[source].verification = verification }
+                return try await client.copyCaches { bar.report($1, of: $0) }
             }
         }
         for outcome in report.imported.outcomes {

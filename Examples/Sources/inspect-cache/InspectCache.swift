@@ -3,6 +3,7 @@
 //     swift run inspect-cache --from type=local,src=a
 //     swift run inspect-cache --from type=local,src=a --mermaid        (or --dot, --json)
 //     swift run inspect-cache --from type=local,src=new --diff type=local,src=old          (or with --json)
+//     swift run inspect-cache --from type=local,src=a --signatures --verify-key key.pub    (or with --json)
 //
 //     record 0  sha256:26ce6e5398d1  1 inputs  result: layer 2, 3 days ago
 //       input 0: record 6
@@ -21,6 +22,8 @@ struct InspectCache: AsyncParsableCommand {
     @Flag(name: .customLong("json"), help: "Print JSON.") var asJSON = false
     @Flag(help: "Print a Mermaid flowchart.") var mermaid = false
     @Flag(help: "Print a Graphviz digraph.") var dot = false
+    @Flag(help: "Print the signatures, and whether --verify-key accepts them.") var signatures = false
+    @OptionGroup var options: SigningOptions
 
     func validate() throws {
         if [asJSON, mermaid, dot].count(where: { $0 }) > 1 {
@@ -31,7 +34,13 @@ struct InspectCache: AsyncParsableCommand {
 
     func run() async throws {
         try await ScratchStore.withTemporary { scratch in
-            let graph = try await readGraph(from: CacheClient(cacheFrom: [from], scratch: scratch))
+            if signatures {
+                let list = try await SignatureList(of: from, by: options.verification(), scratch: scratch)
+                print(try asJSON ? json(list.rows) : list.text)
+                return
+            }
+            let graph = try await readGraph(
+                from: CacheClient(cacheFrom: [from], scratch: scratch, verification: options.verification()))
             if let diff {
                 let older = try await readGraph(from: CacheClient(cacheFrom: [diff], scratch: scratch))
                 let difference = try Difference(of: graph, from: older)

@@ -58,8 +58,8 @@ public struct Image: Sendable {
 
     /// The image with one more layer on top; nothing is stored yet.
     ///
-    /// Whatever else the config says stays as it is. A history that lacks steps of earlier layers is completed: readers count steps to find the
-    /// one of a layer.
+    /// Whatever else the config says stays as it is. A history that lacks steps of earlier layers is completed: readers count steps to
+    /// find the one of a layer.
     ///
     /// - Parameters:
     ///   - layer: The layer with its diffID, such as one of ``ScratchStore/layer(createdAt:compression:ofTar:)``.

@@ -7,10 +7,10 @@ extension ImageStore {
     ///
     /// - Parameters:
     ///   - name: A tag or digest of the store.
-    ///   - platform: The platform of the image. `nil`, the default, takes from an index the image for ``Platform/current``, and an image that is
-    ///     not in an index as it is.
-    /// - Throws: `CacheError` `.notFound` if the name does not exist or has no image for the platform, `.corrupted` if it leads to a cache or
-    ///   its documents are damaged, `.limitExceeded` for an index of more than a thousand entries; what the store throws.
+    ///   - platform: The platform of the image. `nil`, the default, takes from an index the image for ``Platform/current``, and an image
+    ///     that is not in an index as it is.
+    /// - Throws: `CacheError` `.notFound` if the name does not exist or has no image for the platform, `.corrupted` if it leads to a cache
+    ///   or its documents are damaged, `.limitExceeded` for an index of more than a thousand entries; what the store throws.
     public func image(_ name: String, platform: Platform? = nil) async throws -> Image {
         let context = CacheError.Context(subject: name)
         guard let root = try await resolve(name) else {
@@ -57,8 +57,8 @@ extension ImageStore {
 
     /// Stores what is missing of an image, then lets a name lead to it.
     ///
-    /// Foreign layers with other places to fetch them from are not stored. If it throws or is cancelled, the name leads to what it did before;
-    /// layers that were stored stay.
+    /// Foreign layers with other places to fetch them from are not stored. If it throws or is cancelled, the name leads to what it did
+    /// before; layers that were stored stay.
     ///
     /// - Parameters:
     ///   - image: The image.

@@ -3,8 +3,8 @@ import BuildCacheCore
 extension PrunableBackend {
     /// All names in the store that this backend shares with caches of other names, newest first; changes nothing.
     ///
-    /// Names that are not caches, such as images, are among them, with ``StoredName/isCache`` `false`; a name whose documents cannot be read
-    /// has a ``StoredName/problem``.
+    /// Names that are not caches, such as images, are among them, with ``StoredName/isCache`` `false`; a name whose documents cannot be
+    /// read has a ``StoredName/problem``.
     ///
     /// - Parameter progress: The number of names as they are listed, and pauses.
     /// - Throws: As ``openForPruning(isReadOnly:)``, and what the store throws.

@@ -31,8 +31,8 @@ public protocol PrunableStore: CacheStore {
 
     /// The document that a listed name leads to, `nil` if the name is gone meanwhile.
     ///
-    /// The default asks ``CacheStore/document(named:limit:)`` for it; a store that lists names in another form than ``CacheStore/cacheNames``
-    /// has its own.
+    /// The default asks ``CacheStore/document(named:limit:)`` for it; a store that lists names in another form than
+    /// ``CacheStore/cacheNames`` has its own.
     ///
     /// - Parameter limit: The most bytes to read.
     func document(of name: StoredName, limit: Int) async throws -> NamedDocument?

@@ -48,8 +48,9 @@ struct Verification: Sendable {
 
     typealias Damage = VerificationReport.Damage
 
-    /// Layers that may fail because the store does not answer, before that fails the verification: a file on a bad disk is damage, a network
-    /// that is down is not.
+    /// Layers that may fail because the store does not answer, before that fails the verification.
+    ///
+    /// A file on a bad disk is damage, a network that is down is not.
     private static let maximumFailures = 16
 
     private(set) var report: VerificationReport

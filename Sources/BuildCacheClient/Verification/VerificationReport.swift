@@ -2,8 +2,8 @@ public import BuildCacheCore
 
 /// The outcome of a verification: the caches that were checked, and all damage that was found.
 ///
-/// Made by ``CacheImporter/verify(_:progress:)`` and ``PrunableBackend/verifyAll(_:progress:)``, which change nothing: the next export that has
-/// the bytes of a damaged layer replaces it.
+/// Made by ``CacheImporter/verify(_:progress:)`` and ``PrunableBackend/verifyAll(_:progress:)``, which change nothing. An export replaces layers
+/// that are missing, cut short or archived, and corrupted ones if its process has read them as layers of an imported cache.
 public struct VerificationReport: Hashable, Sendable {
     /// The extent of a verification.
     @nonexhaustive

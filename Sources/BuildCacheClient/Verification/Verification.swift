@@ -95,8 +95,9 @@ struct Verification: Sendable {
     /// - Throws: The error of a store that does not answer; `CancellationError`.
     mutating func run() async throws -> VerificationReport {
         let layers = claims.keys.sorted { ($0.digest, $0.size) < ($1.digest, $1.size) }
-        report.layerCount = Set(layers.map(\.digest)).count
-        report.layerBytes = layers.map(\.size).saturatingSum()
+        let sizes = Dictionary(layers.map { ($0.digest, $0.size) }) { first, _ in first }
+        report.layerCount = sizes.count
+        report.layerBytes = Array(sizes.values).saturatingSum()
         progress(.planned(layers: layers.count, bytes: report.layerBytes))
 
         let states = try await access.presence(layers.map(\.descriptor))

@@ -26,8 +26,12 @@ struct CacheContents: Sendable {
     /// Takes a cache that was imported already, without the results that the import left out.
     init(_ cache: ImportedCache, named name: String) {
         self.name = name
-        add(cache.graph)
         for problem in cache.problems { add(problem) }
+        // The graph still describes layers that the import found missing.
+        let lost = Set(damaged.compactMap(\.digest))
+        for layer in cache.graph.descriptors.values where !lost.contains(layer.digest) {
+            layers.insert(Verification.Claim(layer))
+        }
     }
 
     /// A cache that cannot be read.

@@ -120,31 +120,36 @@ let package = Package(
         module(
             "BuildCacheRegistry",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient", "BuildCacheSigning",
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient",
+                "BuildCacheSigning",
                 "BuildCacheHTTP", "BuildCacheSpec", nioCore, nioHTTP1, nioSSL, logging,
             ]),
         module(
             "BuildCacheS3",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient", "BuildCacheSigning",
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient",
+                "BuildCacheSigning",
                 "BuildCacheHTTP", "BuildCacheSpec", nioCore, nioHTTP1, nioSSL, logging,
             ]),
         module(
             "BuildCacheAzure",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient", "BuildCacheSigning",
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient",
+                "BuildCacheSigning",
                 "BuildCacheHTTP", "BuildCacheSpec", "CCrypto", nioCore, nioHTTP1,
             ]),
         module(
             "BuildCacheGitHubActions",
             [
-                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient", "BuildCacheSigning",
+                "BuildCacheCore", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes", "BuildCacheClient",
+                "BuildCacheSigning",
                 "BuildCacheHTTP", "BuildCacheSpec", nioCore, nioHTTP1,
             ]),
         module(
             "BuildCache",
             [
-                "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheClient", "BuildCacheSigning",
+                "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheBytes", "BuildCacheClient",
+                "BuildCacheSigning",
                 "BuildCacheHTTP", "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure", "BuildCacheGitHubActions",
             ]),
         module(

@@ -31,7 +31,7 @@ extension LayerGraph {
     ///
     /// - Parameters:
     ///   - form: Whether it describes its layers itself.
-    ///   - limits: What the config will be read with; default nobody's.
+    ///   - limits: The limits of its readers.
     /// - Throws: `CacheError` `.invalidSpec` if a layer is still pending; in the annotated form `.corrupted` if a layer has no
     ///   descriptor or no diffID, which other readers could not import; `.limitExceeded` past `limits`.
     /// - Source: `Documentation/Spec/cache-format.md` §1, §2.2 and §5.2.
@@ -42,8 +42,8 @@ extension LayerGraph {
         if let limits, config.bytes.count > limits.documentBytes {
             throw CacheError(
                 .limitExceeded,
-                "the cache config would have \(config.bytes.count) bytes, and with the limit of \(limits.documentBytes) nobody "
-                    + "could read it again; export less, as with mode=min, or raise the limit")
+                "the cache config would have \(config.bytes.count) bytes, more than the limit of \(limits.documentBytes) for "
+                    + "reading it; export less, as with mode=min, or raise the limit")
         }
         return config
     }
@@ -243,7 +243,7 @@ extension LayerGraph {
             guard let descriptor = descriptors[layer.blob], let diffID = descriptor.diffID else {
                 throw CacheError(
                     .corrupted,
-                    "the diffID of layer \(layer.blob) is not known, and without it nobody could import the layer; "
+                    "the diffID of layer \(layer.blob) is not known, and without it the layer cannot be imported; "
                         + "export with force-compression=true to compute it")
             }
             writer.key("annotations")

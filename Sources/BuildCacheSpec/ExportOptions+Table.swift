@@ -34,7 +34,7 @@ extension ExportOptions: OptionTable {
         set { layout = newValue ? .imageManifest : .dockerList }
     }
 
-    /// Read after ``usesOCITypes``: without OCI's types there is no image manifest, so it need not be said.
+    /// Read after ``usesOCITypes``: Docker's types exclude an image manifest, so that it need not be said.
     private var isImage: Bool {
         get { layout != .ociIndex }
         set { if usesOCITypes { layout = newValue ? .imageManifest : .ociIndex } }

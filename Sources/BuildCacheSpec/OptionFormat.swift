@@ -106,7 +106,7 @@ extension OptionFormat<[String]> {
 extension OptionFormat<Bool> {
     static let bool = of(GoText.bool, text: { $0 ? "true" : "false" }) { text in
         let hint = Suggestion.hint(for: text, among: ["true", "false"])
-        return "\(OptionKey.clipped(text)), which is no boolean: \(hint)write true or false"
+        return "\(OptionKey.clipped(text)), which is not a boolean: \(hint)write true or false"
     }
 
     /// A boolean that is `true` if its value is empty.
@@ -125,7 +125,7 @@ extension OptionFormat<Int> {
 extension OptionFormat<Duration> {
     /// A duration of 0 or more.
     static let duration = of(GoText.duration, text: GoText.text) {
-        "\(OptionKey.clipped($0)), which is no duration: write it as 90s, 10m or 1h30m"
+        "\(OptionKey.clipped($0)), which is not a duration: write it as 90s, 10m or 1h30m"
     }.refusing(isTolerated: true) { value, text in
         value < .zero ? "\(OptionKey.clipped(text)), it must not be negative" : nil
     }

@@ -17,7 +17,7 @@ struct SessionTests {
         let cache = try Sample("step").cache()
         let session = session([
             source("hangs", HangingBackend()),
-            source("garbage", ScriptedBackend(importing: { throw CacheError(.corrupted, "this is no cache") })),
+            source("garbage", ScriptedBackend(importing: { throw CacheError(.corrupted, "this is not a cache") })),
             source("good", ScriptedBackend(importing: { cache })),
         ])
         let step = try Sample("step").record(in: session)

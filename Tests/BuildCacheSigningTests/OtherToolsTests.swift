@@ -85,7 +85,7 @@ struct OtherToolsTests {
             print(envelope.to_dict()["signatures"][0]["sig"], end="")
         """
 
-    /// What the script answers; `nil` if the package is not installed.
+    /// The output of the script; `nil` if the package is not installed.
     private static func python(_ task: [String: Any]) async throws -> String? {
         guard (try? await Tool.python.output("-c", "import securesystemslib.dsse, cryptography")) != nil else {
             return nil

@@ -198,7 +198,7 @@ struct GitHubActionsTests {
             "99999999999999999999s", "--1s",
         ])
     func wrongTimeout(_ text: String) {
-        refusal(of: Self.base + ",timeout=\(text)", mentions: "\"timeout\" is", "no duration")
+        refusal(of: Self.base + ",timeout=\(text)", mentions: "\"timeout\" is", "not a duration")
         refusal(of: Self.base + ",timeout=\(text)", leniency: .lenient, mentions: "\"timeout\" is")
     }
 

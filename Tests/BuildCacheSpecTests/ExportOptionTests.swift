@@ -50,7 +50,7 @@ struct ExportOptionTests {
         if let value {
             #expect(try one(option).export?.ignoreError == value)
         } else {
-            refusal(of: option, mentions: "\"ignore-error\" is \"\(text)\"", "no boolean", "true or false")
+            refusal(of: option, mentions: "\"ignore-error\" is \"\(text)\"", "not a boolean", "true or false")
         }
         // To BuildKit, what is no boolean is false here.
         #expect(try lenient(option).specs.first?.export?.ignoreError == value ?? false)

@@ -96,8 +96,8 @@ struct LocalVerificationTests {
                     let name = try #require(try await cache.caches().first { $0.name == "main" })
                     let manifest = try #require(
                         try await cache.importCache(progress: .discarded)?.parts.first?.manifest)
-                    #expect(name.documents.count == 2 && name.documents.contains(manifest.digest))
-                    let victim = try #require(name.documents.first { ($0 == manifest.digest) == isManifest })
+                    #expect(name.documentBlobs.count == 2 && name.documentBlobs.contains(manifest.digest))
+                    let victim = try #require(name.documentBlobs.first { ($0 == manifest.digest) == isManifest })
                     try self.change(victim, change.apply)
                     let before = folder.snapshot
                     for report in [try await cache.verify(depth), try await cache.verifyAll(depth)] {
@@ -167,7 +167,7 @@ struct LocalVerificationTests {
             #expect(main.isCache && main.problem == nil && main.modifiedAt != nil)
             #expect(main.layerCount == sample.layers.count)
             #expect(main.bytesOfLayers == sample.layers.reduce(0) { $0 + $1.descriptor.size })
-            let files = main.documents.compactMap { folder.bytes(of: path($0))?.count }
+            let files = main.documentBlobs.compactMap { folder.bytes(of: path($0))?.count }
             #expect(main.bytesOfDocuments == Int64(files.reduce(0, +)))
             #expect(found["image"]?.isCache == false && found["image"]?.layerCount == 0)
         }

@@ -21,7 +21,7 @@ struct AzureNames: Sendable {
 
     func signature(_ document: Digest) -> String { Self.join(prefix, "signatures", document.description) }
 
-    /// What the names of all signatures begin with; `nil` if layers or configs could have such names.
+    /// The prefix of the names of all signatures; `nil` if layers or configs could have such names.
     var signatureListing: String? {
         let signatures = Self.join(prefix, "signatures", "sha256:")
         let others = [blobListing, manifestListing]

@@ -23,13 +23,13 @@ extension StoredName {
                 isHidden = true
                 problem = "the name leads to an image index, whose images are not followed"
                 return
-            case .image(let image): documents = Set([image.config?.digest].compactMap { $0 })
+            case .image(let image): documentBlobs = Set([image.config?.digest].compactMap { $0 })
             case .cache(let cache):
-                documents = [cache.config.digest]
+                documentBlobs = [cache.config.digest]
                 isCache = true
             }
             blobs = Dictionary(document.references.map { ($0.digest, $0.size) }) { first, _ in first }
-            self.document = Digest(of: manifest)
+            documentDigest = Digest(of: manifest)
         } catch {
             problem = "\(error)"
         }
@@ -98,7 +98,7 @@ extension StoredName {
         do throws(CacheError) {
             let graph = try LayerGraph(decodingConfig: config, layers: .annotated, limits: limits)
             blobs = graph.descriptors.mapValues(\.size)
-            document = Digest(of: config)
+            documentDigest = Digest(of: config)
         } catch {
             problem = "\(error)"
         }

@@ -37,7 +37,7 @@ extension LocalStore: PrunableStore {
             for root in roots {
                 try await layout.collect(root, into: &blobs, documents: &documents, passingDamaged: false)
             }
-            (stored.blobs, stored.documents) = (blobs, documents)
+            (stored.blobs, stored.documentBlobs) = (blobs, documents)
             guard let root = roots.first else {
                 stored.problem = "its entry in index.json cannot be used; export to it again"
                 return stored

@@ -30,11 +30,11 @@ extension StoredName {
 
     /// Bytes of all documents: those that go with the name, and those that are blobs.
     public var bytesOfDocuments: Int64 {
-        documentBytes.saturatingAdding(documents.compactMap { blobs?[$0] }.saturatingSum())
+        documentBytes.saturatingAdding(documentBlobs.compactMap { blobs?[$0] }.saturatingSum())
     }
 
     private var layerSizes: [Int64]? {
-        blobs.map { blobs in blobs.filter { !documents.contains($0.key) }.map(\.value) }
+        blobs.map { blobs in blobs.filter { !documentBlobs.contains($0.key) }.map(\.value) }
     }
 }
 

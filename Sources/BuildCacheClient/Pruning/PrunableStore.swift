@@ -64,11 +64,11 @@ public struct StoredName: Hashable, Sendable {
     /// Those of ``blobs`` that are documents, such as a manifest and its config; all others are layers.
     ///
     /// Default none, as in a store that keeps documents under names only.
-    public var documents: Set<Digest> = []
-    /// The document that it leads to, where that is not one of ``blobs``.
+    public var documentBlobs: Set<Digest> = []
+    /// The digest of the document under the name, where that is not one of ``blobs``.
     ///
-    /// Blobs that are listed under its digest, such as its signatures, live as long as the name.
-    public var document: Digest?
+    /// Blobs that are listed under it, such as its signatures, live as long as the name.
+    public var documentDigest: Digest?
     /// Whether the documents are hidden from the credentials in use: others can read the cache, so its age counts and it is not unreadable.
     ///
     /// Default `false`. Where it is `true`, ``blobs`` is `nil`, and every blob stays as long as the name does.

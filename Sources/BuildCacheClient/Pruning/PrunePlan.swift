@@ -128,7 +128,7 @@ struct Reach {
     init(_ names: [StoredName]) {
         for name in names {
             if let blobs = name.blobs { digests.formUnion(blobs.keys) } else { isUnknown = true }
-            if let document = name.document { digests.insert(document) }
+            if let document = name.documentDigest { digests.insert(document) }
             if name.blobs == nil || name.problem != nil {
                 problems.append(
                     CacheProblem(

@@ -26,11 +26,11 @@ extension CacheClient {
     /// a copy that broke off goes on where it was when it is done again: layers that have arrived stay, though no name leads to them yet.
     /// Bytes go from source to destination as they are read; nothing is kept but what is converted.
     ///
-    /// - Parameter progress: Called with the name of a source or destination and what happened there.
-    /// A source with a verification policy is verified first; what a signed destination states then is where the copy comes from.
+    /// A source with a verification policy is verified first, and a destination that signs states the origin of the copy.
     ///
+    /// - Parameter progress: Called with the name of a source or destination and what happened there.
     /// - Throws: `CacheError` of the first source that cannot be read, `.notFound` for one that has no cache, `.untrusted` for one whose
-    ///   policy refuses it: half of what was asked for is no copy. `CancellationError`. What fails at a destination is in the report.
+    ///   policy refuses it: a copy has all sources or none. `CancellationError`. Errors of destinations are in the report.
     public func copyCaches(
         progress: @escaping @Sendable (_ name: String, ProgressEvent) -> Void = { _, _ in }
     ) async throws -> CopyReport {

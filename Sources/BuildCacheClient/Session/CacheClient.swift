@@ -80,20 +80,16 @@ public struct CacheClient: Sendable {
         func exportCache(
             _ graph: LayerGraph, from source: LayerSource, copying document: CopiedDocument?, progress: ProgressSink
         ) async throws -> ExportReceipt {
+            guard !trust.isOff else { return try await exporter.exportCache(graph, from: source, progress: progress) }
             var trust = trust
-            // The signatures of a copied document go along also where the destination signs nothing, if it keeps signatures at all.
-            let exporter = trust.isOff ? nil : try signingExporter()
             trust.copied = document
-            guard let exporter else {
-                return try await self.exporter.exportCache(graph, from: source, progress: progress)
-            }
-            return try await exporter.exportCache(graph, from: source, trust: trust, progress: progress)
+            return try await signingExporter().exportCache(graph, from: source, trust: trust, progress: progress)
         }
     }
 
     /// The caches to read.
     ///
-    /// Where several know the same result, the newest counts, and of equally new ones the first.
+    /// Of several results of one step the newest counts, and of equally new ones that of the first source.
     public var sources: [Source]
     /// The caches to write.
     public var destinations: [Destination]
@@ -136,10 +132,10 @@ public struct CacheClient: Sendable {
     /// A failure of one cancels no other. Each layer is converted at most once for all of them.
     ///
     /// - Parameters:
-    ///   - graph: What was built.
+    ///   - graph: The records, links and layers of the build.
     ///   - source: The layers; each destination reads what it lacks.
     ///   - progress: Called with the name of a destination and what happened there.
-    /// - Returns: What became of each destination; ask ``ExportReport/check()`` to treat a failure as one.
+    /// - Returns: The outcome of each destination; ask ``ExportReport/check()`` to treat a failure as one.
     /// - Throws: `CancellationError` if cancelled; then no name was published that was not complete.
     public func exportCaches(
         _ graph: LayerGraph, from source: LayerSource,

@@ -51,7 +51,7 @@ final class DraftSigning: Sendable {
 
     /// Whether a document that is there may be merged with.
     ///
-    /// What an export merges with it signs, so an export that signs takes nothing that nobody it trusts has signed.
+    /// An export signs all that it merges with, so one that signs merges only with documents of signers that it trusts.
     ///
     /// - Throws: `CacheError` `.untrusted` where the policy asks for an error.
     func trusts(_ document: RawDocument, as name: String) async throws -> Bool {

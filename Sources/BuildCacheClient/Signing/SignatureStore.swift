@@ -14,7 +14,7 @@ public protocol SignatureStore: CacheStore {
     /// - Parameter name: One of ``CacheStore/cacheNames``.
     func signaturePlace(of name: String) -> String
 
-    /// The signatures of a document, none if there is no file of them.
+    /// The signatures of a document; empty without a file of them.
     ///
     /// Bounded by ``SignatureFile/maximumLines`` and `SignatureBundle.maximumBytes`: a file past them is one malformed line.
     func signatures(of document: Descriptor) async throws -> SignatureFile

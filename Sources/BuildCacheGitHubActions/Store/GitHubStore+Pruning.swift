@@ -50,7 +50,7 @@ extension GitHubStore: PrunableStore {
                 name.documentBytes = newest.entry.size
                 // BuildKit's signature of an index is an entry under the index's digest, counted by its own size.
                 name.blobs?[Digest(of: bytes)] = 0
-                name.documents = [Digest(of: bytes)]
+                name.documentBlobs = [Digest(of: bytes)]
                 return name
             }
             unread.isHidden = true

@@ -30,7 +30,7 @@ extension RegistryStore: PrunableStore {
         guard case .cache(let cache) = found else {
             // The registry knows itself which blobs an image index needs.
             name.blobs = Dictionary(found.references.map { ($0.digest, $0.size) }) { first, _ in first }
-            if case .index(let index) = found { name.documents = Set(index.manifests.map(\.digest)) }
+            if case .index(let index) = found { name.documentBlobs = Set(index.manifests.map(\.digest)) }
             (name.isHidden, name.problem) = (false, nil)
             return name
         }

@@ -36,7 +36,7 @@ extension AWSCredentials {
         var expiresAt: Timestamp?
         if let text = value("Expiration") {
             guard let time = try? Timestamp(text) else {
-                throw CacheError(.corrupted, "\(source) answers with an Expiration that is no time")
+                throw CacheError(.corrupted, "\(source) returned an Expiration that is not a valid time")
             }
             expiresAt = time
         }

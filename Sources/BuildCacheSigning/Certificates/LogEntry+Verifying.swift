@@ -27,7 +27,7 @@ extension SignatureBundle.LogEntry {
             guard proof.index >= 0, proof.index < proof.treeSize,
                 let root = proof.root(ofLeaf: body), root == proof.rootHash,
                 let checkpoint = Checkpoint(proof.checkpoint), checkpoint.treeSize == proof.treeSize,
-                checkpoint.rootHash == root, known.contains(where: { checkpoint.isSigned(by: $0.key) })
+                checkpoint.rootHash == root, known.contains(where: { checkpoint.isSigned(by: $0) })
             else { throw CacheError(.untrusted, "the inclusion proof of the log does not verify") }
         }
         return time
@@ -57,18 +57,25 @@ extension SignatureBundle.LogEntry {
         do throws(CacheError) { entry = try LogBody(body) } catch {
             throw CacheError(.untrusted, error.message)
         }
-        guard entry.kind == kind, entry.version == kindVersion, kindVersion == "0.0.1" else {
-            throw CacheError(.untrusted, "unsupported log entry \(kind.quoted) \(kindVersion.quoted)")
+        guard entry.kind == kind, entry.version == kindVersion else {
+            throw CacheError(.untrusted, "the log entry is of another kind than it says")
         }
         let isRight: Bool
-        switch (content, kind) {
-        case (.message(_, let signature), "hashedrekord"):
+        switch (content, kind, kindVersion) {
+        case (.message(_, let signature), "hashedrekord", "0.0.1"),
+            (.message(_, let signature), "hashedrekord", "0.0.2"):
             isRight = entry.hash == document.hex && entry.signatures.map(\.signature) == [signature]
-        case (.envelope(let envelope), "dsse"):
+        case (.envelope(let envelope), "dsse", "0.0.1"), (.envelope(let envelope), "dsse", "0.0.2"),
+            (.envelope(let envelope), "intoto", "0.0.2"):
             isRight =
                 entry.hash == Digest(of: envelope.payload).hex
                 && entry.signatures.map(\.signature) == envelope.signatures.map(\.bytes)
-        default: isRight = false
+        case (.envelope(let envelope), "hashedrekord", "0.0.2"):
+            isRight =
+                entry.hash == Digest(of: envelope.encoded).hex
+                && entry.signatures.map(\.signature) == envelope.signatures.map(\.bytes)
+        default:
+            throw CacheError(.untrusted, "unsupported log entry \(kind.quoted) \(kindVersion.quoted)")
         }
         guard isRight, entry.signatures.allSatisfy({ $0.certificate == certificate }) else {
             throw CacheError(.untrusted, "the log entry is about another signature")
@@ -104,10 +111,10 @@ private struct LogBody {
         try json.strictObject { (key, json) throws(CacheError) in
             switch key {
             case "data":
-                try json.strictObject { (key, json) throws(CacheError) in
-                    if key == "hash" { hash = try LogBody.readHash(&json) } else { try json.skipValue() }
-                }
+                hash = try LogBody.readHash(&json)
+            case "hashedRekordV002", "dsseV002", "content": try readSpec(&json)
             case "payloadHash": hash = try LogBody.readHash(&json)
+            case "envelope": try readEnvelope(&json)
             case "signature": signatures.append(try LogBody.readSignature(&json))
             case "signatures":
                 try json.elements(atMost: 16) { json throws(CacheError) in
@@ -118,17 +125,45 @@ private struct LogBody {
         }
     }
 
+    /// A hash in hexadecimal, perhaps one level deeper, or in base64 in the second version.
     private static func readHash(_ json: inout JSONReader) throws(CacheError) -> String {
         var (algorithm, value) = ("", "")
+        var inner: String?
         try json.strictObject { (key, json) throws(CacheError) in
             switch key {
+            case "hash": inner = try readHash(&json)
             case "algorithm": algorithm = try json.text()
             case "value": value = try json.text()
+            case "digest":
+                let bytes = try json.base64()
+                guard bytes.count == 32 else { throw json.invalid("a digest has \(bytes.count) bytes") }
+                value = bytes.map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
             default: try json.skipValue()
             }
         }
-        guard algorithm == "sha256" else { throw json.invalid("unknown hash \(algorithm.quoted)") }
+        if let inner { return inner }
+        guard algorithm == "sha256" || algorithm == "SHA2_256" else {
+            throw json.invalid("unknown hash \(algorithm.quoted)")
+        }
         return value
+    }
+
+    /// The envelope in an `intoto` entry, whose signatures are in base64 twice.
+    private mutating func readEnvelope(_ json: inout JSONReader) throws(CacheError) {
+        try json.strictObject { (key, json) throws(CacheError) in
+            guard key == "signatures" else { return _ = try json.skipValue() }
+            try json.elements(atMost: 16) { json throws(CacheError) in
+                var (signature, pem): ([UInt8], [UInt8]) = ([], [])
+                try json.strictObject { (key, json) throws(CacheError) in
+                    switch key {
+                    case "sig": signature = Base64.decode(try json.base64()) ?? []
+                    case "publicKey": pem = try json.base64()
+                    default: try json.skipValue()
+                    }
+                }
+                signatures.append((signature, try LogBody.certificate(inPEM: pem, json)))
+            }
+        }
     }
 
     /// `content` and `publicKey` of a hashedrekord, `signature` and `verifier` of a dsse.
@@ -136,9 +171,18 @@ private struct LogBody {
         _ json: inout JSONReader
     ) throws(CacheError) -> (signature: [UInt8], certificate: [UInt8]) {
         var (signature, pem): ([UInt8], [UInt8]) = ([], [])
+        var der: [UInt8]?
         try json.strictObject { (key, json) throws(CacheError) in
             switch key {
             case "content", "signature": signature = try json.base64()
+            case "verifier" where json.peek() == UInt8(ascii: "{"):
+                try json.strictObject { (key, json) throws(CacheError) in
+                    if key == "x509Certificate" {
+                        der = try json.wrapped("rawBytes", "raw_bytes")
+                    } else {
+                        try json.skipValue()
+                    }
+                }
             case "verifier": pem = try json.base64()
             case "publicKey":
                 try json.strictObject { (key, json) throws(CacheError) in
@@ -147,11 +191,16 @@ private struct LogBody {
             default: try json.skipValue()
             }
         }
+        if let der { return (signature, der) }
+        return (signature, try certificate(inPEM: pem, json))
+    }
+
+    private static func certificate(inPEM pem: [UInt8], _ json: JSONReader) throws(CacheError) -> [UInt8] {
         let lines = String(decoding: pem, as: UTF8.self).split { $0.isNewline }
         guard lines.first == "-----BEGIN CERTIFICATE-----", lines.last == "-----END CERTIFICATE-----",
             let der = Base64.decode(lines.dropFirst().dropLast().joined().utf8)
         else { throw json.invalid("the log entry has no certificate") }
-        return (signature, der)
+        return der
     }
 }
 
@@ -181,12 +230,12 @@ private struct Checkpoint {
     var treeSize: Int64
     var rootHash: [UInt8]
     private var text: [UInt8]
-    private var signatures: [[UInt8]]
+    private var signatures: [(hint: [UInt8], bytes: [UInt8])]
 
     init?(_ note: String) {
         guard note.utf8.count <= 64 << 10, let gap = note.ranges(of: "\n\n").first else { return nil }
         let head = note[..<gap.lowerBound].split(separator: "\n", omittingEmptySubsequences: false)
-        guard head.count >= 3, let size = Int64(decimal: head[1], in: 1...Int64.max),
+        guard head.count >= 3, !head[0].isEmpty, let size = Int64(decimal: head[1], in: 1...Int64.max),
             let root = Base64.decode(head[2].utf8), root.count == 32
         else { return nil }
         treeSize = size
@@ -196,10 +245,12 @@ private struct Checkpoint {
             let parts = line.split(separator: " ")
             guard parts.count == 3, parts[0] == "\u{2014}", let bytes = Base64.decode(parts[2].utf8), bytes.count > 4
             else { return nil }
-            // The first four bytes name the key.
-            return Array(bytes.dropFirst(4))
+            return (Array(bytes.prefix(4)), Array(bytes.dropFirst(4)))
         }
     }
 
-    func isSigned(by key: PublicKey) -> Bool { signatures.contains { key.verifies($0, of: text) } }
+    /// Whether the log has signed the note; others may have, too.
+    func isSigned(by log: TrustedRoot.Log) -> Bool {
+        signatures.contains { $0.hint.elementsEqual(log.id.prefix(4)) && log.key.verifies($0.bytes, of: text) }
+    }
 }

@@ -36,7 +36,7 @@ struct TrustedRoot: Sendable {
     private static let maximumBytes = 1 << 20
     private static let maximumEntries = 64
 
-    /// Reads a trusted root; a log whose key is of another algorithm is left out.
+    /// Reads a trusted root; a log whose key is of another algorithm, or valid since no time, is left out.
     ///
     /// - Throws: `CacheError` `.invalidSpec` if it is not one, or has no certificate authority.
     init(decoding bytes: [UInt8]) throws(CacheError) {
@@ -91,7 +91,10 @@ struct TrustedRoot: Sendable {
                 default: try json.skipValue()
                 }
             }
-            if let key = try? PublicKey(der: key) { logs.append(Log(id: id, key: key, validity: validity)) }
+            // A span without a start would trust the key for any time.
+            if validity.start != nil, let key = try? PublicKey(der: key) {
+                logs.append(Log(id: id, key: key, validity: validity))
+            }
         }
         return logs
     }
@@ -125,8 +128,8 @@ extension TrustedRoot.Validity {
         var (start, end): (Timestamp?, Timestamp?) = (nil, nil)
         try json.strictObject { (name, json) throws(CacheError) in
             switch name {
-            case "start": start = try Timestamp(try json.text())
-            case "end": end = try Timestamp(try json.text())
+            case "start": start = try json.string().map { text throws(CacheError) in try Timestamp(text) }
+            case "end": end = try json.string().map { text throws(CacheError) in try Timestamp(text) }
             default: try json.skipValue()
             }
         }

@@ -30,6 +30,43 @@ struct SignedTests {
         }
     }
 
+    @Test("in BuildKit's form is an index of another name with one bundle under its digest", arguments: [1, 2])
+    func buildKitForm(_ version: Int) async throws {
+        let key = try KeySigner(pem: Secret(TestKeys.p256))
+        // Over the document, as BuildKit's command is asked for it.
+        let signer = DocumentBytesSigner(key: key)
+        var trust = CacheTrust(signing: SigningPolicy(signers: [signer], usesBuildKitForm: true))
+        trust.verification = VerificationPolicy(.required, verifiers: [key.verifier], requiresClaims: false)
+        trust.verification.usesBuildKitForm = true
+        let rules = trust
+        try await GitHubCacheServer(uploadsPerMinute: .max).run { server, url in
+            try await ScratchStore.withTemporary { scratch in
+                let client = GitHubActionsClient.immediate()
+                let options = server.options(url, version)
+                let cache = GitHubActionsCache(
+                    options, export: ExportOptions(mode: .max), scratch: scratch, client: client)
+                let signed = SignedCache(cache, trust: rules)
+                let sample = try SampleCache.chain(of: 2)
+                let receipt = try await signed.export(sample)
+                let name = try #require(receipt.published.keys.first)
+                #expect(name.hasPrefix("index-buildkit-1-") && name.hasSuffix("-sig#1"))
+                let digest = try #require(receipt.published.values.first?.digest)
+                let entries = try client.entries(options)
+                #expect(try await entries.read(key: "buildkit-blob-1-\(digest)-sig", limit: 1 << 18) != nil)
+                #expect(try await signed.importCache(progress: .discarded)?.graph == sample.graph)
+                // The same index again finds its signature there.
+                try await signed.export(sample)
+                // An index that is not signed has another name.
+                #expect(try await cache.importCache(progress: .discarded) == nil)
+                let other = try CacheTrust.test(TestKeys.ed25519)
+                var refusing = other.verification
+                refusing.usesBuildKitForm = true
+                let refused = try await cache.importCache(verification: refusing, progress: .discarded)
+                #expect(refused?.problems.map(\.kind) == [.refusedCache])
+            }
+        }
+    }
+
     @Test("keeps its signatures in a namespace of their own, and is refused without them", arguments: [1, 2])
     func place(_ version: Int) async throws {
         let trust = try CacheTrust.test()
@@ -54,6 +91,17 @@ struct SignedTests {
                 #expect(imported?.problems.map(\.kind) == [.refusedCache])
             }
         }
+    }
+}
+
+/// Signs the bytes of the document, as an external program by BuildKit's contract does.
+private struct DocumentBytesSigner: DocumentSigner {
+    let key: KeySigner
+    var verifier: any SignatureVerifier { key.verifier }
+
+    func sign(_ statement: SignedStatement) async throws -> [SignatureBundle] {
+        let signature = try key.rawSignature(over: statement.document)
+        return [SignatureBundle(.message(digest: nil, signature: signature), by: .key(hint: key.hint))]
     }
 }
 

@@ -52,6 +52,7 @@ extension StoredCache {
             try trust.verification.validate()
             let store = try await openStore(for: .export)
             defer { store.close() }
+            store.chooseForm(signing: trust.signing, trust.verification)
             return try await export(graph, from: source.blamed, to: store, trust, progress)
         }
     }
@@ -224,6 +225,7 @@ extension StoredCache {
         try await running(.import, at: traits.name, side: .source, progress: progress) {
             try verification.validate()
             let store = try await openStore(for: .import)
+            store.chooseForm(verification)
             do {
                 let cache = try await imported(from: store, verification)
                 for problem in cache?.problems ?? store.problems { progress(.problem(problem)) }

@@ -13,6 +13,7 @@ extension StoredCache {
             try trust.verification.validate()
             let store = try await openStore(for: .export)
             defer { store.close() }
+            store.chooseForm(signing: trust.signing, trust.verification)
             let signing = DraftSigning(trust, try store.keepingSignatures())
             let limit = limits.documentBytes
             var signed: [String: Digest] = [:]
@@ -45,6 +46,7 @@ extension StoredCache {
         try await running(.import, at: traits.name, side: .source, progress: progress) {
             let store = try await openStore(for: .import)
             defer { store.close() }
+            store.chooseForm(verification)
             let signatures = try store.keepingSignatures()
             var listed: [ListedSignature] = []
             for name in store.cacheNames {

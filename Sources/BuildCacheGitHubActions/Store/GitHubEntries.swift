@@ -253,6 +253,24 @@ struct GitHubEntries: BlobSource {
         return found?.key == key ? found : nil
     }
 
+    /// Stores a small entry; `false` if there is one, or another job has begun it.
+    func saveOnce(_ bytes: [UInt8], as key: String) async throws -> Bool {
+        let retries = requests.makeRetries()
+        switch try await save(.bytes(bytes), as: key, retries: retries, reserving: retries) {
+        case .saved: return true
+        case .taken, .lost: return false
+        case .unanswered(let error): throw error
+        }
+    }
+
+    /// The bytes under a key, `nil` if there is no such entry.
+    func read(key: String, limit: Int) async throws -> [UInt8]? {
+        guard let found = try await service.find(key, isPrefix: false, retries: requests.makeRetries()),
+            found.key == key
+        else { return nil }
+        return try await read(found, limit: limit)
+    }
+
     /// How long to wait for another job that has begun the version we want, and is not ready.
     private static let clashPause = Duration.seconds(2)
     private static let clashesBeforeSkipping = 7

@@ -18,6 +18,12 @@ enum GitHubKeys {
     /// The signatures of a document; entries never change, so later files of it are versions, as those of an index.
     static func signature(_ document: Digest) -> String { signaturePrefix + document.description }
 
+    /// After the name of an index, and the key of an index's signature, in BuildKit's form.
+    static let signatureSuffix = "-sig"
+
+    /// BuildKit's signature of an index.
+    static func buildKitSignature(_ document: Digest) -> String { blob(document) + signatureSuffix }
+
     /// The document that an entry is the signatures of; `nil` if it is another one.
     static func document(ofSignature key: String) -> Digest? {
         key.hasPrefix(signaturePrefix) ? try? Digest(key.dropFirst(signaturePrefix.count).prefix(71)) : nil

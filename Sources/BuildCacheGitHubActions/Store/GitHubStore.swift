@@ -9,7 +9,13 @@ final class GitHubStore: CacheStore {
     let entries: GitHubEntries
     /// The list of caches, where the options allow to read it.
     private let knownListing: GitHubListing?
-    let cacheNames: [String]
+    private let indexes: [String]
+    /// Whether signatures are BuildKit's.
+    let isBuildKitForm = Mutex(false)
+    var cacheNames: [String] {
+        let suffix = isBuildKitForm.withLock { $0 } ? GitHubKeys.signatureSuffix : ""
+        return indexes.map { $0 + suffix }
+    }
     let limits: CacheConfigLimits
     /// The places of the indexes, as signatures state them.
     let places: [String: String]
@@ -39,7 +45,7 @@ final class GitHubStore: CacheStore {
             first
         }
         switch use {
-        case .import: cacheNames = token.readScopes.map { GitHubKeys.index(scope, in: $0.name) }
+        case .import: indexes = token.readScopes.map { GitHubKeys.index(scope, in: $0.name) }
         case .export:
             guard let writeScope = token.writeScope else {
                 throw CacheError(
@@ -47,9 +53,9 @@ final class GitHubStore: CacheStore {
                     "the runner's token may not write to any scope: jobs of forks and of pull requests from "
                         + "outside only read")
             }
-            cacheNames = [GitHubKeys.index(scope, in: writeScope.name)]
+            indexes = [GitHubKeys.index(scope, in: writeScope.name)]
         case .prune:
-            cacheNames = []
+            indexes = []
             _ = try self.listing
         }
     }

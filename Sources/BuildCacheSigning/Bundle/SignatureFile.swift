@@ -49,6 +49,13 @@ public struct SignatureFile: Hashable, Sendable {
         }
     }
 
+    /// A file that is one bundle, laid out on any number of lines.
+    package init(bundle bytes: [UInt8]) {
+        do throws(CacheError) { lines = [.bundle(try SignatureBundle(decoding: bytes))] } catch {
+            lines = [.malformed(error.message)]
+        }
+    }
+
     /// The bytes of the bundles, each with a line end; malformed lines are left out.
     public var bytes: [UInt8] { bundles.flatMap { $0.bytes + [UInt8(ascii: "\n")] } }
 

@@ -44,6 +44,8 @@ public struct VerificationPolicy: Sendable {
     public var maximumAge: Duration?
     /// The consequence of a refusal; default ``Refusal/miss``.
     public var refusal: Refusal
+    /// Whether BuildKit's form is read at gha: the index `…-sig` and its one bundle; default `false`.
+    public var usesBuildKitForm = false
     /// The memory of accepted signatures, by which an older document is refused; default none.
     public var memory: SignatureMemory?
     /// The current time.
@@ -93,32 +95,18 @@ public struct VerificationPolicy: Sendable {
 
 /// The rules by which an export is signed.
 public struct SigningPolicy: Sendable {
-    /// The forms of a signature in a registry.
-    @nonexhaustive
-    public enum RegistryForm: Hashable, Sendable {
-        /// A referrer of the manifest, as cosign 3 writes it.
-        case referrer
-        /// A tag beside the manifest, as older versions of cosign read it.
-        case cosignTag
-        /// Both.
-        case both
-    }
-
     /// The signers, all of which sign.
     public var signers: [any DocumentSigner]
-    /// The form in a registry; default ``RegistryForm/referrer``.
-    public var registryForm: RegistryForm
-    /// Whether gha gets BuildKit's form, which holds one bundle; default `false`.
+    /// Whether gha gets BuildKit's form: an index of its own name, `…-sig`, and one bundle per index; default `false`.
+    ///
+    /// BuildKit accepts only bundles of Sigstore's public instance over the document itself, as a `ProgramSigner` with cosign makes them.
     public var usesBuildKitForm: Bool
     /// The current time.
     package var now: @Sendable () -> Timestamp = { .now() }
 
     /// Creates rules.
-    public init(
-        signers: [any DocumentSigner], registryForm: RegistryForm = .referrer, usesBuildKitForm: Bool = false
-    ) {
+    public init(signers: [any DocumentSigner], usesBuildKitForm: Bool = false) {
         self.signers = signers
-        self.registryForm = registryForm
         self.usesBuildKitForm = usesBuildKitForm
     }
 }

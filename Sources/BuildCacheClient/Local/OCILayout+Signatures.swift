@@ -3,7 +3,7 @@ import BuildCacheCore
 import BuildCacheSigning
 
 extension OCILayout {
-    /// The signature file of a document, `nil` if there is none.
+    /// The signature file of a document, `nil` if the document has none.
     func signatureFile(of document: Digest) async throws -> StoredSignatureFile? {
         try await Blocking.run { try readSignatureFile(of: document) }
     }

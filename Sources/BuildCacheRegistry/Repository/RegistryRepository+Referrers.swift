@@ -25,35 +25,60 @@ extension RegistryRepository {
     // MARK: Reading
 
     /// The signatures of a manifest; a referrer that cannot be used is a malformed line.
-    func signatures(of subject: Digest) async throws -> SignatureFile {
+    ///
+    /// - Parameter endpoints: The registries to ask, in their order; a mirror without signatures, or one that fails, is passed over.
+    func signatures(of subject: Digest, at endpoints: [Endpoint]) async throws -> SignatureFile {
         var file = SignatureFile()
-        let referrers = try await referrers(of: subject).sorted { left, right in
+        var found: [Descriptor] = []
+        do {
+            found = try await firstOf(endpoints) { try await referrers(of: subject, at: $0) } ?? []
+        } catch let error as CacheError where [.corrupted, .limitExceeded].contains(error.code) {
+            file.lines.append(.malformed(error.message))
+        }
+        let newest = found.sorted { left, right in
             (left.annotations[Annotation.created] ?? "") > (right.annotations[Annotation.created] ?? "")
         }
-        for referrer in referrers.prefix(Self.maximumReferrers) {
+        file.lines += try await newest.prefix(Self.maximumReferrers).mapConcurrently(limit: 4) { referrer in
             do {
-                if let bundle = try await bundle(in: referrer, of: subject) { file.lines.append(.bundle(bundle)) }
+                return try await bundle(in: referrer, of: subject).map { SignatureFile.Line.bundle($0) }
             } catch let error as CacheError
                 where [.untrusted, .corrupted, .notFound, .limitExceeded, .unsupported].contains(error.code)
             {
-                file.lines.append(.malformed(error.message))
+                return .malformed(error.message)
             }
-        }
+        }.compactMap { $0 }
         return file
     }
 
-    /// The referrers that are or may be bundles: of the registry's own list, else of the fallback tag.
-    private func referrers(of subject: Digest) async throws -> [Descriptor] {
-        if let listed = try await listedReferrers(of: subject) { return listed }
-        let fallback = try await manifest(
-            Self.fallbackTag(of: subject), limit: Self.maximumListBytes, at: servers.readers.first ?? origin)
-        return fallback.map { Self.bundles(in: $0.bytes, mayLackType: true) } ?? []
+    /// The referrers that are or may be bundles: of the registry's own list, else of the fallback tag; `nil` for none.
+    private func referrers(of subject: Digest, at endpoint: Endpoint) async throws -> [Descriptor]? {
+        if let listed = try await listedReferrers(of: subject, at: endpoint) { return listed.isEmpty ? nil : listed }
+        let fallback = try await manifest(Self.fallbackTag(of: subject), limit: Self.maximumListBytes, at: endpoint)
+        return fallback.map { Self.bundles(in: $0.bytes, mayLackType: true) }
     }
 
-    /// `nil` if the registry has no such list: any answer but 200 with an index.
-    private func listedReferrers(of subject: Digest) async throws -> [Descriptor]? {
-        let endpoint = servers.readers.first ?? origin
-        let url = try endpoint.url(path, "referrers/\(subject)").adding([("artifactType", SignatureBundle.mediaType)])
+    /// The registry has no list of referrers.
+    private struct NoList: Error {}
+
+    /// `nil` if the registry has no such list: any response but 200 with an index.
+    private func listedReferrers(of subject: Digest, at endpoint: Endpoint) async throws -> [Descriptor]? {
+        let start = try endpoint.url(path, "referrers/\(subject)").adding([("artifactType", SignatureBundle.mediaType)])
+        do {
+            return try await Paginator("the list of referrers of \(path)", client.transport).entries(
+                from: start, name: \.digest.description
+            ) { place in
+                guard let page = try await referrers(on: place ?? start, at: endpoint) else { throw NoList() }
+                return page
+            }
+        } catch is NoList {
+            return nil
+        }
+    }
+
+    /// The referrers of one page, and the URL of the next.
+    private func referrers(
+        on url: ServiceURL, at endpoint: Endpoint
+    ) async throws -> Paginator.Page<Descriptor, ServiceURL>? {
         let request = OutgoingRequest(.GET, url, headers: ["Accept": MediaType.ociIndex.text])
         let response: IncomingResponse
         do {
@@ -68,9 +93,12 @@ extension RegistryRepository {
             return nil
         }
         let bytes = try await response.collect(upTo: Self.maximumListBytes)
-        // A list that is none leaves the tag.
+        // Bytes that are not a list leave the tag.
         guard case .index = try? Document(decoding: bytes) else { return nil }
-        return Self.bundles(in: bytes, mayLackType: false)
+        let next = try response.headers["Link"].lazy.compactMap(Self.nextPage).first.map {
+            try upgraded(url.resolving($0))
+        }
+        return Paginator.Page(Self.bundles(in: bytes, mayLackType: false), next: next)
     }
 
     private static func bundles(in index: [UInt8], mayLackType: Bool) -> [Descriptor] {

@@ -9,7 +9,9 @@ extension RegistryStore: SignatureStore {
     }
 
     func signatures(of document: Descriptor) async throws -> SignatureFile {
-        try await repository.signatures(of: document.digest)
+        // An export decides by the registry itself: a mirror may be behind.
+        try await repository.signatures(
+            of: document.digest, at: use == .import ? repository.servers.readers : [repository.origin])
     }
 
     func addSignatures(_ bundles: [SignatureBundle], to document: RawDocument) async throws {

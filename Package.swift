@@ -235,7 +235,7 @@ let package = Package(
             dependencies: [
                 "BuildCacheCore", "BuildCacheHTTP", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI",
                 "BuildCacheBytes", "BuildCacheClient", "BuildCacheRegistry", "BuildCacheS3", "BuildCacheAzure",
-                "BuildCacheGitHubActions", "BuildCacheKeys", "BuildCacheDockerfile", nioCore,
+                "BuildCacheGitHubActions", "BuildCacheKeys", "BuildCacheDockerfile", "BuildCacheSigning", nioCore,
             ],
             path: "Tests/FuzzTargets", swiftSettings: settings),
         tests("FuzzCorpusTests", ["FuzzTargets"]),

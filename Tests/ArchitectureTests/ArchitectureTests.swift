@@ -4,7 +4,7 @@ import Testing
 /// The arrows between modules that `Package.swift` must not grow.
 ///
 /// That a module imports only its declared dependencies is the compiler's check:
-/// `swift build --explicit-target-dependency-import-check error`, in `.ci/run`.
+/// `swift build --explicit-target-dependency-import-check error`, in `make unit`.
 @Suite("The manifest")
 struct ArchitectureTests {
     private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

@@ -21,6 +21,7 @@ struct SourceRule: Sendable, CustomTestStringConvertible {
     private static let everywhere =
         network + [
             "BuildCacheCore", "BuildCacheSpec", "BuildCacheGraph", "BuildCacheOCI", "BuildCacheBytes",
+            "BuildCacheSigning",
             "BuildCacheClient", "BuildCacheKeys", "BuildCacheDockerfile", "BuildCache",
         ]
 

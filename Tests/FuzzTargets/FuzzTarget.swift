@@ -23,7 +23,7 @@ public struct FuzzTarget: Sendable, CustomStringConvertible {
     }
 
     /// All targets.
-    public static let all = text + documents + layers + trees + servers + keys
+    public static let all = text + documents + layers + trees + servers + keys + signatures
 
     /// Reads one input.
     ///

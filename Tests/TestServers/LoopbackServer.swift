@@ -26,7 +26,7 @@ package enum RawServer {
                     try channel.pipeline.syncOperations.addHandler(ByteToMessageHandler(HTTPRequestDecoder()))
                     let connection = try NIOAsyncChannel<HTTPServerRequestPart, ByteBuffer>(
                         wrappingChannelSynchronously: channel)
-                    connections.add(channel, Task { await serve(connection, respond) })
+                    connections.run(channel) { await serve(connection, respond) }
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
@@ -46,15 +46,17 @@ package enum RawServer {
 private final class Connections: Sendable {
     private let open = Mutex<[ObjectIdentifier: (channel: any Channel, task: Task<Void, Never>)]?>([:])
 
-    func add(_ channel: any Channel, _ task: Task<Void, Never>) {
+    /// Answers the requests of a connection, which is one of those here until they all are.
+    func run(_ channel: any Channel, _ serve: @escaping @Sendable () async -> Void) {
         let isOpen = open.withLock { open in
+            let task = Task {
+                await serve()
+                self.open.withLock { _ = $0?.removeValue(forKey: ObjectIdentifier(channel)) }
+            }
             open?[ObjectIdentifier(channel)] = (channel, task)
             return open != nil
         }
-        guard isOpen else { return channel.close(promise: nil) }
-        channel.closeFuture.whenComplete { _ in
-            self.open.withLock { _ = $0?.removeValue(forKey: ObjectIdentifier(channel)) }
-        }
+        if !isOpen { channel.close(promise: nil) }
     }
 
     /// Closes all of them, and returns when no request is being answered any more.

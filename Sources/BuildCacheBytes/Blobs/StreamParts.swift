@@ -30,7 +30,8 @@ extension BlobStream {
     package func forEachPart(
         of size: Int64, limit: Int, _ body: @escaping @Sendable (StreamPart) async throws -> Void
     ) async throws -> Int {
-        try await withThrowingTaskGroup(of: Void.self) { group in
+        let size = Swift.max(1, size)
+        return try await withThrowingTaskGroup(of: Void.self) { group in
             var pieces = PieceReader(self)
             var part = StreamPart(number: 0, offset: 0, length: 0)
             var running = 0

@@ -2,8 +2,9 @@ public import BuildCacheCore
 
 /// The paths that a `.dockerignore` leaves out of a build context.
 ///
-/// Patterns mean exactly what they mean to BuildKit: anchored at the root, with `*`, `?`, `[…]` and `**`, the last match counting, and `!`
-/// bringing paths back, also below a directory that is left out.
+/// Patterns mean what they mean to BuildKit: anchored at the root, with `*`, `?`, `[…]` and `**`, the last match counting, and `!`
+/// bringing paths back, also below a directory that is left out. BuildKit makes regular expressions of patterns, and reads `\d`,
+/// `[[:alpha:]]` and `[*]` as these do; here they are the letter, the characters of the class, and the asterisk.
 ///
 ///     let patterns = try IgnorePatterns(parsing: "*\n!src\n**/*.log\n")
 ///

@@ -73,13 +73,28 @@ extension CacheSession {
         if stored.count == step.layers.count {
             return try await unpacker.unpack(stored, from: blobs, to: directory, replacing: replacing)
         }
-        var opened: [BlobStream] = []
-        for layer in step.layers {
-            switch layer {
-            case .stored(let descriptor): opened.append(try await VerifiedSource(blobs).open(descriptor, range: nil))
-            case .pending(let pending): opened.append(try await pending.openTar())
+        let layers = step.layers.map { layer in
+            BlobStream(opening: { [blobs] in
+                switch layer {
+                case .stored(let descriptor): try await VerifiedSource(blobs).open(descriptor, range: nil)
+                case .pending(let pending): try await pending.openTar()
+                }
+            })
+        }
+        return try await unpacker.unpack(layers, to: directory, replacing: replacing)
+    }
+}
+
+extension BlobStream {
+    /// A stream that is opened when its first chunk is asked for.
+    fileprivate init(opening open: @escaping @Sendable () async throws -> BlobStream) {
+        self.init(length: nil) {
+            var chunks: BlobStream.AsyncIterator?
+            return {
+                var iterator = if let chunks { chunks } else { try await open().makeAsyncIterator() }
+                defer { chunks = iterator }
+                return try await iterator.next()
             }
         }
-        return try await unpacker.unpack(opened, to: directory, replacing: replacing)
     }
 }

@@ -35,7 +35,8 @@ package struct CopiedDocument: Sendable {
 public protocol SigningExporter: CacheExporter {
     /// As ``CacheExporter/exportCache(_:from:progress:)``, signed.
     ///
-    /// A signer that fails, or returns a signature that does not verify, fails the export: nothing is published.
+    /// A signer that fails, or returns a signature that does not verify, fails the export: nothing is published, except by a store whose
+    /// `publish` is its own and does not call `CacheDraft.sign`.
     ///
     /// - Throws: Also `CacheError` `.unsupported` if the store keeps no signatures, `.untrusted`, and what the signers throw.
     func exportCache(

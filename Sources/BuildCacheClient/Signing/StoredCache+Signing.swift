@@ -55,7 +55,7 @@ extension StoredCache {
                 else { continue }
                 let check = SignatureCheck(verification, place: signatures.signaturePlace(of: name))
                 for line in try await signatures.signatures(of: document.descriptor).lines {
-                    let verdict = await ListedSignature.Verdict(line, document.digest, check)
+                    let verdict = try await ListedSignature.Verdict(line, document.digest, check)
                     listed.append(
                         ListedSignature(
                             name: found.name, document: document.digest, claims: line.bundle?.unverifiedClaims,
@@ -89,7 +89,7 @@ public struct ListedSignature: Sendable {
 }
 
 extension ListedSignature.Verdict {
-    fileprivate init(_ line: SignatureFile.Line, _ document: Digest, _ check: SignatureCheck) async {
+    fileprivate init(_ line: SignatureFile.Line, _ document: Digest, _ check: SignatureCheck) async throws {
         var policy = check.policy
         policy.threshold = 1
         policy.mode = .required
@@ -102,8 +102,8 @@ extension ListedSignature.Verdict {
         do {
             let accepted = try await SignatureCheck(policy, place: check.place).accept(document, signedBy: file)
             self = .good(signer: accepted.first?.signer ?? "")
-        } catch {
-            self = .refused((error as? CacheError)?.message ?? "\(error)")
+        } catch let error as CacheError where error.code == .untrusted {
+            self = .refused(error.message)
         }
     }
 }

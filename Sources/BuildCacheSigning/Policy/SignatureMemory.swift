@@ -130,7 +130,13 @@ public final class SignatureMemory: Sendable {
     }
 
     private func store(_ all: [Key: Entry], _ path: String) async throws {
-        let bytes = SignatureMemory.encode(all)
+        var (all, bytes) = (all, SignatureMemory.encode(all))
+        // A larger file could not be read any more: the oldest entries make room.
+        while Int64(bytes.count) > SignatureMemory.maximumBytes {
+            let oldest = all.sorted { $0.value.signedAt < $1.value.signedAt }.prefix(max(1, all.count / 8))
+            for (key, _) in oldest { all[key] = nil }
+            bytes = SignatureMemory.encode(all)
+        }
         let directory = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
         try await writeAtomically(in: directory.isEmpty ? "/" : directory, permissions: 0o600, synchronized: true) {
             file in
